@@ -1,0 +1,8 @@
+"""Shapes written in the types are checked at run time, in the tests only."""
+
+import matplotlib
+from jaxtyping import install_import_hook
+
+matplotlib.use("agg")
+_hook = install_import_hook("geodiag.geometry", "beartype.beartype")
+_hook.__enter__()
