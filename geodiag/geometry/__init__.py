@@ -1,0 +1,32 @@
+"""The geometry of weight updates: pure functions of tensors, batch dimensions first.
+
+An update D (d_out x d_in) is described by its top right singular vectors V (d_in x k) and values s (k): the
+directions of the layer's input along which it acts, and how strongly. Everything here compares such
+descriptions. Nothing here reads a file, knows a layer's name or a setting's default.
+"""
+
+from geodiag.geometry.alignment import projected_norms, sar_from_norms
+from geodiag.geometry.bures import PairGeometry, bures_conflict, bures_distance, bures_fidelity, pair_geometry
+from geodiag.geometry.change import changed_share, frobenius_norm, rounding_floor_sq, stable_rank
+from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
+from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
+
+__all__ = [
+    "PairGeometry",
+    "Spectrum",
+    "added_rank",
+    "bures_conflict",
+    "bures_distance",
+    "bures_fidelity",
+    "changed_share",
+    "extend_basis",
+    "frobenius_norm",
+    "pair_geometry",
+    "projected_norms",
+    "rank_tolerance",
+    "right_spectrum",
+    "rounding_floor_sq",
+    "sar_from_norms",
+    "stable_rank",
+    "truncate",
+]

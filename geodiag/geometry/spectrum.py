@@ -1,0 +1,175 @@
+"""The truncated right spectrum of an update: its top right singular vectors and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+BLOCK, DEPTH = 20, 8
+"""Columns a step and steps of the block Krylov iteration: 160 basis columns for 320 matrix-vector products."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Truncated right spectra of a batch of updates, padded with zeros to one width."""
+
+    V: Float[Tensor, "*batch d_in k"]
+    """Right singular vectors, float64; columns from `rank` on are zero."""
+    s: Float[Tensor, "*batch k"]
+    """Singular values in falling order, float64; zero from `rank` on."""
+    rank: Int[Tensor, "*batch"]
+    """How many directions were kept; 0 for an update without geometry."""
+    s_1: Float[Tensor, "*batch"]
+    """The largest singular value, before any truncation."""
+    energy_kept: Float[Tensor, "*batch"]
+    """sum_{k<=rank} s_k^2 / ||D||_F^2, in [0, 1]; NaN for a zero update."""
+    dtype: torch.dtype
+    """The precision the spectrum was computed in; says how far overlaps can be told apart."""
+
+
+def right_spectrum(
+    D: Float[Tensor, "batch d_out d_in"],
+    norm: Float[Tensor, " batch"],
+    *,
+    rank: int,
+    energy: float,
+    lam: float,
+    energy_of: str = "total",
+    method: str = "krylov",
+    seed: int = 0,
+) -> Spectrum:
+    """Top right singular vectors and values of each D, truncated as the paper does (arXiv 2605.09608, App. B).
+
+    Kept are r = min(rank, smallest r with sum_{k<=r} s_k^2 >= energy * total) directions, and of those the ones
+    with s_k^2 > lam.
+
+    Args:
+        D: updates of one shape.
+        norm: ||D||_F of each, float64.
+        rank: the most directions kept.
+        energy: the share of the total squared energy to reach, in (0, 1].
+        lam: the regulariser lambda; directions at or under it are no geometry.
+        energy_of: what the total is: `total` ||D||_F^2, or `sketch`, the sum of the top rank + 8 values (the
+            released analyzer's, which depends on how they were computed).
+        method: `exact` (full SVD in float64) or `krylov` (seeded block Krylov iteration in the precision of D).
+        seed: of the iteration's starting block; the same for every update, so results do not depend on batching.
+    """
+    k = min(rank + 8, *D.shape[-2:])
+    if method == "exact":
+        s, V = exact_right_vectors(D, k=k)
+    else:
+        s, V = krylov_right_vectors(D, k=k, seed=seed)
+    total = norm.square() if energy_of == "total" else s.square().sum(-1)
+    kept = truncate(s, total, rank=rank, energy=energy, lam=lam)
+    width = min(rank, k)
+    mask = torch.arange(width, device=D.device) < kept[:, None]
+    s_kept = s[:, :width] * mask
+    return Spectrum(
+        V=V[..., :width] * mask[:, None, :],
+        s=s_kept,
+        rank=kept,
+        s_1=s[:, 0],
+        energy_kept=(s_kept.square().sum(-1) / norm.square()).clamp(max=1.0),
+        dtype=torch.float64 if method == "exact" else D.dtype,
+    )
+
+
+def truncate(
+    s: Float[Tensor, "*batch k"], total: Float[Tensor, "*batch"], *, rank: int, energy: float, lam: float
+) -> Int[Tensor, "*batch"]:
+    """min(rank, smallest r with sum_{k<=r} s_k^2 >= energy * total), less those with s_k^2 <= lam.
+
+    Args:
+        s: singular values in falling order.
+        total: the squared energy that `energy` is a share of.
+        rank, energy, lam: as in `right_spectrum`.
+    """
+    s_sq = s.square()
+    reached = s_sq.cumsum(-1) >= energy * total[..., None]
+    enough = (~reached).sum(-1) + 1  # the cumulative sum rises, so the first True follows all the False
+    return torch.minimum(enough.clamp(max=rank), (s_sq > lam).sum(-1))
+
+
+def exact_right_vectors(
+    D: Float[Tensor, "batch d_out d_in"], *, k: int
+) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch d_in k"]]:
+    """The top k singular values and right vectors by a full SVD in float64."""
+    _, s, Vh = torch.linalg.svd(D.double(), full_matrices=False)
+    return s[:, :k], Vh[:, :k].mT
+
+
+def krylov_right_vectors(
+    D: Float[Tensor, "batch d_out d_in"], *, k: int, block: int = BLOCK, depth: int = DEPTH, seed: int = 0
+) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch d_in k"]]:
+    """The top k singular values and right vectors from a block Krylov space of D'D (Musco & Musco, 2015).
+
+    The space spanned by [X, D'D X, ..., (D'D)^(depth-1) X] holds the top directions far better than the last
+    of its blocks alone, which is what a subspace iteration of the same cost keeps. Products with D run in
+    its own precision, the small problems in float64. When the space would be as wide as the matrix, a dense
+    eigenproblem of the smaller Gram matrix gives the answer at once.
+    """
+    if max(block * depth, k) >= min(D.shape[-2:]):
+        return _dense_right_vectors(D, k=k)
+    Q, Y = _krylov_basis(D, block=block, depth=depth, seed=seed)
+    Yd = Y.double()
+    s_sq, W = torch.linalg.eigh(Yd.mT @ Yd)
+    s = s_sq.flip(-1)[:, :k].clamp(min=0).sqrt()
+    V = Q.double() @ W.flip(-1)[..., :k]
+    # Q is orthonormal to single precision only; this makes V so to double (rank-deficient columns stay zero).
+    return s, V @ _inverse_root(V.mT @ V)
+
+
+def _krylov_basis(
+    D: Float[Tensor, "batch d_out d_in"], *, block: int, depth: int, seed: int
+) -> tuple[Float[Tensor, "batch d_in cols"], Float[Tensor, "batch d_out cols"]]:
+    """An orthonormal basis Q of the block Krylov space, and D Q, which the iteration has computed anyway."""
+    batch, d_out, d_in = D.shape
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: one start for every device
+    start = torch.randn(d_out, block, generator=generator).to(D)
+    Q = D.new_zeros(batch, d_in, block * depth)
+    Y = D.new_zeros(batch, d_out, block * depth)
+    X = D.mT @ start
+    for j in range(depth):
+        done, here = slice(0, j * block), slice(j * block, (j + 1) * block)
+        Q[..., here] = _orthonormal_against(X, Q[..., done])
+        Y[..., here] = D @ Q[..., here]
+        if j + 1 < depth:
+            X = D.mT @ Y[..., here]
+    return Q, Y
+
+
+def _orthonormal_against(
+    X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch n done"]
+) -> Float[Tensor, "batch n b"]:
+    """Orthonormal columns of X less span(Q); dependent columns come out as zero. Twice is enough (Kahan, Parlett)."""
+    for _ in range(2):
+        X = X - Q @ (Q.mT @ X)
+        X = X @ _inverse_root(X.double().mT @ X.double()).to(X.dtype)
+    return X
+
+
+def _inverse_root(G: Float[Tensor, "batch b b"]) -> Float[Tensor, "batch b b"]:
+    """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere."""
+    w, U = torch.linalg.eigh(G)
+    keep = w > 1e-10 * w[..., -1:].clamp(min=torch.finfo(torch.float64).tiny)
+    root = torch.where(keep, w, 1.0).rsqrt() * keep
+    return (U * root[..., None, :]) @ U.mT
+
+
+def _dense_right_vectors(
+    D: Float[Tensor, "batch d_out d_in"], *, k: int
+) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch d_in k"]]:
+    """Exact up to sqrt(eps) of the largest value: an eigenproblem of D'D, or of DD' when that is smaller."""
+    wide = D.shape[-2] < D.shape[-1]
+    A = D.double()
+    s_sq, U = torch.linalg.eigh(A @ A.mT if wide else A.mT @ A)
+    s = s_sq.flip(-1)[:, :k].clamp(min=0).sqrt()
+    U = U.flip(-1)[..., :k]
+    if not wide:
+        return s, U
+    V = A.mT @ U
+    V = V / torch.linalg.vector_norm(V, dim=-2, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    return s, V @ _inverse_root(V.mT @ V)
