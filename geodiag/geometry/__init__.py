@@ -6,7 +6,14 @@ descriptions. Nothing here reads a file, knows a layer's name or a setting's def
 """
 
 from geodiag.geometry.alignment import projected_norms, sar_from_norms
-from geodiag.geometry.bures import PairGeometry, bures_conflict, bures_distance, bures_fidelity, pair_geometry
+from geodiag.geometry.bures import (
+    PairGeometry,
+    bures_conflict,
+    bures_distance,
+    bures_fidelity,
+    cross_gram,
+    pair_geometry,
+)
 from geodiag.geometry.change import changed_share, frobenius_norm, rounding_floor_sq, stable_rank
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
 from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
@@ -19,6 +26,7 @@ __all__ = [
     "bures_distance",
     "bures_fidelity",
     "changed_share",
+    "cross_gram",
     "extend_basis",
     "frobenius_norm",
     "pair_geometry",

@@ -38,6 +38,17 @@ class PairGeometry:
     """2 lambda q / (tr B_i + tr B_j), the regulariser's part of the traces, in [0, 1]."""
 
 
+def cross_gram(V: Float[Tensor, "m d_in k"]) -> Float[Tensor, "m m k k"]:
+    """V_i'V_j of every two of m updates, in one product.
+
+    Args:
+        V: right singular vectors, zero where padded.
+    """
+    m, d_in, k = V.shape
+    flat = V.permute(1, 0, 2).reshape(d_in, m * k)
+    return (flat.mT @ flat).view(m, k, m, k).permute(0, 2, 1, 3)
+
+
 def bures_fidelity(
     s_i: Float[Tensor, "*batch k"],
     s_j: Float[Tensor, "*batch l"],
@@ -102,30 +113,26 @@ def bures_conflict(
 
 
 def pair_geometry(
-    V_i: Float[Tensor, "*batch d_in k"],
     s_i: Float[Tensor, "*batch k"],
-    V_j: Float[Tensor, "*batch d_in l"],
     s_j: Float[Tensor, "*batch l"],
+    C: Float[Tensor, "*batch k l"],
     *,
     lam: float,
     tol: float,
-    C: Float[Tensor, "*batch k l"] | None = None,
 ) -> PairGeometry:
     """Distance, traces, union rank and conflict of pairs of truncated spectra, batched.
 
     Args:
-        V_i, V_j: right singular vectors, zero where padded.
         s_i, s_j: singular values, zero where padded.
+        C: V_i'V_j, zero where padded; all pairs of a layer come from one cross-Gram (`cross_gram`).
         lam: the regulariser lambda >= 0.
         tol: the sine under which directions count as the same (`rank_tolerance`).
-        C: V_i'V_j where the caller has it from one cross-Gram of all updates; V_i and V_j are then not read.
 
     Raises:
         ValueError: lam is negative.
     """
     if lam < 0:
         raise ValueError(f"lam is {lam}; lambda regularises, so it must be 0 or more")
-    C = V_i.mT @ V_j if C is None else C
     rank_i, rank_j = (s_i > 0).sum(-1), (s_j > 0).sum(-1)
     q = rank_i + rank_j - shared_rank(C, tol=tol)
     bures_sq = bures_distance(s_i, s_j, C, lam=lam)

@@ -141,9 +141,7 @@ def _krylov_basis(
     return Q, Y
 
 
-def _orthonormal_against(
-    X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch n done"]
-) -> Float[Tensor, "batch n b"]:
+def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch n done"]) -> Float[Tensor, "batch n b"]:
     """Orthonormal columns of X less span(Q); dependent columns come out as zero. Twice is enough (Kahan, Parlett)."""
     for _ in range(2):
         X = X - Q @ (Q.mT @ X)

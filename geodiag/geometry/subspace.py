@@ -22,9 +22,7 @@ def _residual(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"]) -> Float[T
     return V - Q @ (Q.mT @ V)
 
 
-def extend_basis(
-    Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol: float
-) -> Float[Tensor, "d_in q_new"]:
+def extend_basis(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol: float) -> Float[Tensor, "d_in q_new"]:
     """An orthonormal basis of span(Q) + span(V), its first columns Q itself.
 
     Directions of V that lie in span(Q) up to a sine of `tol` add nothing. This is what an unpivoted QR of

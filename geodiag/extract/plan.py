@@ -1,0 +1,120 @@
+"""The plan of a run's extraction: which updates there are, which are active when, and which pairs to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from geodiag.runs import Manifest
+
+
+@dataclass(frozen=True)
+class Update:
+    """One base-relative or incremental update of a run: the difference of two checkpoints."""
+
+    object: str
+    """`task:<name>` or `state`, as in the store."""
+    role: str
+    """`task` or `state`."""
+    task: str
+    """The task trained at `step`."""
+    step: int
+    """The step that made it, from 1."""
+    new: Path
+    """The checkpoint it leads to."""
+    old: Path
+    """The checkpoint it starts from."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two updates to compare; indices into `Plan.updates`."""
+
+    kind: str
+    """`active` (two members of an active set) or `state` (the state and a member)."""
+    step: int
+    """The step it is stored under: the first one at which both are active."""
+    i: int
+    j: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run's extraction computes on every layer."""
+
+    manifest: Manifest
+    updates: tuple[Update, ...]
+    """D_1, S_1, D_2, S_2, ...: by step, so that a pass over them reads each checkpoint once."""
+    active: tuple[tuple[int, ...], ...]
+    """For each step t the members of the active set A_t."""
+    pairs: tuple[Pair, ...]
+    """Every pair once: comparing two updates does not depend on the step."""
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return len(self.active)
+
+    def partners(self) -> dict[int, tuple[int, ...]]:
+        """For each update those it is compared with, in rising order."""
+        found: dict[int, set[int]] = {}
+        for pair in self.pairs:
+            found.setdefault(pair.i, set()).add(pair.j)
+            found.setdefault(pair.j, set()).add(pair.i)
+        return {i: tuple(sorted(others)) for i, others in found.items()}
+
+
+def make_plan(manifest: Manifest) -> Plan:
+    """The plan of `manifest`, with the updates, active sets and pairs of arXiv 2605.09608, Sec. 2-3."""
+    active = tuple(_active_set(manifest, t) for t in range(1, len(manifest.steps) + 1))
+    by_step = zip(_task_updates(manifest), _state_updates(manifest), strict=True)
+    return Plan(manifest, tuple(u for both in by_step for u in both), active, tuple(_pairs(active)))
+
+
+def task_index(step: int) -> int:
+    """Where D_t stands in `Plan.updates`."""
+    return 2 * step - 2
+
+
+def state_index(step: int) -> int:
+    """Where S_t stands in `Plan.updates`."""
+    return 2 * step - 1
+
+
+def _state_updates(manifest: Manifest) -> Iterator[Update]:
+    """S_t = theta_t - theta_base."""
+    for t, step in enumerate(manifest.steps, start=1):
+        yield Update("state", "state", step.task, t, step.state, manifest.base)
+
+
+def _task_updates(manifest: Manifest) -> Iterator[Update]:
+    """D_t: the expert less the base, or theta_t - theta_(t-1)."""
+    before = manifest.base
+    for t, step in enumerate(manifest.steps, start=1):
+        if manifest.updates == "experts":
+            assert step.expert is not None  # the manifest has checked that every step names one
+            new, old = step.expert, manifest.base
+        else:
+            new, old = step.state, before
+        yield Update(f"task:{step.task}", "task", step.task, t, new, old)
+        before = step.state
+
+
+def _active_set(manifest: Manifest, t: int) -> tuple[int, ...]:
+    """A_t: all tasks so far, the last N, or the previous state and the new task."""
+    if manifest.memory == "anchor":
+        return (task_index(t),) if t == 1 else (state_index(t - 1), task_index(t))
+    first = 1 if manifest.memory == "all" else max(1, t - int(manifest.memory) + 1)
+    return tuple(task_index(step) for step in range(first, t + 1))
+
+
+def _pairs(active: tuple[tuple[int, ...], ...]) -> Iterator[Pair]:
+    seen: set[tuple[int, int]] = set()
+    for t, members in enumerate(active, start=1):
+        for n, j in enumerate(members):
+            for i in members[:n]:
+                if (i, j) not in seen:
+                    seen.add((i, j))
+                    yield Pair("active", t, i, j)
+        yield from (Pair("state", t, state_index(t), member) for member in members)

@@ -1,0 +1,137 @@
+"""One run's extraction: the checks before it, and the one loop over its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from geodiag.checkpoints import (
+    Checkpoint,
+    Layer,
+    LayerTable,
+    check_same_layers,
+    match_layers,
+    open_checkpoint,
+    read_layer,
+)
+from geodiag.errors import GeodiagError, SettingsError
+from geodiag.extract.layer import layer_geometry
+from geodiag.extract.plan import Plan, make_plan
+from geodiag.extract.rows import Row, layer_rows
+from geodiag.extract.settings import Settings
+from geodiag.extract.weights import LayerWeights
+from geodiag.runs import Manifest
+
+DEFAULT_MEMORY = 4 * 2**30
+"""Bytes that full updates may take on the device at once, where the caller does not say."""
+
+
+@dataclass(frozen=True)
+class RunExtraction:
+    """A run that has passed its checks: every checkpoint opened, every layer found in all of them."""
+
+    plan: Plan
+    settings: Settings
+    table: LayerTable
+    """The base's target layers, and what was left out."""
+    device: torch.device
+    memory: int
+    checkpoints: dict[Path, Checkpoint]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order they are computed."""
+        return self.table.layers
+
+    def rows(self, *, done: Collection[str] = ()) -> Iterator[tuple[Layer, dict[str, list[Row]]]]:
+        """Computes layer after layer, letting go of each, and yields its rows by table.
+
+        Args:
+            done: names of layers to leave out, because they were computed before.
+
+        Raises:
+            CheckpointError: a weight cannot be read or is not finite; names the file and the tensor.
+        """
+        for layer in self.layers:
+            if layer.name not in done:
+                yield layer, self._layer_rows(layer)
+
+    def _layer_rows(self, layer: Layer) -> dict[str, list[Row]]:
+        exact = self.settings.spectrum == "exact"
+        weights = LayerWeights(
+            partial(self._read, layer),
+            self.plan.updates,
+            base=self.plan.manifest.base,
+            device=self.device,
+            dtype=torch.float64 if exact else torch.float32,
+        )
+        # The Krylov basis and its image come to less than one more update; an exact SVD holds U, V and a copy.
+        bytes_each = layer.d_out * layer.d_in * (32 if exact else 8)
+        found = layer_geometry(weights, self.plan, self.settings, block=max(1, self.memory // bytes_each))
+        return layer_rows(layer, self.plan, found)
+
+    def _read(self, layer: Layer, path: Path) -> Tensor:
+        return read_layer(self.checkpoints[path], layer)
+
+
+def prepare(
+    manifest: Manifest, settings: Settings, *, device: str = "auto", memory: int = DEFAULT_MEMORY
+) -> RunExtraction:
+    """Opens a run and checks from headers alone that it can be extracted.
+
+    Args:
+        manifest: the run.
+        settings: what to compute.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
+        memory: bytes that full updates may take at once.
+
+    Raises:
+        CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has.
+        SettingsError: the device does not exist.
+    """
+    place = pick_device(device)
+    plan = make_plan(manifest)
+    try:
+        base = open_checkpoint(manifest.base)
+        table = match_layers(base, families=settings.families, pattern=settings.layers)
+    except GeodiagError as error:
+        error.run = manifest.run
+        raise
+    checkpoints = {manifest.base: base}
+    for update in plan.updates:
+        if update.new not in checkpoints:
+            try:
+                checkpoints[update.new] = open_checkpoint(update.new)
+                check_same_layers(table.layers, checkpoints[update.new])
+            except GeodiagError as error:
+                error.run, error.step = manifest.run, update.step
+                raise
+    return RunExtraction(plan, settings, table, place, memory, checkpoints)
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of `auto`, `cpu`, `cuda` or `cuda:<n>`.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"unknown device {name!r}", where="--device", fix="one of auto, cpu, cuda, cuda:<n>"
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices are)",
+            where="--device",
+            fix="use auto or cpu",
+        )
+    return device
