@@ -1,1 +1,22 @@
 """The store: runs as Parquet tables, written whole or not at all, read lazily."""
+
+from __future__ import annotations
+
+from geodiag.store.commit import recover
+from geodiag.store.layout import create_store
+from geodiag.store.reader import StoreReader
+from geodiag.store.schema import SCHEMA_VERSION, TABLES, Column, Table
+from geodiag.store.writer import add_table, remove_run, write_run
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "TABLES",
+    "Column",
+    "StoreReader",
+    "Table",
+    "add_table",
+    "create_store",
+    "recover",
+    "remove_run",
+    "write_run",
+]

@@ -16,7 +16,7 @@ import polars as pl
 SCHEMA_VERSION = 1
 """Raised when a store written by this version can no longer be read by an older one."""
 
-F, I, S = pl.Float64(), pl.Int32(), pl.String()
+F64, I32, STR = pl.Float64(), pl.Int32(), pl.String()
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,33 @@ class Table:
         return pl.DataFrame(schema=dict(self.columns))
 
 
-_RUN = Column("run", S, "the run's id, unique in a store")
-_STEP = Column("step", I, "the step of the sequence", "1..T")
-_LAYER = Column("layer", S, "the layer's canonical name, such as model.layers.0.self_attn.q_proj")
-_BLOCK = Column("block", I, "the index of the transformer block the layer belongs to", "0..")
-_FAMILY = Column("family", S, "the projection family, such as q_proj")
+_RUN = Column("run", STR, "the run's id, unique in a store")
+_STEP = Column("step", I32, "the step of the sequence", "1..T")
+_LAYER = Column("layer", STR, "the layer's canonical name, such as model.layers.0.self_attn.q_proj")
+_BLOCK = Column("block", I32, "the index of the transformer block the layer belongs to", "0..")
+_FAMILY = Column("family", STR, "the projection family, such as q_proj")
 
 _RUNS = (
     _RUN,
-    Column("size", S, "the model size label", nullable=True),
-    Column("method", S, "the training method's label", nullable=True),
-    Column("seed", pl.Int64(), "the random seed, where runs of one size and method differ by it", nullable=True),
-    Column("n_steps", I, "how many steps the run has", "count"),
-    Column("n_layers", I, "how many layers were compared", "count"),
-    Column("base", S, "the base checkpoint, as a path or address"),
-    Column("config", S, "every setting used, as one JSON object"),
-    Column("geodiag_version", S, "the version of this package that wrote the run"),
+    Column("size", STR, "the model size label"),
+    Column("method", STR, "the training method's label"),
+    Column(
+        "seed", pl.Int64(), "the random seed, where runs of one size and method differ by it", nullable=True
+    ),
+    Column("n_steps", I32, "how many steps the run has", "count"),
+    Column("n_layers", I32, "how many layers were compared", "count"),
+    Column("base", STR, "the base checkpoint, as a path or address"),
+    Column("config", STR, "every setting used, as one JSON object"),
+    Column("geodiag_version", STR, "the version of this package that wrote the run"),
     Column("created", pl.Datetime("us", "UTC"), "when the run was written", "UTC"),
 )
 
 _ACTIVE = (
     _RUN,
     _STEP,
-    Column("object", S, "`task:<name>`, or `state` for the previous state kept as an anchor"),
-    Column("role", S, "what the object is", "task or state"),
-    Column("task", S, "the task's folded name; null for a state", nullable=True),
+    Column("object", STR, "`task:<name>`, or `state` for the previous state kept as an anchor"),
+    Column("role", STR, "what the object is", "task or state"),
+    Column("task", STR, "the task's folded name; null for a state", nullable=True),
 )
 
 _LAYERS = (
@@ -90,78 +92,94 @@ _LAYERS = (
     _LAYER,
     _BLOCK,
     _FAMILY,
-    Column("d_out", I, "rows of the weight: its output width", "count"),
-    Column("d_in", I, "columns of the weight: its input width, where the geometry lives", "count"),
-    Column("dtype", S, "the type the weight is stored in, such as bfloat16"),
+    Column("d_out", I32, "rows of the weight: its output width", "count"),
+    Column("d_in", I32, "columns of the weight: its input width, where the geometry lives", "count"),
+    Column("dtype", STR, "the type the weight is stored in, such as bfloat16"),
 )
 
 _UPDATES = (
     _RUN,
-    Column("step", I, "a state's own step; for a task, the step that trained it", "1..T"),
-    Column("object", S, "`state` (theta_t - theta_base) or `task:<name>` (that task's update)"),
+    Column("step", I32, "a state's own step; for a task, the step that trained it", "1..T"),
+    Column("object", STR, "`state` (theta_t - theta_base) or `task:<name>` (that task's update)"),
     _LAYER,
     _BLOCK,
     _FAMILY,
-    Column("norm", F, "||D||_F of the object's update D", ">= 0"),
-    Column("increment_norm", F, "||theta_t - theta_{t-1}||_F, on state rows only", ">= 0", nullable=True),
-    Column("rank", I, "how many singular directions were kept", "0..rank"),
-    Column("energy_kept", F, "share of ||D||_F^2 in the kept directions", "0..1", nullable=True),
-    Column("stable_rank", F, "||D||_F^2 / s_1^2", ">= 1", nullable=True),
-    Column("changed_share", F, "share of the weight's entries that changed at all", "0..1", nullable=True),
-    Column("rounding_floor", F, "norm that rounding both checkpoints alone would give", ">= 0", nullable=True),
-    Column("singular_values", pl.List(F), "the kept singular values, largest first", "> 0", nullable=True),
+    Column("norm", F64, "||D||_F of the object's update D", ">= 0"),
+    Column("increment_norm", F64, "||theta_t - theta_{t-1}||_F, on state rows only", ">= 0", nullable=True),
+    Column("rank", I32, "how many singular directions were kept", "0..rank"),
+    Column("energy_kept", F64, "share of ||D||_F^2 in the kept directions", "0..1", nullable=True),
+    Column("stable_rank", F64, "||D||_F^2 / s_1^2", ">= 1", nullable=True),
+    Column("changed_share", F64, "share of the weight's entries that changed at all", "0..1", nullable=True),
+    Column(
+        "rounding_floor", F64, "norm that rounding both checkpoints alone would give", ">= 0", nullable=True
+    ),
+    Column("singular_values", pl.List(F64), "the kept singular values, largest first", "> 0", nullable=True),
 )
 
 _PAIRS = (
     _RUN,
-    Column("step", I, "a state pair's own step; for two tasks, the first step at which both are active", "1..T"),
-    Column("kind", S, "active: two objects of the active set; state: S_t and one of them", "active or state"),
-    Column("object_i", S, "`task:<name>` or `state`; for kind state it is S_t"),
-    Column("object_j", S, "`task:<name>` or `state`"),
+    Column("step", I32, "its step; for two tasks, the first at which both are active", "1..T"),
+    Column(
+        "kind", STR, "active: two objects of the active set; state: S_t and one of them", "active or state"
+    ),
+    Column("object_i", STR, "`task:<name>` or `state`; for kind state it is S_t"),
+    Column("object_j", STR, "`task:<name>` or `state`"),
     _LAYER,
     _BLOCK,
     _FAMILY,
-    Column("sar_ij", F, "||D_i V_j||_F / ||D_i||_F", "0..1", nullable=True),
-    Column("sar_ji", F, "||D_j V_i||_F / ||D_j||_F", "0..1", nullable=True),
-    Column("sar", F, "mean of sar_ij and sar_ji", "0..1", nullable=True),
-    Column("conflict", F, "bures_sq / (trace_i + trace_j + lambda)", "0..1", nullable=True),
-    Column("bures_sq", F, "squared Bures-Wasserstein distance of B_i and B_j", ">= 0", nullable=True),
-    Column("trace_i", F, "tr B_i in the pair's union basis, lambda * union_rank included", ">= 0", nullable=True),
-    Column("trace_j", F, "tr B_j in the pair's union basis, lambda * union_rank included", ">= 0", nullable=True),
-    Column("union_rank", I, "columns of the pair's union basis", "count", nullable=True),
-    Column("lambda_share", F, "share of the traces that lambda contributes", "0..1", nullable=True),
+    Column("sar_ij", F64, "||D_i V_j||_F / ||D_i||_F", "0..1", nullable=True),
+    Column("sar_ji", F64, "||D_j V_i||_F / ||D_j||_F", "0..1", nullable=True),
+    Column("sar", F64, "mean of sar_ij and sar_ji", "0..1", nullable=True),
+    Column("conflict", F64, "bures_sq / (trace_i + trace_j + lambda)", "0..1", nullable=True),
+    Column("bures_sq", F64, "squared Bures-Wasserstein distance of B_i and B_j", ">= 0", nullable=True),
+    Column(
+        "trace_i",
+        F64,
+        "tr B_i in the pair's union basis, lambda * union_rank included",
+        ">= 0",
+        nullable=True,
+    ),
+    Column(
+        "trace_j",
+        F64,
+        "tr B_j in the pair's union basis, lambda * union_rank included",
+        ">= 0",
+        nullable=True,
+    ),
+    Column("union_rank", I32, "columns of the pair's union basis", "count", nullable=True),
+    Column("lambda_share", F64, "share of the traces that lambda contributes", "0..1", nullable=True),
 )
 
 _UNIONS = (
     _RUN,
     _STEP,
     _LAYER,
-    Column("active_rank", I, "columns of the union basis of the active set", "count", nullable=True),
-    Column("state_rank", I, "columns of the union basis of the active set and S_t", "count", nullable=True),
+    Column("active_rank", I32, "columns of the union basis of the active set", "count", nullable=True),
+    Column("state_rank", I32, "columns of the union basis of the active set and S_t", "count", nullable=True),
 )
 
 _GRADIENTS = (
     _RUN,
     _STEP,
     _LAYER,
-    Column("task_i", S, "the folded name of one active task"),
-    Column("task_j", S, "the folded name of another active task"),
+    Column("task_i", STR, "the folded name of one active task"),
+    Column("task_j", STR, "the folded name of another active task"),
     _BLOCK,
     _FAMILY,
-    Column("cos", F, "<g_i, g_j> / (||g_i|| ||g_j||) at theta_t", "-1..1", nullable=True),
-    Column("dot", F, "<g_i, g_j>", nullable=True),
-    Column("norm_i", F, "||g_i||_F", ">= 0", nullable=True),
-    Column("norm_j", F, "||g_j||_F", ">= 0", nullable=True),
-    Column("reliability_i", F, "how far g_i repeats between halves of its probes", "-1..1", nullable=True),
-    Column("reliability_j", F, "how far g_j repeats between halves of its probes", "-1..1", nullable=True),
+    Column("cos", F64, "<g_i, g_j> / (||g_i|| ||g_j||) at theta_t", "-1..1", nullable=True),
+    Column("dot", F64, "<g_i, g_j>", nullable=True),
+    Column("norm_i", F64, "||g_i||_F", ">= 0", nullable=True),
+    Column("norm_j", F64, "||g_j||_F", ">= 0", nullable=True),
+    Column("reliability_i", F64, "how far g_i repeats between halves of its probes", "-1..1", nullable=True),
+    Column("reliability_j", F64, "how far g_j repeats between halves of its probes", "-1..1", nullable=True),
 )
 
 _SCORES = (
     _RUN,
-    Column("step", I, "the step scored; 0 is the base", "0..T"),
-    Column("task", S, "the task's folded name; `overall` is the overall score"),
-    Column("score", F, "the score as a fraction", "0..1"),
-    Column("stderr", F, "its standard error", ">= 0", nullable=True),
+    Column("step", I32, "the step scored; 0 is the base", "0..T"),
+    Column("task", STR, "the task's folded name; `overall` is the overall score"),
+    Column("score", F64, "the score as a fraction", "0..1"),
+    Column("stderr", F64, "its standard error", ">= 0", nullable=True),
     Column("n", pl.Int64(), "how many examples it was measured on", "count", nullable=True),
 )
 

@@ -1,0 +1,108 @@
+"""Where things lie in a store, and what makes a folder one.
+
+    STORE/geodiag.json                           marks the folder as a store and says its schema version
+    STORE/<table>/run=<run>/part-0.parquet       one run's rows of one table
+    STORE/.staging/                              what is not (yet) part of the store
+
+A run is in the store when its partition of `runs` is there; everything else follows from that one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+
+from geodiag import __version__
+from geodiag.errors import StoreError
+from geodiag.store.schema import SCHEMA_VERSION
+
+MARKER = "geodiag.json"
+STAGING = ".staging"
+PART = "part-0.parquet"
+
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]+")
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+def check_run_id(run: str) -> str:
+    """Returns `run`, or raises StoreError where it cannot name a partition."""
+    if not _RUN_ID.fullmatch(run) or run == _NULL_PARTITION:
+        raise StoreError(f"run id {run!r} is not allowed", fix="use letters, digits, '.', '_' and '-' only")
+    return run
+
+
+def part_path(store: Path, table: str, run: str) -> Path:
+    """The file that holds one run's rows of one table."""
+    return store / table / f"run={run}" / PART
+
+
+def part_files(store: Path, table: str, run: str) -> list[Path]:
+    """Every file with one run's rows of one table, sorted; empty when it has none."""
+    return sorted((store / table / f"run={run}").glob("part-*.parquet"))
+
+
+def visible_runs(store: Path) -> list[str]:
+    """The runs that are wholly in the store, sorted."""
+    names = {path.parent.name.removeprefix("run=") for path in (store / "runs").glob("run=*/part-*.parquet")}
+    return sorted(names)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is marked as a store, of whatever version."""
+    return (path / MARKER).is_file()
+
+
+def check_store(path: Path) -> None:
+    """Raises StoreError unless `path` is a store that this version reads."""
+    if not path.exists():
+        raise StoreError(
+            "there is no such folder", where=path, fix="name a store that `geodiag extract` wrote"
+        )
+    if not is_store(path):
+        raise StoreError(f"not a store: it holds no {MARKER}", where=path, fix="name a store's top folder")
+    version = _marked_version(path / MARKER)
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"the store has schema {version}, this geodiag reads up to {SCHEMA_VERSION}",
+            where=path,
+            fix="upgrade geodiag",
+        )
+
+
+def create_store(path: Path) -> None:
+    """Makes `path` a store if it is not one yet.
+
+    Raises:
+        StoreError: it is a file, holds something else, or is a store of a newer version.
+    """
+    if is_store(path):
+        return check_store(path)
+    if path.exists() and not path.is_dir():
+        raise StoreError("this is a file", where=path, fix="a store is a folder; name a new or empty one")
+    if path.exists() and any(entry.name not in (STAGING, MARKER) for entry in path.iterdir()):
+        raise StoreError(
+            "the folder is not empty and not a store", where=path, fix="name a new or empty folder"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(
+        {"format": "geodiag", "schema": SCHEMA_VERSION, "geodiag_version": __version__}, indent=2
+    )
+    # Written aside and renamed: a crash must not leave an unreadable marker behind.
+    draft = path / STAGING / f"{uuid.uuid4().hex}.json"
+    draft.parent.mkdir(exist_ok=True)
+    draft.write_text(text + "\n", encoding="utf-8")
+    os.replace(draft, path / MARKER)
+    return None
+
+
+def _marked_version(marker: Path) -> int:
+    try:
+        version = json.loads(marker.read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise StoreError("the store's marker cannot be read", where=marker, fix="restore it") from cause
+    if not isinstance(version, int) or version < 1:
+        raise StoreError(f"the store's marker names schema {version!r}", where=marker, fix="restore it")
+    return version

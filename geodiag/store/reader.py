@@ -1,0 +1,140 @@
+"""Reading a store: which runs it holds, and their tables as lazy frames."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from geodiag.errors import StoreError
+from geodiag.store.frames import get_table
+from geodiag.store.layout import check_store, part_files, visible_runs
+from geodiag.store.schema import Table
+
+_PATH = "__path__"
+
+
+class StoreReader:
+    """A store opened for reading. It holds no data: every call looks at the files as they are now.
+
+    Only runs that are wholly in the store are seen; what a writer has under way is not.
+
+    Args:
+        path: the store's top folder.
+
+    Raises:
+        StoreError: the folder is missing, is no store, or was written by a newer version.
+    """
+
+    path: Path
+    """The store's top folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._chosen: frozenset[str] | None = None
+        check_store(self.path)
+
+    def only(self, runs: Iterable[str]) -> Self:
+        """The same store with some of its runs.
+
+        Args:
+            runs: run ids.
+
+        Raises:
+            StoreError: one of them is not in this view.
+        """
+        chosen, names = frozenset([runs] if isinstance(runs, str) else runs), self.run_ids()
+        for run in sorted(chosen.difference(names)):
+            raise StoreError("the run is not in the store", where=self.path, run=run, fix=_one_of(names))
+        view = copy.copy(self)
+        view._chosen = chosen
+        return view
+
+    def run_ids(self) -> list[str]:
+        """The ids of the runs in this view, sorted; empty when there is none."""
+        runs = visible_runs(self.path)
+        return runs if self._chosen is None else [run for run in runs if run in self._chosen]
+
+    def runs(self) -> pl.DataFrame:
+        """The table `runs`, one row a run, sorted by id.
+
+        Raises:
+            StoreError: the store holds no run.
+        """
+        frame = self.scan("runs").sort("run").collect()
+        if frame.is_empty():
+            raise StoreError(
+                "the store holds no run", where=self.path, fix="write one with `geodiag extract`"
+            )
+        return frame
+
+    def has(self, table: str) -> bool:
+        """Whether any run has rows in that table."""
+        return bool(self._files(get_table(table)))
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """A table as a lazy frame, with the column `run` first; without rows where no run has it.
+
+        Args:
+            table: its name, one of `geodiag.store.schema.TABLES`.
+
+        Raises:
+            StoreError: there is no table of that name.
+        """
+        spec = get_table(table)
+        files = self._files(spec)
+        return _scan_files(files, spec) if files else spec.empty().lazy()
+
+    def config(self, run: str) -> dict[str, Any]:
+        """Every setting a run was extracted with.
+
+        Raises:
+            StoreError: the run is not in the store, or its settings cannot be read.
+        """
+        text = self.only([run]).runs()["config"].item()
+        try:
+            return dict(json.loads(text))
+        except (ValueError, TypeError) as cause:
+            fix = "extract the run again with --overwrite"
+            raise StoreError(
+                "the run's settings cannot be read", where=self.path, run=run, fix=fix
+            ) from cause
+
+    def _files(self, spec: Table) -> list[Path]:
+        return [file for run in self.run_ids() for file in part_files(self.path, spec.name, run)]
+
+    def __repr__(self) -> str:
+        runs = self.run_ids()
+        count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+        return f"{type(self).__name__}({str(self.path)!r}, {count})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{type(self).__name__} at <code>{self.path}</code></p>{self.runs()._repr_html_()}"
+
+
+def _scan_files(files: list[Path], spec: Table) -> pl.LazyFrame:
+    """Scans partition files and takes `run` from their paths.
+
+    Polars' own reading of hive partitions is not used: it would also take in folders above the store that
+    happen to be named `key=value`, and let one named `step=3` replace a column of ours.
+    """
+    stored = {name: dtype for name, dtype in spec.columns.items() if name != "run"}
+    frame = pl.scan_parquet(
+        files,
+        schema=stored,
+        missing_columns="insert",
+        extra_columns="ignore",
+        include_file_paths=_PATH,
+        hive_partitioning=False,
+        glob=False,
+    )
+    run = pl.col(_PATH).str.extract(r"run=([^/\\=]+)[/\\][^/\\]+$")
+    return frame.with_columns(run=run).select(*spec.columns)
+
+
+def _one_of(names: list[str]) -> str:
+    return f"one of: {', '.join(names)}" if names else "the store holds no run"

@@ -1,0 +1,147 @@
+"""Writing runs into a store: each one whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from geodiag.errors import StoreError
+from geodiag.store.commit import Commit, commit
+from geodiag.store.frames import check_frame, get_table
+from geodiag.store.layout import (
+    check_run_id,
+    check_store,
+    create_store,
+    part_files,
+    part_path,
+    visible_runs,
+)
+from geodiag.store.schema import TABLES
+
+ROWS_A_GROUP = 65_536
+"""Rows of a Parquet row group: small enough that a filter on step or kind skips most of a large table."""
+
+
+def write_run(
+    store: str | Path, run: str, tables: Mapping[str, pl.DataFrame], *, overwrite: bool = False
+) -> None:
+    """Writes a run, so that readers see all of it or nothing.
+
+    Args:
+        store: the store's folder; made when it is not there.
+        run: the run's id.
+        tables: frames by table name, with or without the column `run`. `runs` must be among them and hold
+            one row. A table left out, or without rows, does not exist for this run.
+        overwrite: replace a run of that id.
+
+    Raises:
+        StoreError: a frame does not fit its table, the run is there already, the folder is something else
+            than a store, or it cannot be written.
+    """
+    check_run_id(run)
+    frames = {name: check_frame(name, run, frame) for name, frame in tables.items()}
+    if "runs" not in frames or frames["runs"].height != 1:
+        raise StoreError("table runs must hold one row for the run", run=run, fix="give tables['runs']")
+    path = Path(store)
+    create_store(path)
+    with commit(path) as pending:
+        if run in visible_runs(path) and not overwrite:
+            raise StoreError("the run is in the store already", where=path, run=run, fix="pass --overwrite")
+        _take_run_out(pending, run)
+        for name in _marker_last(frames):
+            _bring_in(pending, name, run, frames[name])
+
+
+def add_table(
+    store: str | Path,
+    run: str,
+    name: str,
+    frame: pl.DataFrame,
+    *,
+    settings: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Adds a table to a run that is in the store, such as `gradients` measured later.
+
+    Args:
+        store: the store's folder.
+        run: the run's id.
+        name: the table's name.
+        frame: its rows, with or without the column `run`.
+        settings: what it was made with; merged into the run's configuration.
+        overwrite: replace the table if the run has it.
+
+    Raises:
+        StoreError: the frame does not fit its table, the run is not in the store or has the table already.
+    """
+    checked = check_frame(name, check_run_id(run), frame)
+    path = Path(store)
+    check_store(path)
+    with commit(path) as pending:
+        _check_there(path, run)
+        old = part_files(path, name, run)
+        if name == "runs" or (old and not overwrite):
+            raise StoreError(
+                f"the run has the table {name} already", where=path, run=run, fix="pass --overwrite"
+            )
+        marker = _with_settings(path, run, settings or {})
+        # Without a change to what readers see now, the run need not vanish in between.
+        if old or settings:
+            _take_table_out(pending, "runs", run)
+            _take_table_out(pending, name, run)
+        _bring_in(pending, name, run, checked)
+        if old or settings:
+            _bring_in(pending, "runs", run, marker)
+
+
+def remove_run(store: str | Path, run: str) -> None:
+    """Removes a run from the store.
+
+    Raises:
+        StoreError: the store or the run is not there.
+    """
+    path = Path(store)
+    check_store(path)
+    with commit(path) as pending:
+        _check_there(path, run)
+        _take_run_out(pending, run)
+
+
+def _check_there(path: Path, run: str) -> None:
+    runs = visible_runs(path)
+    if run not in runs:
+        raise StoreError("the run is not in the store", where=path, run=run, fix=f"one of: {', '.join(runs)}")
+
+
+def _marker_last(frames: Mapping[str, pl.DataFrame]) -> list[str]:
+    filled = [name for name in TABLES if name in frames and frames[name].height and name != "runs"]
+    return [*filled, "runs"]
+
+
+def _take_run_out(pending: Commit, run: str) -> None:
+    """The marker first: from then on no reader sees the run."""
+    for name in TABLES:
+        _take_table_out(pending, name, run)
+
+
+def _take_table_out(pending: Commit, name: str, run: str) -> None:
+    for file in part_files(pending.store, name, run):
+        pending.take_out(file)
+
+
+def _bring_in(pending: Commit, name: str, run: str, frame: pl.DataFrame) -> None:
+    staged = pending.bring_in(part_path(pending.store, name, run))
+    frame.drop("run").write_parquet(
+        staged, compression="zstd", statistics=True, row_group_size=ROWS_A_GROUP, use_pyarrow=False
+    )
+
+
+def _with_settings(path: Path, run: str, settings: Mapping[str, object]) -> pl.DataFrame:
+    """The run's row of `runs`, its configuration extended."""
+    columns = [name for name in get_table("runs").columns if name != "run"]
+    row = pl.read_parquet(part_files(path, "runs", run), hive_partitioning=False, glob=False).select(columns)
+    config = json.dumps({**json.loads(row["config"].item()), **settings}, sort_keys=True)
+    return check_frame("runs", run, row.with_columns(config=pl.lit(config)))
