@@ -68,9 +68,7 @@ _RUNS = (
     _RUN,
     Column("size", STR, "the model size label"),
     Column("method", STR, "the training method's label"),
-    Column(
-        "seed", pl.Int64(), "the random seed, where runs of one size and method differ by it", nullable=True
-    ),
+    Column("seed", pl.Int64(), "the random seed, where runs differ by it", nullable=True),
     Column("n_steps", I32, "how many steps the run has", "count"),
     Column("n_layers", I32, "how many layers were compared", "count"),
     Column("base", STR, "the base checkpoint, as a path or address"),
@@ -110,18 +108,14 @@ _UPDATES = (
     Column("energy_kept", F64, "share of ||D||_F^2 in the kept directions", "0..1", nullable=True),
     Column("stable_rank", F64, "||D||_F^2 / s_1^2", ">= 1", nullable=True),
     Column("changed_share", F64, "share of the weight's entries that changed at all", "0..1", nullable=True),
-    Column(
-        "rounding_floor", F64, "norm that rounding both checkpoints alone would give", ">= 0", nullable=True
-    ),
+    Column("rounding_floor", F64, "the norm that rounding alone would give", ">= 0", nullable=True),
     Column("singular_values", pl.List(F64), "the kept singular values, largest first", "> 0", nullable=True),
 )
 
 _PAIRS = (
     _RUN,
     Column("step", I32, "its step; for two tasks, the first at which both are active", "1..T"),
-    Column(
-        "kind", STR, "active: two objects of the active set; state: S_t and one of them", "active or state"
-    ),
+    Column("kind", STR, "active: two active objects; state: S_t and one of them", "active or state"),
     Column("object_i", STR, "`task:<name>` or `state`; for kind state it is S_t"),
     Column("object_j", STR, "`task:<name>` or `state`"),
     _LAYER,
@@ -132,20 +126,8 @@ _PAIRS = (
     Column("sar", F64, "mean of sar_ij and sar_ji", "0..1", nullable=True),
     Column("conflict", F64, "bures_sq / (trace_i + trace_j + lambda)", "0..1", nullable=True),
     Column("bures_sq", F64, "squared Bures-Wasserstein distance of B_i and B_j", ">= 0", nullable=True),
-    Column(
-        "trace_i",
-        F64,
-        "tr B_i in the pair's union basis, lambda * union_rank included",
-        ">= 0",
-        nullable=True,
-    ),
-    Column(
-        "trace_j",
-        F64,
-        "tr B_j in the pair's union basis, lambda * union_rank included",
-        ">= 0",
-        nullable=True,
-    ),
+    Column("trace_i", F64, "tr B_i, lambda * union_rank included", ">= 0", nullable=True),
+    Column("trace_j", F64, "tr B_j, lambda * union_rank included", ">= 0", nullable=True),
     Column("union_rank", I32, "columns of the pair's union basis", "count", nullable=True),
     Column("lambda_share", F64, "share of the traces that lambda contributes", "0..1", nullable=True),
 )

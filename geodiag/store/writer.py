@@ -78,6 +78,8 @@ def add_table(
         StoreError: the frame does not fit its table, the run is not in the store or has the table already.
     """
     checked = check_frame(name, check_run_id(run), frame)
+    if checked.is_empty():
+        raise StoreError(f"table {name} has no rows", run=run, fix="leave it out")
     path = Path(store)
     check_store(path)
     with commit(path) as pending:

@@ -1,0 +1,1 @@
+"""Signals and outcomes of runs, from the raw rows of a store."""

@@ -1,0 +1,152 @@
+"""Every signal, outcome and check as data: names, labels, ranges, and how to read them.
+
+Tables, figures, explanations and the report take their labels and warnings from here. Adding a signal is one
+entry here and one aggregate where it is computed.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from geodiag.signals import catalog_outcomes as outcomes
+from geodiag.signals import catalog_pairs as pairs
+from geodiag.signals import catalog_steps as steps
+from geodiag.signals.signal import Kind, Signal
+
+__all__ = [
+    "FAMILY_SIGNALS",
+    "HEALTH",
+    "PAIR_SIGNALS",
+    "PAIR_TARGETS",
+    "RUN_TARGETS",
+    "SIGNALS",
+    "TARGETS",
+    "Kind",
+    "Signal",
+]
+
+SIGNALS: tuple[Signal, ...] = (
+    steps.UPDATE_NORM,
+    steps.UPDATE_NORM_SUM,
+    steps.STATE_NORM,
+    steps.STATE_NORM_SUM,
+    steps.ACTIVE_SAR,
+    steps.ACTIVE_CONFLICT,
+    steps.STATE_SAR,
+    steps.STATE_CONFLICT,
+    steps.GLOBAL_ACTIVE_CONFLICT,
+    steps.GLOBAL_STATE_CONFLICT,
+    steps.STATE_GAP,
+    steps.GLOBAL_GAP,
+    steps.MEAN_GRAD_COS,
+    steps.MIN_GRAD_COS,
+    steps.NEG_GRAD_RATIO,
+    steps.STEP,
+)
+"""The signals of a step, in the order of tables and figures."""
+
+FAMILY_SIGNALS: tuple[Signal, ...] = tuple(signal for signal in SIGNALS if signal.kind != "baseline")
+"""The signals of one family's layers, or of one layer: every signal of a step but its index."""
+
+TARGETS: tuple[Signal, ...] = (
+    outcomes.FORGETTING,
+    outcomes.RETENTION_LOSS,
+    outcomes.WORST_DROP,
+    outcomes.OLD_MEAN,
+    outcomes.OLD_MIN,
+    outcomes.CURRENT,
+    outcomes.OVERALL,
+)
+"""The outcomes of a step."""
+
+PAIR_SIGNALS: tuple[Signal, ...] = (
+    pairs.MEAN_SAR,
+    pairs.MAX_SAR,
+    pairs.MEAN_CONFLICT,
+    pairs.MAX_CONFLICT,
+    pairs.PAIR_MEAN_GRAD_COS,
+    pairs.PAIR_MIN_GRAD_COS,
+    pairs.PAIR_NEG_GRAD_RATIO,
+    pairs.PAIR_AGE,
+    steps.STEP,
+)
+"""The signals of a new task and an old task at a step."""
+
+PAIR_TARGETS: tuple[Signal, ...] = (outcomes.DROP, outcomes.PAIR_FORGETTING)
+"""The outcomes of an old task at a step."""
+
+RUN_TARGETS: tuple[Signal, ...] = (
+    outcomes.FINAL_OVERALL,
+    outcomes.OLD_MEAN,
+    outcomes.FORGETTING,
+    outcomes.RETENTION_LOSS,
+    outcomes.CURRENT,
+    outcomes.OP,
+    outcomes.BWT,
+    outcomes.FWT,
+)
+"""The outcomes of a whole run, at its last step."""
+
+HEALTH: tuple[Signal, ...] = (
+    Signal(
+        "lambda_share_mean",
+        "Lambda share (mean)",
+        "health",
+        0,
+        1,
+        "larger: the regulariser blurs the geometry more",
+        "The share of the compared traces that lambda contributes, averaged over pairs and layers.",
+        "Above 1 % the conflict of small updates is visibly pulled down; lower lambda then.",
+    ),
+    Signal(
+        "lambda_share_max",
+        "Lambda share (max)",
+        "health",
+        0,
+        1,
+        "larger: the regulariser blurs some layer's geometry more",
+        "The largest share of a pair's traces that lambda contributes in any layer.",
+        "One layer that hardly moved is enough to raise it.",
+    ),
+    Signal(
+        "undefined_share",
+        "Undefined pairs",
+        "health",
+        0,
+        1,
+        "larger: more comparisons had nothing to compare",
+        "The share of pairs and layers without a conflict, because an update there is zero.",
+        "Undefined pairs are left out of every mean.",
+    ),
+    Signal(
+        "floor_share",
+        "At rounding floor",
+        "health",
+        0,
+        1,
+        "larger: more of the updates may be rounding alone",
+        "The share of this step's updates (state and new task, by layer) no larger than rounding would make.",
+        "Geometry of such an update describes the number format, not the training.",
+    ),
+    Signal(
+        "energy_kept",
+        "Energy kept",
+        "health",
+        0,
+        1,
+        "larger: the kept directions describe the updates better",
+        "The share of an update's squared norm in its kept directions, averaged over this step's updates.",
+        "Where it is low the rank limit, not the data, shapes the geometry.",
+    ),
+    Signal(
+        "grad_reliability",
+        "Gradient reliability",
+        "health",
+        -1,
+        inf,
+        "larger: probe gradients repeat better",
+        "How far probe gradients repeat between halves of their examples, averaged over tasks and layers.",
+        "Null where gradients were not measured, or from too few examples to halve.",
+    ),
+)
+"""Checks of a step's measurements, not signals of forgetting."""
