@@ -121,7 +121,7 @@ def _ends(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
 
 
 def _union_ranks(spectrum: Spectrum, plan: Plan, *, tol: float) -> Iterator[tuple[int, int]]:
-    """Ranks of span(A_t) and of span(A_t + S_t). Active sets mostly grow by one, so the basis is extended, not rebuilt."""
+    """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before."""
     V, before = spectrum.V, ()
     Q = V.new_zeros(V.shape[1], 0)
     for t, members in enumerate(plan.active, start=1):

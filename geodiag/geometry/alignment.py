@@ -19,7 +19,7 @@ def projected_norms(D: Float[Tensor, "d_out d_in"], V: Float[Tensor, "m d_in k"]
     return torch.linalg.vector_norm(DV.view(-1, m, k), dim=(0, 2), dtype=torch.float64)
 
 
-def sar_from_norms(projected: Float[Tensor, "*batch"], norm: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def sar_from_norms(projected: Float[Tensor, "*batch"], norm: Float[Tensor, "*#batch"]) -> Float[Tensor, "*batch"]:
     """SAR(i -> j) = ||D_i V_j||_F / ||D_i||_F, in [0, 1]; NaN where D_i is zero.
 
     V_j are the RIGHT singular vectors of the other update (arXiv 2605.09608, Sec. 2); the ratio of the same

@@ -136,7 +136,8 @@ def pair_geometry(
     rank_i, rank_j = (s_i > 0).sum(-1), (s_j > 0).sum(-1)
     q = rank_i + rank_j - shared_rank(C, tol=tol)
     bures_sq = bures_distance(s_i, s_j, C, lam=lam)
-    trace_i, trace_j = s_i.square().sum(-1) + lam * q, s_j.square().sum(-1) + lam * q
+    floor = lam * q.to(s_i.dtype)  # an integer tensor times a float would be single precision
+    trace_i, trace_j = s_i.square().sum(-1) + floor, s_j.square().sum(-1) + floor
     defined = (rank_i > 0) & (rank_j > 0)
     undefined = torch.full_like(bures_sq, torch.nan)
     return PairGeometry(
@@ -145,7 +146,7 @@ def pair_geometry(
         trace_j=trace_j,
         union_rank=q,
         conflict=torch.where(defined, bures_conflict(bures_sq, trace_i, trace_j, lam=lam), undefined),
-        lambda_share=torch.where(defined, 2 * lam * q / (trace_i + trace_j), undefined),
+        lambda_share=torch.where(defined, 2 * floor / (trace_i + trace_j), undefined),
     )
 
 

@@ -142,17 +142,25 @@ def _krylov_basis(
 
 
 def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch n done"]) -> Float[Tensor, "batch n b"]:
-    """Orthonormal columns of X less span(Q); dependent columns come out as zero. Twice is enough (Kahan, Parlett)."""
+    """Orthonormal columns of X less span(Q); the columns stay dependent where X is.
+
+    What is left of a column within 1e-5 of its block's length is rounding, and normalising it would bring
+    span(Q) back in, so it is dropped. Of the rest, projecting twice is enough (Kahan, Parlett).
+    """
     for _ in range(2):
+        length_sq = X.square().sum(-2, dtype=torch.float64).amax(-1)
         X = X - Q @ (Q.mT @ X)
-        X = X @ _inverse_root(X.double().mT @ X.double()).to(X.dtype)
+        X = X @ _inverse_root(X.double().mT @ X.double(), scale=length_sq).to(X.dtype)
     return X
 
 
-def _inverse_root(G: Float[Tensor, "batch b b"]) -> Float[Tensor, "batch b b"]:
-    """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere."""
+def _inverse_root(
+    G: Float[Tensor, "batch b b"], *, scale: Float[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch b b"]:
+    """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere; `scale` is its largest value if not its own."""
     w, U = torch.linalg.eigh(G)
-    keep = w > 1e-10 * w[..., -1:].clamp(min=torch.finfo(torch.float64).tiny)
+    scale = w[..., -1] if scale is None else scale
+    keep = w > 1e-10 * scale.clamp(min=torch.finfo(torch.float64).tiny)[..., None]
     root = torch.where(keep, w, 1.0).rsqrt() * keep
     return (U * root[..., None, :]) @ U.mT
 
