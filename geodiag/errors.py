@@ -54,6 +54,10 @@ class ScoresError(GeodiagError):
     """A score file is wrong or does not fit its run."""
 
 
+class ProbesError(GeodiagError):
+    """A probe file is wrong or does not fit its run."""
+
+
 class CheckpointError(GeodiagError):
     """A checkpoint cannot be read, or does not fit the run's base."""
 
