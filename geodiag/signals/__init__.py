@@ -1,1 +1,37 @@
 """Signals and outcomes of runs, from the raw rows of a store."""
+
+from __future__ import annotations
+
+from geodiag.signals.catalog import (
+    FAMILY_SIGNALS,
+    HEALTH,
+    PAIR_SIGNALS,
+    PAIR_TARGETS,
+    RUN_TARGETS,
+    SIGNALS,
+    TARGETS,
+    Signal,
+)
+from geodiag.signals.levels import family_signals, layer_signals, step_signals
+from geodiag.signals.outcomes import run_outcomes
+from geodiag.signals.pairwise import pair_signals
+from geodiag.signals.top import RANKINGS, Ranking, top_layers
+
+__all__ = [
+    "FAMILY_SIGNALS",
+    "HEALTH",
+    "PAIR_SIGNALS",
+    "PAIR_TARGETS",
+    "RANKINGS",
+    "RUN_TARGETS",
+    "SIGNALS",
+    "TARGETS",
+    "Ranking",
+    "Signal",
+    "family_signals",
+    "layer_signals",
+    "pair_signals",
+    "run_outcomes",
+    "step_signals",
+    "top_layers",
+]

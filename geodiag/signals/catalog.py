@@ -6,8 +6,6 @@ entry here and one aggregate where it is computed.
 
 from __future__ import annotations
 
-from math import inf
-
 from geodiag.signals import catalog_outcomes as outcomes
 from geodiag.signals import catalog_pairs as pairs
 from geodiag.signals import catalog_steps as steps
@@ -143,7 +141,7 @@ HEALTH: tuple[Signal, ...] = (
         "Gradient reliability",
         "health",
         -1,
-        inf,
+        1,
         "larger: probe gradients repeat better",
         "How far probe gradients repeat between halves of their examples, averaged over tasks and layers.",
         "Null where gradients were not measured, or from too few examples to halve.",

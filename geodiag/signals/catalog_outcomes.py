@@ -14,7 +14,7 @@ FORGETTING = Signal(
     1,
     "smaller (more negative): more was lost",
     "Each old task's score minus its best score at an earlier step, averaged over old tasks.",
-    "Negative means loss, so a harmful signal correlates negatively with it; the base's score is not counted.",
+    "Negative means loss, so a harmful signal correlates negatively with it; the base is not counted.",
 )
 RETENTION_LOSS = Signal(
     "retention_loss",
@@ -122,7 +122,7 @@ BWT = Signal(
     -1,
     1,
     "smaller (more negative): more was lost by the end",
-    "Backward transfer: a task's final score minus its score when it was trained, averaged over earlier tasks.",
+    "Backward transfer: a task's final score minus its score when trained, averaged over earlier tasks.",
 )
 FWT = Signal(
     "FWT",
@@ -131,6 +131,6 @@ FWT = Signal(
     -1,
     1,
     "larger: earlier tasks helped tasks that were not trained yet",
-    "Forward transfer: a task's score just before it was trained minus the base's, averaged over later tasks.",
+    "Forward transfer: a task's score just before its training minus the base's, averaged over tasks.",
     "It needs the base's scores, at step 0.",
 )

@@ -106,7 +106,7 @@ GLOBAL_STATE_CONFLICT = Signal(
     0,
     1,
     "larger: state and active updates have more different geometries",
-    "Geometry conflict over all pairs of the state and the active updates, in the union basis of all of them.",
+    "Geometry conflict over all pairs of the state and the active updates, in the union basis of all.",
     "With t tasks active only 2 / (t + 1) of the pairs involve the state, so it nears the active conflict.",
 )
 STATE_GAP = Signal(
