@@ -1,0 +1,104 @@
+"""A checkpoint on disk, read one tensor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geodiag.checkpoints.dtypes import READABLE
+from geodiag.checkpoints.safetensors_file import TensorInfo, open_weights, readable
+from geodiag.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The weights of one model on disk. Opening one reads headers; only `read` touches a weight.
+
+    It can be sent to other processes, and each opens the files for itself.
+    """
+
+    path: Path
+    """The folder, or the single file."""
+    config: Mapping[str, Any]
+    """Its `config.json`; empty where there is none."""
+    tensors: Mapping[str, tuple[TensorInfo, Path]]
+    """What is stored of each tensor, and in which file."""
+    _handles: dict[Path, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors, as stored."""
+        return tuple(self.tensors)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The safetensors files, sorted."""
+        return tuple(sorted({file for _, file in self.tensors.values()}))
+
+    def info(self, name: str) -> TensorInfo:
+        """Shape and type of a tensor, known without reading it.
+
+        Raises:
+            CheckpointError: there is no such tensor.
+        """
+        return self._stored(name)[0]
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor.
+
+        Args:
+            name: its name as stored.
+
+        Returns:
+            The tensor on the CPU, in its stored shape and type; its memory is that of the file, mapped.
+
+        Raises:
+            CheckpointError: there is no such tensor, it is quantised, or its file has become unreadable.
+        """
+        info, file = self._stored(name)
+        check_readable(info, where=file, tensor=name)
+        with readable(file):
+            tensor: torch.Tensor = self._weights(file).get_tensor(name)
+        return tensor
+
+    def _stored(self, name: str) -> tuple[TensorInfo, Path]:
+        if name not in self.tensors:
+            raise CheckpointError("there is no such tensor", where=self.path, tensor=name)
+        return self.tensors[name]
+
+    def _weights(self, file: Path) -> Any:
+        # One open file a checkpoint: layers come shard by shard, and parsing the header of a model with
+        # thousands of experts anew for each tensor takes longer than reading it.
+        handle = self._handles.get(file)
+        if handle is None:
+            handle = open_weights(file)
+            self._handles.clear()
+            self._handles[file] = handle
+        return handle
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}}
+
+
+def check_readable(info: TensorInfo, *, where: Path, tensor: str, method: str | None = None) -> None:
+    """Refuse a tensor whose stored numbers are not the weights themselves.
+
+    Args:
+        info: what its header says.
+        where: the file or folder, for the error.
+        tensor: its name, for the error.
+        method: the quantisation method, where it is known.
+
+    Raises:
+        CheckpointError: the type is not one of float16, bfloat16, float32, float64.
+    """
+    if info.dtype not in READABLE:
+        by = f" (quantised with {method})" if method else ""
+        what = f"stored as {info.dtype}{by}, which cannot be compared"
+        fix = "bring the checkpoint in bfloat16, float16, float32 or float64"
+        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)

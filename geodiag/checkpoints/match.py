@@ -1,0 +1,127 @@
+"""Which tensors of a checkpoint are compared, which are left out, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geodiag.checkpoints.checkpoint import Checkpoint, check_readable
+from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
+from geodiag.checkpoints.naming import Place, naming_of, why_left_out
+from geodiag.errors import CheckpointError, SettingsError
+from geodiag.families import FAMILIES
+
+
+def match_layers(
+    checkpoint: Checkpoint, *, families: Sequence[str] | None = None, pattern: str | None = None
+) -> LayerTable:
+    """Find the target layers of a checkpoint, from headers alone.
+
+    Args:
+        checkpoint: the checkpoint.
+        families: the families to take; all of `FAMILIES` by default.
+        pattern: a regular expression that is searched for in the canonical name of each layer.
+
+    Raises:
+        SettingsError: an unknown family, a broken pattern, or no layer that fits both.
+        CheckpointError: no projection was found, two tensors are one layer, or a layer is quantised.
+    """
+    asked, fits = _families(families), _pattern(pattern)
+    naming, place_of = naming_of(checkpoint.config)
+    layers: dict[str, Layer] = {}
+    left_out: list[LeftOut] = []
+    for name, (info, _) in checkpoint.tensors.items():
+        place = place_of(name)
+        why = why_left_out(name) if place is None else _why_not(place, info.shape, asked, fits)
+        if place is None or why:
+            left_out.append(LeftOut(name, info.shape, why))
+        else:
+            _add(layers, _layer(checkpoint, name, place), checkpoint)
+    if not layers:
+        raise _nothing_found(checkpoint, naming, left_out, families=families, pattern=pattern)
+    return LayerTable(tuple(sorted(layers.values(), key=_order)), tuple(left_out), naming)
+
+
+def _families(families: Sequence[str] | None) -> frozenset[str]:
+    if families is None:
+        return frozenset(FAMILIES)
+    asked = [families] if isinstance(families, str) else list(families)
+    unknown = [family for family in asked if family not in FAMILIES]
+    if unknown or not asked:
+        what = f"unknown family {unknown[0]!r}" if unknown else "no family is asked for"
+        raise SettingsError(what, fix=f"known families: {', '.join(FAMILIES)}")
+    return frozenset(asked)
+
+
+def _pattern(pattern: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern or "")
+    except re.error as error:
+        what = f"the layer pattern {pattern!r} is not a regular expression ({error})"
+        raise SettingsError(what, fix=r"for example 'layers\.[0-3]\.'") from error
+
+
+def _why_not(place: Place, shape: tuple[int, ...], asked: frozenset[str], fits: re.Pattern[str]) -> str:
+    """Why a projection is not taken; empty when it is."""
+    if len(shape) != 2 or 0 in shape:
+        return "shape"
+    if place.family not in asked:
+        return "family"
+    return "" if fits.search(place.layer) else "pattern"
+
+
+def _layer(checkpoint: Checkpoint, tensor: str, place: Place) -> Layer:
+    info = checkpoint.info(tensor)
+    method = quantisation(checkpoint.config)
+    check_readable(info, where=checkpoint.path, tensor=tensor, method=method)
+    d_out, d_in = info.shape
+    return Layer(place.layer, place.block, place.family, d_out, d_in, info.dtype, tensor)
+
+
+def quantisation(config: Mapping[str, Any]) -> str | None:
+    """The method that a `config.json` names for quantised weights; None when it names none."""
+    quantised = config.get("quantization_config")
+    return str(quantised.get("quant_method", "an unnamed method")) if isinstance(quantised, Mapping) else None
+
+
+def _add(layers: dict[str, Layer], layer: Layer, checkpoint: Checkpoint) -> None:
+    if layer.name in layers:
+        what = f"the same layer as tensor {layers[layer.name].tensor}"
+        raise CheckpointError(what, where=checkpoint.path, tensor=layer.tensor, fix="keep one of them")
+    layers[layer.name] = layer
+
+
+def _order(layer: Layer) -> tuple[int, int, str]:
+    return layer.block, FAMILIES.index(layer.family), layer.name
+
+
+def _nothing_found(
+    checkpoint: Checkpoint,
+    naming: str,
+    left_out: Sequence[LeftOut],
+    *,
+    families: Sequence[str] | None,
+    pattern: str | None,
+) -> SettingsError | CheckpointError:
+    kept_out = [left.name for left in left_out if left.why in ("family", "pattern")]
+    if kept_out:
+        asked = [f"families {', '.join(families)}"] if families else []
+        asked += [f"the pattern {pattern!r}"] if pattern else []
+        what = f"no layer fits {' and '.join(asked)}"
+        return SettingsError(what, where=checkpoint.path, fix=f"there are {_some(kept_out)}")
+    method = quantisation(checkpoint.config)
+    by = f" (quantised with {method})" if method else ""
+    what = f"no target layers among {len(left_out)} tensors{by}; tensors are {_some(_telling(left_out))}"
+    fix = f"names were looked for as in {naming}, such as model.layers.0.self_attn.q_proj.weight"
+    return CheckpointError(what, where=checkpoint.path, fix=fix)
+
+
+def _telling(left_out: Sequence[LeftOut]) -> list[str]:
+    """The names that best show what a checkpoint holds: unknown matrices first."""
+    ranked = sorted(left_out, key=lambda left: (left.why != "unknown", len(left.shape) != 2))
+    return [left.name for left in ranked]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

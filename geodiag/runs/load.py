@@ -1,0 +1,125 @@
+"""Finding, reading and checking manifests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from geodiag.errors import GeodiagError, ManifestError, ScoresError
+from geodiag.runs.checks import CHECKS
+from geodiag.runs.findings import known_keys, schema_findings, shown, unknown_key
+from geodiag.runs.manifest import Manifest
+from geodiag.runs.scores import load_scores
+from geodiag.runs.yaml_source import YamlSource, read_yaml
+
+FILE_NAME = "run.yaml"
+"""The name of a manifest."""
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check the manifest of one run.
+
+    Args:
+        path: the `run.yaml`, or the folder that holds it.
+
+    Returns:
+        The manifest, with every path absolute and every file named in it present.
+
+    Raises:
+        ManifestError: the first thing that is wrong; `check_manifest` gives them all.
+    """
+    manifest, errors = _read(_manifest_file(Path(path)))
+    if manifest is None or errors:
+        raise errors[0]
+    return manifest
+
+
+def check_manifest(path: Path) -> list[GeodiagError]:
+    """Everything that is wrong with a run's manifest and its scores, without reading a checkpoint.
+
+    Args:
+        path: the `run.yaml`, or the folder that holds it.
+
+    Returns:
+        The errors in the order of the checks; empty when there are none. The scores are read once the
+        manifest itself is in order.
+    """
+    try:
+        manifest, errors = _read(_manifest_file(Path(path)))
+    except ManifestError as error:
+        return [error]
+    if manifest is not None and not errors:
+        try:
+            load_scores(manifest)
+        except ScoresError as error:
+            return [error]
+    return list(errors)
+
+
+def find_manifests(root: Path) -> list[Path]:
+    """Every `run.yaml` at or below a folder, sorted; links are followed, hidden folders are not entered.
+
+    Args:
+        root: a folder of runs, one run's folder, or a manifest itself.
+
+    Raises:
+        ManifestError: there is no such place, or no manifest in it.
+    """
+    root = Path(root)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise ManifestError("no such file or folder", where=root, fix=f"give a folder with a {FILE_NAME} in it")
+    found = sorted(folder / FILE_NAME for folder in _folders(root) if (folder / FILE_NAME).is_file())
+    if not found:
+        fix = "`geodiag init FOLDER` drafts one from a folder of checkpoints"
+        raise ManifestError(f"no {FILE_NAME} here or below", where=root, fix=fix)
+    return found
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    seen = set()
+    for folder, below, _ in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up, or two links to one folder
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield Path(folder)
+
+
+def _manifest_file(path: Path) -> Path:
+    path = Path(os.path.abspath(path))
+    file = path / FILE_NAME if path.is_dir() else path
+    if file.is_file():
+        return file
+    if (path / "run.yml").is_file():
+        raise ManifestError("the manifest is named run.yml", where=path, fix=f"rename it to {FILE_NAME}")
+    fix = "`geodiag init FOLDER` drafts one from a folder of checkpoints"
+    raise ManifestError("there is no such manifest", where=file, fix=fix)
+
+
+def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
+    source = read_yaml(path)
+    if not isinstance(source.data, dict):
+        what = f"the file is {shown(source.data)} where keys belong"
+        return None, [ManifestError(what, where=source.where(), fix="start with `run: an-id`")]
+    # `path` is the one field that the file itself cannot give.
+    found = [unknown_key(("path",), known_keys(Manifest))] if "path" in source.data else []
+    manifest, findings = None, found
+    try:
+        manifest = _validated(source)
+        findings = found + [finding for check in CHECKS for finding in check(manifest)]
+    except ValidationError as error:
+        findings = found + schema_findings(error, source)
+    return manifest, [finding.error(source) for finding in findings]
+
+
+def _validated(source: YamlSource) -> Manifest:
+    assert isinstance(source.data, dict)
+    data = {str(key): value for key, value in source.data.items()} | {"path": source.path}
+    return Manifest.model_validate(data, context={"folder": source.path.parent})

@@ -1,0 +1,107 @@
+"""The manifest of a run: what `run.yaml` may say, as data."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from geodiag.runs.names import OVERALL_NAMES, fold_task_name
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
+
+
+def _checked_run_id(value: str) -> str:
+    # The id becomes a folder of the store (`run=<id>`) and of its staging area.
+    if not _RUN_ID.fullmatch(value):
+        raise PydanticCustomError("value", "no id")
+    return value
+
+
+def _checked_text(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("value", "no text")
+    return value.strip()
+
+
+def _checked_task(value: str) -> str:
+    if fold_task_name(value).strip("_") == "" or fold_task_name(value) in OVERALL_NAMES:
+        raise PydanticCustomError("value", "no task name")
+    return value.strip()
+
+
+def _checked_memory(value: object) -> object:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not (number or (isinstance(value, str) and value in ("all", "anchor"))):
+        raise PydanticCustomError("value", "no memory")
+    return value
+
+
+def _absolute(value: object, info: ValidationInfo) -> object:
+    """A path as the manifest means it: relative to the manifest's own folder; links are kept as they are."""
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise PydanticCustomError("value", "no path")
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return Path(os.path.abspath(Path(folder) / os.path.expanduser(value)))
+
+
+Text = Annotated[str, AfterValidator(_checked_text)]
+FilePath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+class _Strict(BaseModel):
+    # Field descriptions are what an error message offers as "what would be right".
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Step(_Strict):
+    """One step of a run: the task that was trained, and the checkpoints it left."""
+
+    label: Annotated[str, AfterValidator(_checked_task)] = Field(
+        alias="task",
+        description=f"the name of the task trained at this step (not {', '.join(sorted(OVERALL_NAMES))}: "
+        "those mean the overall score)",
+    )
+    state: FilePath = Field(description="the checkpoint after this step")
+    expert: FilePath | None = Field(None, description="the checkpoint of this task's expert")
+
+    @property
+    def task(self) -> str:
+        """The task's name, folded: the one that keys tables and matches scores."""
+        return fold_task_name(self.label)
+
+
+class Manifest(_Strict):
+    """A run on disk, as its `run.yaml` describes it. All paths are absolute.
+
+    Build one with `load_manifest`, which also checks that everything named exists.
+    """
+
+    run: Annotated[str, AfterValidator(_checked_run_id)] = Field(
+        description="an id of letters, digits, . _ - (at most 200, a letter, digit or _ first)"
+    )
+    size: Text = Field(description='the label of the model size, such as "4B"')
+    method: Text = Field(description="the label of the training method, such as EWC")
+    base: FilePath = Field(description="the checkpoint that the run started from")
+    updates: Literal["experts", "increments"] = Field(description="one of: experts, increments")
+    steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1)] = Field(
+        description="a list with one `{task: ..., state: ...}` a step, in order"
+    )
+    seed: int | None = Field(None, description="a whole number")
+    memory: Annotated[Literal["all", "anchor"] | int, BeforeValidator(_checked_memory)] = Field(
+        "all", description="one of: all, anchor, or how many of the last tasks stay active (1 or more)"
+    )
+    scores: FilePath | None = Field(None, description="the file with the scores")
+    score_scale: Literal["fraction", "percent"] = Field("fraction", description="one of: fraction, percent")
+    score_metric: Text | None = Field(None, description="the name of the metric to take from the scores")
+    probes: FilePath | None = Field(None, description="the file with the probe examples")
+    path: Path = Field(description="the run.yaml itself")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The folded names of the trained tasks, in training order."""
+        return tuple(step.task for step in self.steps)

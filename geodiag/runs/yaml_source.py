@@ -1,0 +1,146 @@
+"""A YAML file together with the line on which each of its values stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from geodiag.errors import ManifestError
+
+Place = tuple[str | int, ...]
+"""The way to a value: keys and list positions from the root, such as `("steps", 2, "task")`."""
+
+_KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "merge")
+_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without dates: `2024-01-01` stays the text it is."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (a class attribute of PyYAML's)
+        first: [(tag, pattern) for tag, pattern in rules if tag in _TAGS]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+@dataclass(frozen=True)
+class YamlSource:
+    """A parsed YAML file."""
+
+    path: Path
+    """The file."""
+    data: object
+    """Its contents as plain dicts, lists, texts, numbers, booleans and None."""
+    root: yaml.Node
+    """The same contents with the place of every value in the text."""
+
+    def where(self, place: Sequence[str | int] = ()) -> str:
+        """`file:line` of the value at `place`, or of the nearest value around it."""
+        return f"{self.path}:{_nearest(self.root, place)[0].start_mark.line + 1}"
+
+    def written(self, place: Sequence[str | int]) -> str | None:
+        """The text of the single value at `place` as the user wrote it; None where there is none."""
+        value = _nearest(self.root, place)[1]
+        return str(value.value) if isinstance(value, yaml.ScalarNode) else None
+
+
+def read_yaml(path: Path) -> YamlSource:
+    """Read one YAML file, strictly: no repeated keys, no tags beyond plain data.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ManifestError: the file cannot be read, is not UTF-8, is empty or is not YAML; the line is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"not UTF-8 text at byte {error.start}", where=path, fix="save it as UTF-8") from error
+    except OSError as error:
+        raise ManifestError(f"cannot be read ({error.strerror})", where=path) from error
+    loader = _PlainLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise ManifestError("the file is empty", where=path)
+        _refuse_oddities(path, root)
+        return YamlSource(path, loader.construct_document(root), root)
+    except yaml.YAMLError as error:
+        raise _syntax_error(path, error) from error
+    except RecursionError as error:
+        raise ManifestError("nested too deeply to be a manifest", where=path) from error
+    except (ValueError, LookupError) as error:  # an explicit tag over a value that it does not fit: `!!int abc`
+        raise ManifestError(f"holds a value that its tag does not fit ({error})", where=path) from error
+    finally:
+        loader.dispose()
+
+
+def _syntax_error(path: Path, error: yaml.YAMLError) -> ManifestError:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    context = getattr(error, "context", None)
+    tab = isinstance(problem, str) and "'\\t'" in problem
+    return ManifestError(
+        f"not valid YAML: {problem}" + (f" {context}" if context else ""),
+        where=f"{path}:{mark.line + 1}" if mark else path,
+        fix="indent with spaces, not tabs" if tab else "check indentation, colons and quotes there",
+    )
+
+
+def _refuse_oddities(path: Path, root: yaml.Node) -> None:
+    for node in _nodes(root):
+        where = f"{path}:{node.start_mark.line + 1}"
+        if node.tag not in _TAGS:
+            raise ManifestError(f"the tag {node.tag!r} has no meaning here", where=where, fix="write a plain value")
+        if isinstance(node, yaml.MappingNode):
+            _refuse_repeated_keys(path, node)
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.MappingNode) -> None:
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ManifestError("a key is not plain text", where=f"{path}:{line}", fix="write `key: value`")
+        if key.value in seen:
+            what = f"key {key.value!r} stands here again, first on line {seen[key.value]}"
+            raise ManifestError(what, where=f"{path}:{line}", fix="keep one of them")
+        seen[key.value] = line
+
+
+def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
+    """Every node once, however often aliases point to it."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _nearest(root: yaml.Node, place: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node | None]:
+    """The node that starts the line of `place`, and the value there (None when the way ends before it)."""
+    line, value = root, root
+    for part in place:
+        found = _child(value, part)
+        if found is None:
+            return line, None
+        line, value = found
+    return line, value
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == str(part)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None
