@@ -1,0 +1,137 @@
+"""Which of two signals follows a target more closely: the difference of absolute correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import reduce
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geodiag.errors import SettingsError
+from geodiag.stats.arrays import Floats, Ints, Texts, first_reason, unexplained
+from geodiag.stats.block import Block, Resampled, interval_pair, resample, why_undefined
+from geodiag.stats.design import Design
+from geodiag.stats.draws import Draws
+from geodiag.stats.grid import Columns
+from geodiag.stats.patterns import complete_rows
+from geodiag.stats.settings import Settings
+from geodiag.stats.solve import empty_fields
+from geodiag.stats.statistics import Statistic, find_statistic
+
+
+@dataclass(frozen=True)
+class Differences:
+    """|rho_a| - |rho_b| for pairs of signals; all arrays have shape (groups, pairs, targets), NaN where undefined."""
+
+    groups: tuple[str, ...]
+    """Names along the first axis."""
+    pairs: tuple[tuple[int, int], ...]
+    """Columns a and b along the second axis."""
+    first: Floats
+    """rho_a, on the rows complete in a, b and the target."""
+    second: Floats
+    """rho_b, on the same rows."""
+    difference: Floats
+    """|rho_a| - |rho_b|, in [-1, 1]."""
+    rows: Ints
+    """Complete rows."""
+    runs: Ints
+    """Clusters among them."""
+    low: Floats
+    """Jackknife interval, lower end."""
+    high: Floats
+    """Jackknife interval, upper end."""
+    percentile_low: Floats
+    """Percentile interval, lower end."""
+    percentile_high: Floats
+    """Percentile interval, upper end."""
+    dropped: Ints
+    """Resamples in which either correlation was undefined."""
+    reason: Texts
+    """Why there is no difference."""
+    interval_reason: Texts
+    """Why there is no jackknife interval."""
+    percentile_reason: Texts
+    """Why there is no percentile interval."""
+
+
+def compare(
+    signals: ArrayLike,
+    targets: ArrayLike,
+    design: Design,
+    *,
+    pairs: Sequence[tuple[int, int]],
+    statistic: str = "spearman",
+    controls: ArrayLike | None = None,
+    groups: Mapping[str, ArrayLike] | None = None,
+    settings: Settings | None = None,
+    rng: np.random.Generator | int = 0,
+) -> Differences:
+    """Differences |rho(a, y)| - |rho(b, y)| on the rows complete in all three, with intervals over runs.
+
+    Both signals meet the same resamples, so that what they share cancels. The jackknife works on the difference
+    itself. Near rho = 0 the absolute value bends, and both intervals are wide rather than exact.
+
+    Args:
+        signals: shape (n, S).
+        targets: shape (n, K).
+        design: which run, step and cluster each row belongs to.
+        pairs: columns (a, b) of `signals`.
+        statistic: see `correlate`.
+        controls: columns to hold fixed, shape (n, C).
+        groups: names and row masks; default: one group `all`.
+        settings: draws, level, fewest runs.
+        rng: a seed or a generator.
+
+    Raises:
+        SettingsError: as `correlate`; or a pair names a column that is not there.
+    """
+    columns = Columns.of(signals, targets, controls, design)
+    _check_pairs(pairs, columns.signals.shape[1])
+    chosen, used, draws = find_statistic(statistic), settings or Settings(), Draws(rng)
+    masks = columns.groups(groups)
+    fields = empty_fields(Differences, (len(masks), len(pairs), columns.targets.shape[1]))
+    for (q, rows), (p, pair) in product(enumerate(masks.values()), enumerate(pairs)):
+        both = columns.only_signals(pair)
+        known = rows & ~np.isnan(both.signals).any(axis=1)
+        for complete in complete_rows(both.signals, both.targets, among=known):
+            found = _differ(both.block(complete), chosen, settings=used, draws=draws)
+            for field, value in found.items():
+                fields[field][q, p, complete.targets] = value
+    return Differences(tuple(masks), tuple((int(a), int(b)) for a, b in pairs), **fields)
+
+
+def _check_pairs(pairs: Sequence[tuple[int, int]], signals: int) -> None:
+    for pair in pairs:
+        if len(pair) != 2 or not all(0 <= column < signals for column in pair):
+            raise SettingsError(f"pair {pair} of signals", fix=f"two columns from 0 to {signals - 1}")
+
+
+def _differ(block: Block, statistic: Statistic, *, settings: Settings, draws: Draws) -> dict[str, Any]:
+    """The fields of one pair of signals for targets complete on the same rows, each of shape (K,)."""
+    prepared = statistic.prepare(block.values, block.design)
+    runs = prepared.design.clusters.count
+    # The first signal's reason, else the second's.
+    reason = reduce(first_reason, why_undefined(prepared, block))
+    found: dict[str, Any] = {"rows": len(prepared.values), "runs": runs, "reason": reason}
+    if not unexplained(reason).any():
+        return found | {"interval_reason": reason, "percentile_reason": reason}
+    sample = resample(prepared, block.shape, settings=settings, draws=draws)
+    gap = Resampled(*(np.abs(rho[..., 0, :]) - np.abs(rho[..., 1, :]) for rho in astuple(sample)))
+    jackknife, percentile = interval_pair(gap, runs, settings=settings, fisher=False)
+    return found | {
+        "first": sample.estimate[0],
+        "second": sample.estimate[1],
+        "difference": gap.estimate,
+        "low": jackknife.low,
+        "high": jackknife.high,
+        "percentile_low": percentile.low,
+        "percentile_high": percentile.high,
+        "dropped": np.where(unexplained(reason), percentile.dropped, 0),
+        "interval_reason": first_reason(reason, jackknife.reason),
+        "percentile_reason": first_reason(reason, percentile.reason),
+    }

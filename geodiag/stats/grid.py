@@ -1,0 +1,142 @@
+"""Signals against targets in groups of rows: the one call behind a table of correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geodiag.errors import SettingsError
+from geodiag.stats.arrays import Bools, Floats, as_columns
+from geodiag.stats.block import Block
+from geodiag.stats.design import Design
+from geodiag.stats.draws import Draws
+from geodiag.stats.moments import Shape
+from geodiag.stats.patterns import Complete, complete_rows
+from geodiag.stats.results import CorrelationGrid
+from geodiag.stats.settings import Settings
+from geodiag.stats.solve import empty_fields, solve
+from geodiag.stats.statistics import find_statistic
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Checked input."""
+
+    signals: Floats
+    """Shape (n, S)."""
+    targets: Floats
+    """Shape (n, K)."""
+    controls: Floats
+    """Shape (n, C)."""
+    design: Design
+    """The rows' labels."""
+
+    @classmethod
+    def of(cls, signals: ArrayLike, targets: ArrayLike, controls: ArrayLike | None, design: Design) -> Columns:
+        """Check shapes and values."""
+        n = len(design.runs.codes)
+        held = np.empty((n, 0)) if controls is None else as_columns(controls, where="controls", rows=n)
+        return cls(
+            as_columns(signals, where="signals", rows=n),
+            as_columns(targets, where="targets", rows=n),
+            held,
+            design,
+        )
+
+    def only_signals(self, chosen: Sequence[int]) -> Columns:
+        """The same columns with some of the signals."""
+        return replace(self, signals=self.signals[:, list(chosen)])
+
+    def groups(self, masks: Mapping[str, ArrayLike] | None) -> dict[str, Bools]:
+        """Rows of each group in which the controls are known; without groups, all of them as `all`."""
+        known = np.atleast_1d(~np.isnan(self.controls).any(axis=1))
+        chosen = {}
+        for name, mask in (masks or {"all": np.ones(len(known), dtype=np.bool_)}).items():
+            rows = np.asarray(mask)
+            if rows.dtype != np.bool_ or rows.shape != known.shape:
+                raise SettingsError(
+                    f"mask of shape {rows.shape} and type {rows.dtype}",
+                    where=f"group {name}",
+                    fix=f"one true or false for each of {len(known)} rows",
+                )
+            chosen[name] = rows & known
+        return chosen
+
+    def block(self, complete: Complete) -> Block:
+        """The columns and rows of one block."""
+        parts = (self.signals[:, complete.signals], self.targets[:, complete.targets], self.controls)
+        values = np.concatenate([part[complete.rows] for part in parts], axis=1)
+        return Block(values, Shape(*(part.shape[1] for part in parts)), self.design.take(complete.rows))
+
+
+def correlate(
+    signals: ArrayLike,
+    targets: ArrayLike,
+    design: Design,
+    *,
+    statistic: str = "spearman",
+    controls: ArrayLike | None = None,
+    groups: Mapping[str, ArrayLike] | None = None,
+    names: tuple[Sequence[str], Sequence[str]] | None = None,
+    settings: Settings | None = None,
+    rng: np.random.Generator | int = 0,
+) -> CorrelationGrid:
+    """Correlate every signal with every target in every group of rows.
+
+    Missing values (NaN) are left out pair by pair. A pair that cannot be correlated, or whose interval or p-value
+    would not mean anything, gets none and a reason.
+
+    Args:
+        signals: shape (n, S).
+        targets: shape (n, K).
+        design: which run, step and cluster each row belongs to.
+        statistic: `spearman` (all rows), `within` (ranks inside each run), `between` (run means),
+            `step_partial` (ranks less the mean of their step) or `pearson`; see `STATISTICS`.
+        controls: columns to hold fixed, shape (n, C): scores are regressed on theirs, so that `spearman` with
+            controls is the partial Spearman correlation.
+        groups: names and row masks; default: one group `all`.
+        names: of signals and of targets; default: their positions.
+        settings: draws, level, fewest runs.
+        rng: a seed or a generator.
+
+    Returns:
+        Estimates, both intervals, both p-values, counts and reasons, shape (groups, S, K).
+
+    Raises:
+        SettingsError: shapes that do not fit, infinite values, an unknown statistic.
+
+    Example:
+        >>> design = Design.from_labels(["a"] * 3 + ["b"] * 3, steps=[1, 2, 3] * 2)
+        >>> grid = correlate([1, 2, 3, 2, 3, 4], [1, 2, 4, 1, 3, 4], design)
+        >>> round(float(grid.estimate[0, 0, 0]), 3)
+        0.925
+    """
+    columns = Columns.of(signals, targets, controls, design)
+    chosen, used = find_statistic(statistic), settings or Settings()
+    masks, draws = columns.groups(groups), Draws(rng)
+    shape = (len(masks), columns.signals.shape[1], columns.targets.shape[1])
+    fields = empty_fields(CorrelationGrid, shape)
+    for q, rows in enumerate(masks.values()):
+        for complete in complete_rows(columns.signals, columns.targets, among=rows):
+            found = solve(columns.block(complete), chosen, settings=used, draws=draws)
+            at = (q, complete.signals[:, None], complete.targets)
+            for field, value in found.items():
+                fields[field][at] = value
+    signal_names, target_names = names or (range(shape[1]), range(shape[2]))
+    return CorrelationGrid(
+        statistic,
+        tuple(masks),
+        as_names(signal_names, count=shape[1], where="signals"),
+        as_names(target_names, count=shape[2], where="targets"),
+        **fields,
+    )
+
+
+def as_names(names: Sequence[object], *, count: int, where: str) -> tuple[str, ...]:
+    """Column names as text, one a column."""
+    if len(names) != count:
+        raise SettingsError(f"{len(names)} names for {count} columns", where=where, fix="one name a column")
+    return tuple(str(name) for name in names)

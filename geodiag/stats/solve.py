@@ -1,0 +1,109 @@
+"""Every number of a grid for one block: signals and targets that are complete on the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from geodiag.stats.arrays import Texts, first_reason, unexplained
+from geodiag.stats.block import Block, interval_pair, resample, why_undefined
+from geodiag.stats.draws import Draws
+from geodiag.stats.permutation import (
+    Permuted,
+    common_places,
+    free_permutation,
+    undefined,
+    whole_run_permutation,
+)
+from geodiag.stats.residuals import residual_scores
+from geodiag.stats.settings import Settings
+from geodiag.stats.statistics import Prepared, Statistic
+
+# What a field of the grid holds where nothing was found, by the type its declaration names.
+_EMPTY: dict[str, tuple[Any, Any]] = {
+    "Floats": (np.float64, np.nan),
+    "Ints": (np.intp, 0),
+    "Bools": (np.bool_, False),
+    "Texts": (np.object_, None),
+}
+
+
+def empty_fields(result: type[Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Arrays for every field of a result that has one number a pair."""
+    declared = {field.name: str(field.type) for field in fields(result)}
+    return {
+        name: np.full(shape, _EMPTY[kind][1], dtype=_EMPTY[kind][0])
+        for name, kind in declared.items()
+        if kind in _EMPTY
+    }
+
+
+def solve(block: Block, statistic: Statistic, *, settings: Settings, draws: Draws) -> dict[str, Any]:
+    """The fields of a grid for one block; whatever is missing stays undefined."""
+    prepared = statistic.prepare(block.values, block.design)
+    runs = prepared.design.clusters.count
+    reason = why_undefined(prepared, block)
+    found = {"rows": len(prepared.values), "runs": runs, "reason": reason}
+    defined = unexplained(reason)
+    if not defined.any():
+        return found | dict.fromkeys(_REASONS, reason)
+    sample = resample(prepared, block.shape, settings=settings, draws=draws)
+    found["estimate"] = np.where(defined, sample.estimate, np.nan)
+    jackknife, percentile = interval_pair(sample, runs, settings=settings, fisher=True)
+    found |= {
+        "low": jackknife.low,
+        "high": jackknife.high,
+        "interval_reason": first_reason(reason, jackknife.reason),
+        "percentile_low": percentile.low,
+        "percentile_high": percentile.high,
+        "percentile_reason": first_reason(reason, percentile.reason),
+        "dropped": np.where(defined, percentile.dropped, 0),
+    }
+    return found | _p_values(block, prepared, statistic, reason, settings=settings, draws=draws)
+
+
+_REASONS = ("interval_reason", "percentile_reason", "p_reason", "free_reason")
+
+
+def _p_values(
+    block: Block, prepared: Prepared, statistic: Statistic, reason: Texts, *, settings: Settings, draws: Draws
+) -> dict[str, Any]:
+    free = _free(block, prepared, statistic, settings=settings, draws=draws)
+    whole, rows = _whole_run(block, prepared, statistic, settings=settings, draws=draws)
+    return {
+        "p_whole_run": whole.p,
+        "arrangements": whole.arrangements,
+        "exact": whole.exact,
+        "p_rows": rows,
+        "p_reason": first_reason(reason, whole.reason),
+        "p_free": free.p,
+        "free_reason": first_reason(reason, free.reason),
+    }
+
+
+def _free(block: Block, prepared: Prepared, statistic: Statistic, *, settings: Settings, draws: Draws) -> Permuted:
+    residuals = residual_scores(prepared, block.shape)
+    if not statistic.moves_rows:
+        return undefined(residuals, "this correlation is one of whole runs, not of single rows")
+    if not (settings.free and settings.permutations):
+        return undefined(residuals, "not asked for")
+    return free_permutation(residuals, size=settings.permutations, draws=draws)
+
+
+def _whole_run(
+    block: Block, prepared: Prepared, statistic: Statistic, *, settings: Settings, draws: Draws
+) -> tuple[Permuted, int]:
+    """The p-value, and how many rows it used."""
+    design = block.design
+    if settings.unequal == "common" and design.match is not None:
+        block = block.take(common_places(design.clusters.codes, design.match))
+        prepared = statistic.prepare(block.values, block.design)
+    residuals = residual_scores(prepared, block.shape)
+    if not settings.permutations:
+        return undefined(residuals, "not asked for"), 0
+    if len(prepared.values) == 0:
+        return undefined(residuals, "no step is common to all runs"), 0
+    whole = whole_run_permutation(residuals, prepared.design, size=settings.permutations, draws=draws)
+    return whole, len(prepared.values) if whole.reason is None else 0
