@@ -57,7 +57,7 @@ def _families(families: Sequence[str] | None) -> frozenset[str]:
 def _pattern(pattern: str | None) -> re.Pattern[str]:
     try:
         return re.compile(pattern or "")
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         what = f"the layer pattern {pattern!r} is not a regular expression ({error})"
         raise SettingsError(what, fix=r"for example 'layers\.[0-3]\.'") from error
 
@@ -106,7 +106,7 @@ def _nothing_found(
 ) -> SettingsError | CheckpointError:
     kept_out = [left.name for left in left_out if left.why in ("family", "pattern")]
     if kept_out:
-        asked = [f"families {', '.join(families)}"] if families else []
+        asked = [f"families {', '.join(sorted(_families(families)))}"] if families else []
         asked += [f"the pattern {pattern!r}"] if pattern else []
         what = f"no layer fits {' and '.join(asked)}"
         return SettingsError(what, where=checkpoint.path, fix=f"there are {_some(kept_out)}")

@@ -13,6 +13,8 @@ from geodiag.errors import ManifestError
 from geodiag.runs.manifest import Manifest, Step
 from geodiag.runs.yaml_source import Place, YamlSource
 
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -33,9 +35,11 @@ class Finding:
 
 
 def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]:
-    """Pydantic's complaints about a manifest as findings, one for each place."""
+    """Pydantic's complaints about a manifest as findings, one for each place; misspelt keys come first."""
     findings: dict[Place, Finding] = {}
-    for complaint in error.errors(include_url=False):
+    # A misspelt key is also a missing one, and the spelling is what has to be mended.
+    complaints = sorted(error.errors(include_url=False), key=lambda complaint: complaint["type"] not in _UNKNOWN)
+    for complaint in complaints:
         # A union reports the branches that it tried behind the place: only the steps have places inside.
         place = complaint["loc"][: 3 if complaint["loc"][:1] == ("steps",) else 1]
         findings.setdefault(place, _finding(place, complaint, source))
@@ -58,7 +62,7 @@ def known_keys(model: type[BaseModel]) -> list[str]:
 def _finding(place: Place, complaint: Mapping[str, Any], source: YamlSource) -> Finding:
     model: type[BaseModel] = Step if place[:1] == ("steps",) and len(place) > 1 else Manifest
     kind, value = complaint["type"], complaint["input"]
-    if kind in ("extra_forbidden", "invalid_key"):
+    if kind in _UNKNOWN:
         return unknown_key(place, known_keys(model))
     if len(place) == 2:
         return Finding(place, f"a step is {shown(value)}", "write `{task: ..., state: ...}`")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from yaml.reader import ReaderError
 
 from geodiag.errors import ManifestError
 
@@ -56,38 +57,50 @@ def read_yaml(path: Path) -> YamlSource:
     Raises:
         ManifestError: the file cannot be read, is not UTF-8, is empty or is not YAML; the line is named.
     """
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"not UTF-8 text at byte {error.start}", where=path, fix="save it as UTF-8") from error
-    except OSError as error:
-        raise ManifestError(f"cannot be read ({error.strerror})", where=path) from error
-    loader = _PlainLoader(text)
-    try:
-        root = loader.get_single_node()
-        if root is None:
-            raise ManifestError("the file is empty", where=path)
-        _refuse_oddities(path, root)
-        return YamlSource(path, loader.construct_document(root), root)
-    except yaml.YAMLError as error:
+        loader = _PlainLoader(text)
+        try:
+            return _parsed(path, loader)
+        finally:
+            loader.dispose()
+    except ReaderError as error:
+        where = f"{path}:{text.count(chr(10), 0, error.position) + 1}"
+        what = f"the character {chr(error.character)!r} has no place in a text file"
+        raise ManifestError(what, where=where, fix="delete it") from error
+    except yaml.MarkedYAMLError as error:
         raise _syntax_error(path, error) from error
     except RecursionError as error:
         raise ManifestError("nested too deeply to be a manifest", where=path) from error
     except (ValueError, LookupError) as error:  # an explicit tag over a value that it does not fit: `!!int abc`
         raise ManifestError(f"holds a value that its tag does not fit ({error})", where=path) from error
-    finally:
-        loader.dispose()
 
 
-def _syntax_error(path: Path, error: yaml.YAMLError) -> ManifestError:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    context = getattr(error, "context", None)
-    tab = isinstance(problem, str) and "'\\t'" in problem
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"not UTF-8 text at byte {error.start}", where=path, fix="save it as UTF-8") from error
+    except OSError as error:
+        raise ManifestError(f"cannot be read ({error.strerror})", where=path) from error
+
+
+def _parsed(path: Path, loader: _PlainLoader) -> YamlSource:
+    root = loader.get_single_node()
+    if root is None:
+        raise ManifestError("the file is empty", where=path)
+    _refuse_oddities(path, root)
+    return YamlSource(path, loader.construct_document(root), root)
+
+
+def _syntax_error(path: Path, error: yaml.MarkedYAMLError) -> ManifestError:
+    mark = error.problem_mark or error.context_mark
     return ManifestError(
-        f"not valid YAML: {problem}" + (f" {context}" if context else ""),
+        f"not valid YAML: {error.problem}" + (f" {error.context}" if error.context else ""),
         where=f"{path}:{mark.line + 1}" if mark else path,
-        fix="indent with spaces, not tabs" if tab else "check indentation, colons and quotes there",
+        fix="indent with spaces, not tabs"
+        if "'\\t'" in str(error.problem)
+        else "check indentation, colons and quotes there",
     )
 
 
