@@ -4,5 +4,4 @@ import matplotlib
 from jaxtyping import install_import_hook
 
 matplotlib.use("agg")
-_hook = install_import_hook("geodiag.geometry", "beartype.beartype")
-_hook.__enter__()
+install_import_hook("geodiag.geometry", "beartype.beartype").__enter__()

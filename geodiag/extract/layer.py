@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from geodiag.geometry import (
     right_spectrum,
     sar_from_norms,
 )
+
+_Result = TypeVar("_Result", Spectrum, PairGeometry)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def layer_geometry(weights: LayerWeights, plan: Plan, settings: Settings, *, blo
         spectra.append(_spectrum(D, measures[-len(members) :], settings))
     spectrum = _concatenate(spectra)
     projected = _projections(weights, plan, spectrum.V.to(D.dtype), blocks, D if len(blocks) == 1 else None)
-    tol = rank_tolerance(spectrum.dtype)
+    # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
+    tol = rank_tolerance(torch.float32)
     return LayerGeometry(
         measures=tuple(measures),
         spectrum=_to_cpu(spectrum),
@@ -122,7 +125,8 @@ def _ends(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
 
 def _union_ranks(spectrum: Spectrum, plan: Plan, *, tol: float) -> Iterator[tuple[int, int]]:
     """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before."""
-    V, before = spectrum.V, ()
+    V = spectrum.V
+    before: tuple[int, ...] = ()
     Q = V.new_zeros(V.shape[1], 0)
     for t, members in enumerate(plan.active, start=1):
         kept = members[: len(before)] == before
@@ -134,15 +138,16 @@ def _union_ranks(spectrum: Spectrum, plan: Plan, *, tol: float) -> Iterator[tupl
 
 
 def _concatenate(spectra: Sequence[Spectrum]) -> Spectrum:
-    def joined(name: str) -> Tensor:
-        return torch.cat([getattr(s, name) for s in spectra])
-
-    return Spectrum(joined("V"), joined("s"), joined("rank"), joined("s_1"), joined("energy_kept"), spectra[0].dtype)
-
-
-_Result = TypeVar("_Result", Spectrum, PairGeometry)
+    return Spectrum(
+        V=torch.cat([s.V for s in spectra]),
+        s=torch.cat([s.s for s in spectra]),
+        rank=torch.cat([s.rank for s in spectra]),
+        s_1=torch.cat([s.s_1 for s in spectra]),
+        energy_kept=torch.cat([s.energy_kept for s in spectra]),
+    )
 
 
 def _to_cpu(result: _Result) -> _Result:
-    values = {name: v.cpu() if isinstance(v, Tensor) else v for name, v in vars(result).items()}
-    return type(result)(**values)
+    """The same result with every tensor on the CPU."""
+    moved: dict[str, Any] = {name: v.cpu() for name, v in vars(result).items() if isinstance(v, Tensor)}
+    return replace(result, **moved)

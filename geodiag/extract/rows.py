@@ -85,7 +85,7 @@ def _pair_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
     for pair, values in zip(plan.pairs, zip(*columns.values(), strict=True), strict=True):
         i, j = plan.updates[pair.i], plan.updates[pair.j]
         key = {"step": pair.step, "kind": pair.kind, "object_i": i.object, "object_j": j.object}
-        rows.append(key | place | dict(zip(names, values, strict=True)))
+        rows.append({**key, **place, **dict(zip(names, values, strict=True))})
     return rows
 
 

@@ -26,8 +26,6 @@ class Spectrum:
     """The largest singular value, before any truncation."""
     energy_kept: Float[Tensor, "*batch"]
     """sum_{k<=rank} s_k^2 / ||D||_F^2, in [0, 1]; NaN for a zero update."""
-    dtype: torch.dtype
-    """The precision the spectrum was computed in; says how far overlaps can be told apart."""
 
 
 def right_spectrum(
@@ -73,7 +71,6 @@ def right_spectrum(
         rank=kept,
         s_1=s[:, 0],
         energy_kept=(s_kept.square().sum(-1) / norm.square()).clamp(max=1.0),
-        dtype=torch.float64 if method == "exact" else D.dtype,
     )
 
 

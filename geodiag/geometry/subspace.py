@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def rank_tolerance(dtype: torch.dtype) -> float:
-    """The sine under which a direction counts as already spanned: sqrt(32 eps) of the type `dtype` of the spectrum.
+    """The sine under which a direction counts as already spanned: sqrt(32 eps) of a precision.
 
     Sines come from squared lengths, so nothing under sqrt(eps) can be told from zero. 2e-3 after single,
     8e-8 after double precision.
