@@ -1,0 +1,92 @@
+"""The base of a sequence: a random start that has learnt a mixture of tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from geodiag.lab.config import LabConfig, Progress
+from geodiag.lab.data import Encoded, encode
+from geodiag.lab.folders import Recipe, made_with, whole_folder, write_recipe
+from geodiag.lab.model import Model, build_model, pick_device, save_model, settle
+from geodiag.lab.score import score_tasks
+from geodiag.lab.seeds import generator_of, seed_of
+from geodiag.lab.suite import Task, build_suite, characters_of
+from geodiag.lab.tokenizer import build_tokenizer
+from geodiag.lab.train import fit
+
+
+class StopWhenGood(TrainerCallback):  # type: ignore[misc]
+    """Looks at the mean held-out score now and then and stops the training once it is good enough."""
+
+    def __init__(self, model: Model, held_out: dict[str, Encoded], *, until: float, every: int) -> None:
+        self.model, self.held_out, self.until, self.every = model, held_out, until, every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop after this step if the mean score has reached its mark."""
+        del args
+        if state.global_step % self.every == 0:
+            scores = score_tasks(self.model, self.held_out)
+            if sum(score.score for score in scores) >= self.until * len(scores):
+                control.should_training_stop = True
+
+
+def base_recipe(config: LabConfig) -> Recipe:
+    """Everything that the base's weights depend on: the size's name and settings, not the run's."""
+    wanted = config.model_dump(mode="json", include={"size", "model", "base_training", "suite", "tasks", "dtype"})
+    if config.base_training is not None and config.base_training.tasks is not None:
+        wanted["tasks"] = list(config.base_training.tasks)
+    return {**wanted, "tasks": sorted(wanted["tasks"])}
+
+
+def prepare_base(config: LabConfig, folder: Path, *, progress: Progress) -> Path:
+    """The base's checkpoint folder: the local one that was named, or one trained into `folder` if not there yet.
+
+    Raises:
+        SettingsError: `folder` holds a base made with other settings.
+    """
+    if config.base is not None:
+        return config.base
+    recipe = base_recipe(config)
+    if made_with(folder, recipe):
+        return folder
+    tasks = build_suite(
+        sorted({*config.tasks, *_mixture(config)}),
+        seed=config.suite.seed,
+        counts=config.suite.counts,
+        folder=config.suite.folder,
+    )
+    progress(f"base {config.size}: training on {len(_mixture(config))} tasks")
+    model, tokenizer = _trained_base(config, tasks)
+    with whole_folder(folder) as part:
+        save_model(model, part, tokenizer=tokenizer, dtype=config.dtype)
+        write_recipe(part, recipe)
+    return folder
+
+
+def _mixture(config: LabConfig) -> tuple[str, ...]:
+    named = config.base_training.tasks if config.base_training else None
+    return tuple(sorted(named or config.tasks))
+
+
+def _trained_base(config: LabConfig, tasks: tuple[Task, ...]) -> tuple[Model, Any]:
+    assert config.model is not None
+    tokenizer = build_tokenizer(characters_of(tasks))
+    model = build_model(config.model, tokenizer=tokenizer, seed=seed_of("base", config.size, config.suite.seed))
+    model.to(pick_device(config.device))
+    if config.base_training is not None:
+        _learn_mixture(config, model, [task for task in tasks if task.name in _mixture(config)], tokenizer)
+    settle(model, dtype=config.dtype)
+    return model, tokenizer
+
+
+def _learn_mixture(config: LabConfig, model: Model, tasks: list[Task], tokenizer: Any) -> None:
+    budget = config.base_training
+    assert budget is not None
+    encoded = encode(tokenizer, [item for task in tasks for item in task.train])
+    held_out = {task.name: encode(tokenizer, task.test) for task in tasks}
+    watch = StopWhenGood(model, held_out, until=budget.until or 2.0, every=budget.check_every)
+    rng = generator_of("base order", config.size, config.suite.seed)
+    fit(model, encoded, training=budget, rng=rng, callbacks=[watch] if budget.until else [])

@@ -1,0 +1,246 @@
+"""What a lab run or a sweep may be told: YAML files with strict keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geodiag.errors import SettingsError
+from geodiag.lab.domains import DOMAINS
+
+Progress = Callable[[str], None]
+"""Is told what is going on, one line at a time."""
+
+Method = Literal["seq_sft", "ewc", "forever", "aimmerging"]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+
+
+def _distinct(tasks: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({task for task in tasks if tasks.count(task) > 1})
+    if twice:
+        raise ValueError(f"task {twice[0]} is listed twice")
+    return tasks
+
+
+Tasks = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SuiteConfig(Strict):
+    """Where the items come from and how many there are of each task."""
+
+    seed: int = 0
+    """Generates the items."""
+    train: Positive = 1024
+    test: Positive = 128
+    probes: Positive = 32
+    folder: Path | None = None
+    """Read tasks from `<folder>/<task>/{train,test,probes}.jsonl` instead of generating them."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Training, held-out and probe items a task."""
+        return self.train, self.test, self.probes
+
+
+class Architecture(Strict):
+    """A causal LM of the Qwen3 class with tied embeddings, randomly initialised."""
+
+    layers: Positive
+    width: Positive
+    heads: Positive = 4
+    kv_heads: Positive = 2
+    ffn: Positive
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Architecture:
+        if self.width % self.heads or self.heads % self.kv_heads or (self.width // self.heads) % 2:
+            raise ValueError("width/heads must be a whole even number, heads a multiple of kv_heads")
+        return self
+
+
+class Training(Strict):
+    """A budget of optimiser steps with AdamW."""
+
+    steps: Positive
+    batch: Positive = 16
+    lr: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After the warm-up. Replay at the end of a task has no effect where the rate has fallen to zero."""
+    warmup: Fraction = 0.1
+    """Share of the steps over which the rate rises from zero."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Gradient norm at which gradients are clipped."""
+
+
+class BaseTraining(Training):
+    """How the base learns a mixture of tasks before the sequence starts."""
+
+    tasks: Tasks | None = None
+    """The mixture; the run's tasks by default."""
+    until: Fraction | None = None
+    """Stop early once the mean held-out score reaches this."""
+    check_every: Positive = 100
+    """Optimiser steps between two looks at that score."""
+
+
+class Lora(Strict):
+    """Train a low-rank adapter on every projection instead of the weights."""
+
+    r: Positive
+    alpha: Annotated[float, Field(gt=0)]
+
+
+class EwcOptions(Strict):
+    """Elastic weight consolidation."""
+
+    strength: Annotated[float, Field(ge=0)] = 1.0
+    """Multiplies the scale-free lambda_0."""
+    warmup: Positive = 5
+    """Optimiser steps without the penalty, after which lambda_0 is measured."""
+    fisher_items: Positive = 128
+    """Training items for the per-example Fisher."""
+
+
+class ForeverOptions(Strict):
+    """Replay on a forgetting curve in model time."""
+
+    memory: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Share of each past task's training items that is kept."""
+    day: Positive = 24
+    """Optimiser steps that define a virtual day."""
+    epochs: Positive = 2
+    """Passes over all buffers at a replay event."""
+    beta: Annotated[float, Field(ge=0)] = 1e-3
+    """Base strength of the pull towards the last state during replay."""
+    gamma: Annotated[float, Field(ge=0)] = 1.0
+    """How strongly the speed of change moves that strength."""
+
+
+class AimOptions(Strict):
+    """Adaptive iterative merging."""
+
+    memory: Annotated[float, Field(gt=0, le=1)] = 0.02
+    interval: Positive = 8
+    """The first merging interval, in optimiser steps."""
+    shortest: Positive = 2
+    longest: Positive = 128
+
+
+class _Common(Strict):
+    """What a run and a sweep share."""
+
+    tasks: Tasks = tuple(DOMAINS)
+    order: Literal["listed", "by_seed"] = "listed"
+    """Train the tasks as listed, or in an order drawn from the seed."""
+    suite: SuiteConfig = SuiteConfig()
+    ewc: EwcOptions = EwcOptions()
+    forever: ForeverOptions = ForeverOptions()
+    aimmerging: AimOptions = AimOptions()
+    lora: Lora | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the saved checkpoints; training is in float32, and goes on from what was saved."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Positive = 1
+    """CPU threads; the same number gives the same scores."""
+
+
+class LabConfig(_Common):
+    """One run: a task sequence, trained with one method from one base."""
+
+    run: Name
+    size: str
+    method: Method
+    seed: int = 0
+    model: Architecture | None = None
+    """A random start, trained on a mixture first if `base_training` is given."""
+    base: Path | None = None
+    """A local Hugging Face folder to start from instead."""
+    base_training: BaseTraining | None = None
+    training: Training
+    """The budget of each step and of each expert."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> LabConfig:
+        if (self.model is None) == (self.base is None):
+            raise ValueError("give either model (a random start) or base (a local folder)")
+        if self.base is not None and self.base_training is not None:
+            raise ValueError("base_training is for a random start, not for a local base")
+        return self
+
+
+class SizeConfig(Strict):
+    """One model size of a sweep: its architecture and its budgets."""
+
+    size: Name
+    model: Architecture
+    base_training: BaseTraining
+    training: Training
+
+
+class SweepConfig(_Common):
+    """Runs of every size, method and seed; bases are shared by a size, experts by a size and seed."""
+
+    sizes: Annotated[tuple[SizeConfig, ...], Field(min_length=1)]
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("seq_sft", "ewc", "forever", "aimmerging")
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+
+    def runs(self) -> tuple[LabConfig, ...]:
+        """The runs in the order size, seed, method."""
+        shared = {name: getattr(self, name) for name in _Common.model_fields}
+        return tuple(
+            LabConfig(run=f"{one.size}-{method}-s{seed}".lower(), size=one.size, method=method, seed=seed,
+                      model=one.model, base_training=one.base_training, training=one.training, **shared)
+            for one in self.sizes for seed in self.seeds for method in self.methods
+        )  # fmt: skip
+
+
+Config = TypeVar("Config", LabConfig, SweepConfig)
+
+
+def load_config(path: Path, kind: type[Config]) -> Config:
+    """Read a YAML file as a run's or a sweep's configuration; paths in it are relative to the file.
+
+    Raises:
+        SettingsError: the file is missing, is no YAML mapping, or has a wrong or unknown key.
+    """
+    data = _read_mapping(path)
+    for holder, key in ((data, "base"), (data.get("suite") or {}, "folder")):
+        if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            holder[key] = (path.parent / holder[key]).resolve()
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise SettingsError(_first_problem(error), where=path) from error
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError("cannot read the file", where=path, fix="a YAML configuration") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"not YAML: {error}", where=path, fix="a mapping such as `run: name`") from error
+    if not isinstance(data, dict):
+        raise SettingsError("not a mapping", where=path, fix="a mapping such as `run: name`")
+    return data
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}{more}"

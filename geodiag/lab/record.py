@@ -1,0 +1,71 @@
+"""A run's papers: run.yaml, scores.csv, probes.jsonl and the record of what the strategy did."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from geodiag.lab.config import LabConfig
+from geodiag.lab.folders import write_whole
+from geodiag.lab.score import Score
+from geodiag.lab.strategies import STRATEGIES
+from geodiag.lab.suite import Task
+
+SCORES, PROBES, RECORD, MANIFEST = "scores.csv", "probes.jsonl", "strategy.jsonl", "run.yaml"
+
+
+def write_manifest(
+    run: Path, config: LabConfig, *, base: Path, states: Sequence[tuple[str, Path]], experts: Mapping[str, Path]
+) -> None:
+    """Write `run.yaml` for the steps done so far, with paths relative to it."""
+    steps = [
+        {"task": task, "state": os.path.relpath(state, run), "expert": os.path.relpath(experts[task], run)}
+        for task, state in states
+    ]
+    manifest: dict[str, Any] = {
+        "run": config.run,
+        "size": config.size,
+        "method": STRATEGIES[config.method].label,
+        "seed": config.seed,
+        "base": os.path.relpath(base, run),
+        "updates": "experts",
+        "memory": "all",
+        "scores": SCORES,
+        "score_metric": "exact_match",
+        "probes": PROBES,
+        "steps": steps,
+    }
+    write_whole(run / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, width=120))
+
+
+def write_scores(run: Path, scores: Mapping[int, Sequence[Score]]) -> None:
+    """Write `scores.csv`: one row a step and task, step 0 the base."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "task", "score", "stderr", "n"])
+    for step, row in sorted(scores.items()):
+        writer.writerows([step, s.task, f"{s.score:.6f}", f"{s.stderr:.6f}", s.n] for s in row)
+    write_whole(run / SCORES, text.getvalue())
+
+
+def write_probes(run: Path, tasks: Sequence[Task]) -> None:
+    """Write `probes.jsonl`: each task's probe items, in the order of the tasks."""
+    lines = [
+        json.dumps({"task": task.name, "prompt": item.prompt, "target": item.target})
+        for task in tasks
+        for item in task.probes
+    ]
+    write_whole(run / PROBES, "\n".join(lines) + "\n")
+
+
+def write_record(run: Path, records: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write `strategy.jsonl`: what the strategy did at each step (its strength, replays, merges)."""
+    lines = [json.dumps({"step": step, **record}) for step, record in sorted(records.items())]
+    write_whole(run / RECORD, "\n".join(lines) + "\n")

@@ -1,0 +1,226 @@
+"""One run: a sequence of tasks under one strategy, with its base, experts, states and scores on disk."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from geodiag.lab.base import base_recipe, prepare_base
+from geodiag.lab.config import LabConfig, Progress
+from geodiag.lab.data import Encoded, encode
+from geodiag.lab.experts import train_expert
+from geodiag.lab.folders import made_with, whole_folder, write_recipe
+from geodiag.lab.memory import keep_of_tasks
+from geodiag.lab.model import Model, load_tokenizer, pick_device, resume_model, save_model, settle, start_model
+from geodiag.lab.record import write_manifest, write_probes, write_record, write_scores
+from geodiag.lab.score import Score, score_tasks
+from geodiag.lab.seeds import generator_of, seed_of
+from geodiag.lab.strategies import STRATEGIES, Lesson, Strategy
+from geodiag.lab.suite import Task, build_suite
+from geodiag.lab.train import fit
+
+STEP = "step.json"
+CARRIED = "carried.safetensors"
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run's tasks in training order, as text and as tensors."""
+
+    config: LabConfig
+    """The run's settings."""
+    tokenizer: Any
+    """The base's tokenizer."""
+    tasks: tuple[Task, ...]
+    """The tasks in training order."""
+    train: dict[str, Encoded]
+    """Training items by task."""
+    held_out: dict[str, Encoded]
+    """Held-out items by task."""
+
+    def memory(self, step: int, *, share: float) -> Encoded | None:
+        """What is kept of the tasks before `step` (from 1); none at the first step."""
+        past = self.tasks[: step - 1]
+        if not past or share == 0:
+            return None
+        rngs = [generator_of("memory", self.config.seed, task.name) for task in past]
+        return encode(self.tokenizer, keep_of_tasks(past, share=share, rngs=rngs))
+
+
+def open_course(config: LabConfig, *, base: Path) -> Course:
+    """Build a run's tasks, in the order in which its seed trains them."""
+    suite = config.suite
+    tasks = build_suite(config.tasks, seed=suite.seed, counts=suite.counts, folder=suite.folder)
+    if config.order == "by_seed":
+        tasks = tuple(tasks[i] for i in generator_of("task order", config.seed).permutation(len(tasks)))
+    tokenizer = load_tokenizer(base)
+    train = {task.name: encode(tokenizer, task.train) for task in tasks}
+    return Course(config, tokenizer, tasks, train, {task.name: encode(tokenizer, task.test) for task in tasks})
+
+
+def train_experts(config: LabConfig, *, base: Path, experts: Path, progress: Progress) -> None:
+    """Train the experts of a size and seed into `experts/<task>`, those that are not there yet."""
+    with computing(config):
+        course = open_course(config, base=base)
+        for task in course.tasks:
+            score = train_expert(
+                config,
+                experts / task.name,
+                task=task.name,
+                base=base,
+                tokenizer=course.tokenizer,
+                train=course.train[task.name],
+                held_out=course.held_out[task.name],
+            )
+            if score is not None:
+                progress(f"expert {config.size} seed {config.seed} {task.name}: {score:.3f}")
+
+
+def train_sequence(config: LabConfig, out: Path, *, base: Path, experts: Path, progress: Progress) -> Path:
+    """Train one run into `out`, going on after the last finished step.
+
+    Args:
+        config: the run.
+        out: the run's folder; `run.yaml` is written there after every step.
+        base: the checkpoint to start from.
+        experts: where the experts of this size and seed are, or will be, `<task>/` each.
+        progress: is told one line a step.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        SettingsError: `out` holds a run with other settings.
+    """
+    recipe = {**config.model_dump(mode="json"), "base": base_recipe(config)}
+    if not made_with(out, recipe):
+        write_recipe(out, recipe)
+    with computing(config):
+        _Sequence(open_course(config, base=base), out, base=base, experts=experts, progress=progress).train()
+    return out
+
+
+def train_run(config: LabConfig, out: Path, *, progress: Progress) -> Path:
+    """Train a whole run into one folder: `base/`, `experts/<task>/`, `checkpoints/step_NN_<task>/` and its papers."""
+    with computing(config):
+        base = prepare_base(config, out / "base", progress=progress)
+    train_experts(config, base=base, experts=out / "experts", progress=progress)
+    return train_sequence(config, out, base=base, experts=out / "experts", progress=progress)
+
+
+class _Sequence:
+    """The steps of one run, done and to do."""
+
+    def __init__(self, course: Course, out: Path, *, base: Path, experts: Path, progress: Progress) -> None:
+        self.course, self.config, self.out, self.base = course, course.config, out, base
+        self.experts = {task.name: experts / task.name for task in course.tasks}
+        self.progress, self.device = progress, pick_device(course.config.device)
+
+    def train(self) -> None:
+        done = self._steps_done()
+        if done < len(self.course.tasks) or not (self.out / "run.yaml").exists():
+            write_probes(self.out, self.course.tasks)
+            strategy = STRATEGIES[self.config.method].make(self.config)
+            self._restore(strategy, done)
+            model = self._model(done)
+            for step in range(done, len(self.course.tasks) + 1):
+                self._step(model, strategy, step)
+            self._write_papers(len(self.course.tasks))
+        _forget_carried(self.out)
+
+    def _step(self, model: Model, strategy: Strategy, step: int) -> None:
+        """Train (step 0: only score the base), and leave the step's folders, the checkpoint's last."""
+        if step > 0 and self._state(step).exists():
+            return
+        record = self._train(model, strategy, step) if step else {}
+        scores = score_tasks(model, self.course.held_out)
+        with whole_folder(self._notes(step)) as part:
+            save_file(strategy.tensors(), part / CARRIED)
+            rows = [asdict(score) for score in scores]
+            (part / STEP).write_text(json.dumps({"scores": rows, "record": record}))
+        if step:
+            with whole_folder(self._state(step)) as part:
+                save_model(model, part, tokenizer=self.course.tokenizer, dtype=self.config.dtype)
+            self._write_papers(step)
+            shutil.rmtree(self._notes(step - 1) / CARRIED, ignore_errors=True)
+        self._tell(step, scores)
+
+    def _train(self, model: Model, strategy: Strategy, step: int) -> dict[str, Any]:
+        task, seed = self.course.tasks[step - 1].name, self.config.seed
+        torch.manual_seed(seed_of(self.config.run, step, "state"))
+        memory = self.course.memory(step, share=strategy.memory_share)
+        rng = generator_of("strategy", self.config.run, step)
+        strategy.begin(Lesson(model, self.course.train[task], memory, self.config, rng))
+        order = generator_of("order", seed, task, "state")
+        fit(model, self.course.train[task], training=self.config.training, rng=order, callbacks=[strategy])
+        settle(model, dtype=self.config.dtype)
+        return {"task": task, **strategy.end()}
+
+    def _model(self, done: int) -> Model:
+        if done == 0:
+            return start_model(self.config, base=self.base, device=self.device, role="state")
+        return resume_model(self.config, base=self.base, state=self._state(done), device=self.device)
+
+    def _restore(self, strategy: Strategy, done: int) -> None:
+        if done and (self._notes(done) / CARRIED).exists():
+            strategy.restore(load_file(self._notes(done) / CARRIED))
+
+    def _state(self, step: int) -> Path:
+        return self.out / "checkpoints" / f"step_{step:02d}_{self.course.tasks[step - 1].name}"
+
+    def _notes(self, step: int) -> Path:
+        return self.out / ".lab" / f"step_{step:02d}"
+
+    def _steps_done(self) -> int:
+        """Steps whose folders are whole; the checkpoint is the last thing a step leaves."""
+        done = 0
+        while done < len(self.course.tasks) and self._state(done + 1).exists():
+            done += 1
+        return done
+
+    def _write_papers(self, last: int) -> None:
+        notes = {step: json.loads((self._notes(step) / STEP).read_text()) for step in range(last + 1)}
+        write_scores(self.out, {step: [Score(**row) for row in note["scores"]] for step, note in notes.items()})
+        write_record(self.out, {step: note["record"] for step, note in notes.items() if step})
+        states = [(self.course.tasks[step - 1].name, self._state(step)) for step in range(1, last + 1)]
+        write_manifest(self.out, self.config, base=self.base, states=states, experts=self.experts)
+
+    def _tell(self, step: int, scores: tuple[Score, ...]) -> None:
+        by_task = {score.task: score.score for score in scores}
+        mean = sum(by_task.values()) / len(by_task)
+        if not step:
+            return self.progress(f"{self.config.run}: base, mean of all tasks {mean:.3f}")
+        task = self.course.tasks[step - 1].name
+        total = len(self.course.tasks)
+        self.progress(f"{self.config.run}: step {step}/{total} {task} {by_task[task]:.3f}, all tasks {mean:.3f}")
+
+
+def _forget_carried(out: Path) -> None:
+    """A finished run needs no more of what its strategy carried from step to step."""
+    for path in out.glob(f".lab/*/{CARRIED}"):
+        path.unlink()
+
+
+@contextmanager
+def computing(config: LabConfig) -> Iterator[None]:
+    """The run's number of threads, and no garbage collection over what was imported.
+
+    The Trainer collects garbage at each start; with everything imported so far set aside, that is nothing.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(before)

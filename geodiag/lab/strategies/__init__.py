@@ -1,0 +1,27 @@
+"""The continual strategies by name. Adding one is one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from geodiag.lab.config import LabConfig
+from geodiag.lab.strategies.seq_sft import SeqSft
+from geodiag.lab.strategies.strategy import Lesson, Strategy
+
+
+@dataclass(frozen=True)
+class StrategyEntry:
+    """A strategy as runs name it."""
+
+    label: str
+    """The method's name in a `run.yaml`."""
+    make: Callable[[LabConfig], Strategy]
+    """Builds the strategy of a run."""
+
+
+STRATEGIES: dict[str, StrategyEntry] = {
+    "seq_sft": StrategyEntry("Seq. SFT", lambda _: SeqSft()),
+}
+
+__all__ = ["STRATEGIES", "Lesson", "Strategy", "StrategyEntry"]

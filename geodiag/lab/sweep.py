@@ -1,0 +1,141 @@
+"""A grid of runs: bases shared by a size, experts by a size and seed, trained by a few processes at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import monotonic
+
+from geodiag.errors import SettingsError
+from geodiag.lab.config import LabConfig, Progress, SweepConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to train: a base, the experts of a size and seed, or a run."""
+
+    kind: str
+    """`base`, `experts` or `run`."""
+    name: str
+    """Its folder below `out`."""
+    config: LabConfig
+    """A run that it serves."""
+    needs: str | None = None
+    """The name of the job that must be done first."""
+
+    @property
+    def cost(self) -> int:
+        """Roughly what a step of it costs: weights times items times steps."""
+        model, training = self.config.model, self.config.training
+        weights = model.layers * model.width * (model.width + model.ffn) if model else 1
+        return weights * training.batch * training.steps
+
+
+def plan_sweep(config: SweepConfig, *, limit: int | None = None) -> tuple[Job, ...]:
+    """The jobs of a sweep, costliest first within what is possible.
+
+    Args:
+        config: the grid.
+        limit: plan only the first so many runs, with the bases and experts they need.
+
+    Returns:
+        Bases, then experts and runs; each name once.
+    """
+    jobs: dict[str, Job] = {}
+    for run in config.runs()[:limit]:
+        base = f"bases/{run.size}"
+        experts = f"experts/{run.size}-s{run.seed}"
+        jobs.setdefault(base, Job("base", base, run))
+        jobs.setdefault(experts, Job("experts", experts, run, base))
+        jobs[f"runs/{run.run}"] = Job("run", f"runs/{run.run}", run, base)
+    return tuple(sorted(jobs.values(), key=lambda job: (job.kind != "base", -job.cost)))
+
+
+def run_sweep(
+    config: SweepConfig, out: Path, *, workers: int = 1, limit: int | None = None, progress: Progress
+) -> Path:
+    """Train a sweep into `out`: `bases/<size>`, `experts/<size>-s<seed>/<task>` and `runs/<run>`.
+
+    What is there already is kept; a sweep that was killed goes on at each run's last finished step.
+
+    Args:
+        config: the grid.
+        out: the sweep's folder.
+        workers: processes at once, each with the configured threads; 1 trains in this process.
+        limit: train only the first so many runs.
+        progress: is told one line at a time.
+
+    Returns:
+        The folder of the runs.
+
+    Raises:
+        SettingsError: `out` holds something made with other settings, or a job failed.
+    """
+    jobs = plan_sweep(config, limit=limit)
+    if workers == 1:
+        for job in jobs:
+            do_job(job, out, progress=progress)
+    else:
+        failed = _in_processes(jobs, out, workers=workers, progress=progress)
+        if failed:
+            raise SettingsError(
+                f"{len(failed)} of {len(jobs)} jobs failed, first {failed[0]}",
+                where=out,
+                fix="mend it and start again: what is done is kept",
+            )
+    return out / "runs"
+
+
+def do_job(job: Job, out: Path, *, progress: Progress) -> None:
+    """Train what one job asks for."""
+    # torch and transformers are loaded only where something is trained.
+    from geodiag.lab.base import prepare_base
+    from geodiag.lab.run import computing, train_experts, train_sequence
+
+    base, experts = out / "bases" / job.config.size, out / "experts" / f"{job.config.size}-s{job.config.seed}"
+    if job.kind == "base":
+        with computing(job.config):
+            prepare_base(job.config, base, progress=progress)
+    elif job.kind == "experts":
+        train_experts(job.config, base=base, experts=experts, progress=progress)
+    else:
+        train_sequence(job.config, out / job.name, base=base, experts=experts, progress=progress)
+
+
+def _in_processes(jobs: Sequence[Job], out: Path, *, workers: int, progress: Progress) -> list[str]:
+    """Do the jobs in `workers` processes, each as soon as what it needs is there; the failures, one line each."""
+    waiting, done, failed = list(jobs), set[str](), list[str]()
+    begun, running = monotonic(), dict[Future[str], Job]()
+    # Forked children of a process that has used torch's threads can hang, so each starts afresh.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        while waiting or running:
+            for job in _startable(waiting, done=done, slots=workers - len(running)):
+                waiting.remove(job)
+                running[pool.submit(_last_line, job, out)] = job
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                error = future.exception()
+                if error is not None:
+                    failed.append(f"{job.name}: {error}")
+                else:
+                    done.add(job.name)
+                line = f"failed: {error}" if error else future.result()
+                progress(f"[{monotonic() - begun:.0f} s, {len(done)}/{len(jobs)}] {job.name}: {line}")
+    return failed
+
+
+def _startable(waiting: Sequence[Job], *, done: set[str], slots: int) -> list[Job]:
+    return [job for job in waiting if job.needs is None or job.needs in done][:slots]
+
+
+def _last_line(job: Job, out: Path) -> str:
+    """Do a job in a worker; what it said last."""
+    lines: deque[str] = deque(["there already"], maxlen=1)
+    do_job(job, out, progress=lines.append)
+    return lines[0]

@@ -1,0 +1,136 @@
+"""One budget of AdamW steps on one task, in transformers' Trainer, lean enough for models of a few layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from numpy.random import Generator
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from geodiag.lab.config import Training
+from geodiag.lab.data import Batch, Encoded, epochs
+from geodiag.lab.model import Model, trainable
+from geodiag.lab.strategies.strategy import Strategy
+
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+
+class TaskTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer over given batches that lets a strategy add to each gradient and act after each step."""
+
+    def __init__(self, model: Model, batches: list[Batch], *, args: Any, callbacks: list[Any]) -> None:
+        self.strategies = [callback for callback in callbacks if isinstance(callback, Strategy)]
+        self.batches = batches
+        super().__init__(model, args, callbacks=callbacks)
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> Any:
+        """The batches as they are, in their order."""
+        return torch.utils.data.DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+    def training_step(self, *inputs: Any, **options: Any) -> torch.Tensor:
+        """The task's loss and gradient, then what the strategy adds to the gradient."""
+        loss: torch.Tensor = super().training_step(*inputs, **options)
+        for strategy in self.strategies:
+            strategy.add_gradient(step=self.state.global_step)
+        return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:  # noqa: ARG002 - the Trainer's signature
+        """Not counted: it would cost a walk over the model at every step."""
+        return 0
+
+    def log(self, *values: Any, **options: Any) -> None:
+        """Say nothing; a run reports its steps itself."""
+
+
+def fit(
+    model: Model,
+    encoded: Encoded,
+    *,
+    training: Training,
+    rng: Generator,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Train a model in place on one task's items.
+
+    Args:
+        model: the model to train; its trainable parameters move.
+        encoded: the task's training items.
+        training: the budget.
+        rng: draws the order of the items.
+        callbacks: a strategy, or other Trainer callbacks; none is plain cross-entropy on the target tokens.
+    """
+    batches = list(islice(epochs(encoded, batch=training.batch, rng=rng), training.steps))
+    with TemporaryDirectory() as scratch:
+        args = _arguments(training, scratch=scratch, device=model.device.type)
+        TaskTrainer(model, batches, args=args, callbacks=list(callbacks)).train()
+    model.zero_grad(set_to_none=True)
+
+
+def _arguments(training: Training, *, scratch: str, device: str) -> Any:
+    return TrainingArguments(
+        output_dir=scratch,
+        max_steps=training.steps,
+        per_device_train_batch_size=training.batch,
+        learning_rate=training.lr,
+        lr_scheduler_type=_SCHEDULES[training.schedule],
+        warmup_steps=round(training.warmup * training.steps),
+        adam_beta1=training.betas[0],
+        adam_beta2=training.betas[1],
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.clip,
+        optim="adamw_torch_fused",
+        use_cpu=device == "cpu",
+        logging_strategy="no",
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_nan_inf_filter=False,
+    )
+
+
+def rehearse(
+    model: Model,
+    optimizer: Any,
+    batches: Iterator[Batch],
+    *,
+    clip: float,
+    pull: tuple[float, list[torch.Tensor]] | None = None,
+) -> int:
+    """Optimiser steps outside the Trainer's own, with its optimiser at its current rate.
+
+    Args:
+        model: the model to train.
+        optimizer: the optimiser that holds the moments.
+        batches: one optimiser step each.
+        clip: the gradient norm at which gradients are clipped.
+        pull: beta and anchor of an added loss term beta ||theta - anchor||^2.
+
+    Returns:
+        How many steps were made.
+    """
+    model.train()
+    made = 0
+    for batch in batches:
+        model.zero_grad()
+        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss.backward()
+        if pull is not None:
+            pull_towards(trainable(model), pull[1], beta=pull[0])
+        torch.nn.utils.clip_grad_norm_(trainable(model), clip)
+        optimizer.step()
+        made += 1
+    model.zero_grad()
+    return made
+
+
+def pull_towards(parameters: list[torch.nn.Parameter], anchor: list[torch.Tensor], *, beta: float) -> None:
+    """Add the gradient of beta ||theta - anchor||^2, which is 2 beta (theta - anchor)."""
+    for parameter, start in zip(parameters, anchor, strict=True):
+        assert parameter.grad is not None
+        parameter.grad.add_(parameter.detach() - start, alpha=2 * beta)
