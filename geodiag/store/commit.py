@@ -43,18 +43,18 @@ class Commit:
     """(from, to), relative to the store's top folder. Exactly one end of each lies in the staging folder."""
 
     def take_out(self, path: Path) -> None:
-        """Plans to move a file of the store out of it; a file that is not there is passed over."""
-        if path.exists():
-            self.moves.append(
-                (self._name(path), self._name(self.folder / "old" / path.relative_to(self.store)))
-            )
+        """Plans to move a file of the store out of it."""
+        self.moves.append((self._name(path), self._name(self._slot())))
 
     def bring_in(self, path: Path) -> Path:
         """Plans to bring a file into the store at `path` and returns where to write it until then."""
-        staged = self.folder / "new" / path.relative_to(self.store)
-        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged = self._slot()
         self.moves.append((self._name(staged), self._name(path)))
         return staged
+
+    def _slot(self) -> Path:
+        """A place of its own in the staging folder for the next move."""
+        return self.folder / f"{len(self.moves):03d}.parquet"
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.store).as_posix()
@@ -120,7 +120,6 @@ def _write_journal(pending: Commit) -> None:
     for source, _ in pending.moves:
         if (staged := pending.store / source).is_relative_to(pending.folder):
             _flush(staged)
-            _flush(staged.parent)
     draft = pending.folder / f"{JOURNAL}.draft"
     draft.write_text(json.dumps(pending.moves, indent=1), encoding="utf-8")
     _flush(draft)
