@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from geodiag.stats.arrays import Bools, Floats, Texts
+from geodiag.stats.arrays import Bools, Floats, Texts, unexplained
 from geodiag.stats.correlation import correlations_at
 from geodiag.stats.design import Design
 from geodiag.stats.draws import Draws
@@ -14,7 +14,7 @@ from geodiag.stats.intervals import Bounds, jackknife_bounds, no_bounds, percent
 from geodiag.stats.moments import Shape, moment_source
 from geodiag.stats.residuals import residual_scores
 from geodiag.stats.settings import Settings
-from geodiag.stats.statistics import Prepared
+from geodiag.stats.statistics import Prepared, Statistic
 
 LEAST_ROWS = 3
 """Two rows always correlate perfectly."""
@@ -77,13 +77,41 @@ def interval_pair(sample: Resampled, runs: int, *, settings: Settings, fisher: b
     return first, no_bounds(shape, few) if few else percentile_bounds(sample.resampled, level=settings.level)
 
 
-def why_undefined(prepared: Prepared, block: Block) -> Texts:
+@dataclass(frozen=True)
+class Examined:
+    """A block made ready, and what can be said of it."""
+
+    prepared: Prepared | None
+    """Its scores, or None if no pair can be correlated."""
+    rows: int
+    """Rows that count."""
+    runs: int
+    """Clusters among them."""
+    reason: Texts
     """For each pair why it has no correlation, or None, shape (S, K)."""
-    shape, found = block.shape, len(prepared.values)
+
+
+def examine(block: Block, statistic: Statistic) -> Examined:
+    """Prepare a block and look for columns that cannot be correlated."""
+    rows, runs = len(block.values), block.design.clusters.count
+    if rows < LEAST_ROWS:
+        return Examined(None, rows, runs, _too_few(rows, "rows", block.shape))
+    prepared = statistic.prepare(block.values, block.design)
+    rows, runs = len(prepared.values), prepared.design.clusters.count
+    if rows < LEAST_ROWS:
+        return Examined(None, rows, runs, _too_few(rows, prepared.unit, block.shape))
+    reason = _why_undefined(prepared, block)
+    return Examined(prepared if unexplained(reason).any() else None, rows, runs, reason)
+
+
+def _too_few(found: int, unit: str, shape: Shape) -> Texts:
+    why = f"{found} complete {unit}, at least {LEAST_ROWS} are needed"
+    return np.full((shape.signals, shape.targets), why, dtype=object)
+
+
+def _why_undefined(prepared: Prepared, block: Block) -> Texts:
+    shape = block.shape
     reasons = np.full((shape.signals, shape.targets), None, dtype=object)
-    if found < LEAST_ROWS:
-        reasons[:] = f"{found} complete {prepared.unit}, at least {LEAST_ROWS} are needed"
-        return reasons
     residuals = residual_scores(prepared, shape)
     constant = (block.values == block.values[:1]).all(axis=0)
     for k in np.flatnonzero(~residuals.targets.any(axis=0)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from geodiag.errors import SettingsError
 from geodiag.stats.arrays import Floats, Ints, Texts, first_reason, unexplained
-from geodiag.stats.block import Block, Resampled, interval_pair, resample, why_undefined
+from geodiag.stats.block import Block, Resampled, examine, interval_pair, resample
 from geodiag.stats.design import Design
 from geodiag.stats.draws import Draws
 from geodiag.stats.grid import Columns
@@ -113,16 +112,14 @@ def _check_pairs(pairs: Sequence[tuple[int, int]], signals: int) -> None:
 
 def _differ(block: Block, statistic: Statistic, *, settings: Settings, draws: Draws) -> dict[str, Any]:
     """The fields of one pair of signals for targets complete on the same rows, each of shape (K,)."""
-    prepared = statistic.prepare(block.values, block.design)
-    runs = prepared.design.clusters.count
-    # The first signal's reason, else the second's.
-    reason = reduce(first_reason, why_undefined(prepared, block))
-    found: dict[str, Any] = {"rows": len(prepared.values), "runs": runs, "reason": reason}
-    if not unexplained(reason).any():
+    known = examine(block, statistic)
+    reason = first_reason(*known.reason)
+    found: dict[str, Any] = {"rows": known.rows, "runs": known.runs, "reason": reason}
+    if known.prepared is None or not unexplained(reason).any():
         return found | {"interval_reason": reason, "percentile_reason": reason}
-    sample = resample(prepared, block.shape, settings=settings, draws=draws)
+    sample = resample(known.prepared, block.shape, settings=settings, draws=draws)
     gap = Resampled(*(np.abs(rho[..., 0, :]) - np.abs(rho[..., 1, :]) for rho in astuple(sample)))
-    jackknife, percentile = interval_pair(gap, runs, settings=settings, fisher=False)
+    jackknife, percentile = interval_pair(gap, known.runs, settings=settings, fisher=False)
     return found | {
         "first": sample.estimate[0],
         "second": sample.estimate[1],

@@ -145,6 +145,8 @@ def _r_squared(predicted: Floats, truth: Floats, present: Floats) -> Floats:
 
 def _spearman(predicted: Floats, target: Floats, present: Floats) -> Floats:
     found = np.full(len(present), np.nan)
+    # Predictions that are equal but for rounding must be ranked as tied.
+    predicted = np.round(predicted, 12)
     for d, rows in enumerate(present):
         ranks = centred_ranks(np.column_stack([predicted[d, rows], target[rows]]))
         squares = (ranks**2).sum(axis=0)

@@ -49,16 +49,19 @@ def rank_scores(signal: Floats, target: Floats, controls: Floats) -> tuple[Float
     return scores[:, 0], np.column_stack([np.ones(len(signal)), scores[:, 1:]])
 
 
-def why_not(design: Floats) -> str | None:
+def why_not(target: Floats, design: Floats) -> str | None:
     """Why the signal's slope cannot be told from the controls', or None if it can."""
     n, columns = design.shape
     if n <= columns:
         return f"{n} complete rows for {columns} coefficients"
-    others = np.delete(design, 1, axis=1)
-    left = design[:, 1] - others @ np.linalg.lstsq(others, design[:, 1], rcond=None)[0]
-    if left @ left <= 1e-10 * max(float(design[:, 1] @ design[:, 1]), np.finfo(float).tiny):
+    if _explains(np.delete(design, 1, axis=1), design[:, 1]):
         return "nothing of the signal is left beside the controls"
-    return None
+    return "signal and controls give the target exactly" if _explains(design, target) else None
+
+
+def _explains(design: Floats, column: Floats) -> bool:
+    left = column - design @ np.linalg.lstsq(design, column, rcond=None)[0]
+    return bool(left @ left <= 1e-10 * (column @ column))
 
 
 def robust_slope(scores: tuple[Floats, Floats], clusters: Partition, *, level: float, least_runs: int) -> Coefficient:
@@ -71,7 +74,7 @@ def robust_slope(scores: tuple[Floats, Floats], clusters: Partition, *, level: f
         least_runs: with fewer clusters the slope stands without an error.
     """
     target, design = scores
-    if reason := why_not(design):
+    if reason := why_not(target, design):
         return undefined_slope(reason)
     from statsmodels.regression.linear_model import OLS
 
@@ -83,7 +86,10 @@ def robust_slope(scores: tuple[Floats, Floats], clusters: Partition, *, level: f
 
 
 def mixed_slope(scores: tuple[Floats, Floats], clusters: Partition, *, level: float, least_runs: int) -> Coefficient:
-    """A mixed model with an intercept of its own for each run, by restricted maximum likelihood, normal quantiles.
+    """A mixed model with an intercept of its own for each run, by restricted maximum likelihood.
+
+    Standard errors come from the observed information, intervals and p-values from normal quantiles, which at few
+    runs are a little too sure of themselves; `robust_slope` is not.
 
     Args:
         scores: from `rank_scores`.
@@ -92,7 +98,7 @@ def mixed_slope(scores: tuple[Floats, Floats], clusters: Partition, *, level: fl
         least_runs: fewest clusters to tell a spread of intercepts from.
     """
     target, design = scores
-    if reason := why_not(design) or too_few(clusters.count, least=least_runs):
+    if reason := why_not(target, design) or too_few(clusters.count, least=least_runs):
         return undefined_slope(reason)
     fit, note = _fit_mixed(target, design, clusters.codes)
     if fit is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from geodiag.stats.arrays import Texts, first_reason, unexplained
-from geodiag.stats.block import Block, interval_pair, resample, why_undefined
+from geodiag.stats.block import Block, examine, interval_pair, resample
 from geodiag.stats.draws import Draws
 from geodiag.stats.permutation import (
     Permuted,
@@ -42,29 +42,25 @@ def empty_fields(result: type[Any], shape: tuple[int, int, int]) -> dict[str, An
 
 def solve(block: Block, statistic: Statistic, *, settings: Settings, draws: Draws) -> dict[str, Any]:
     """The fields of a grid for one block; whatever is missing stays undefined."""
-    prepared = statistic.prepare(block.values, block.design)
-    runs = prepared.design.clusters.count
-    reason = why_undefined(prepared, block)
-    found = {"rows": len(prepared.values), "runs": runs, "reason": reason}
-    defined = unexplained(reason)
-    if not defined.any():
-        return found | dict.fromkeys(_REASONS, reason)
-    sample = resample(prepared, block.shape, settings=settings, draws=draws)
-    found["estimate"] = np.where(defined, sample.estimate, np.nan)
-    jackknife, percentile = interval_pair(sample, runs, settings=settings, fisher=True)
+    known = examine(block, statistic)
+    found = {"rows": known.rows, "runs": known.runs, "reason": known.reason}
+    if known.prepared is None:
+        kinds = ("interval_reason", "percentile_reason", "p_reason", "free_reason")
+        return found | dict.fromkeys(kinds, known.reason)
+    defined = unexplained(known.reason)
+    sample = resample(known.prepared, block.shape, settings=settings, draws=draws)
+    jackknife, percentile = interval_pair(sample, known.runs, settings=settings, fisher=True)
     found |= {
+        "estimate": np.where(defined, sample.estimate, np.nan),
         "low": jackknife.low,
         "high": jackknife.high,
-        "interval_reason": first_reason(reason, jackknife.reason),
+        "interval_reason": first_reason(known.reason, jackknife.reason),
         "percentile_low": percentile.low,
         "percentile_high": percentile.high,
-        "percentile_reason": first_reason(reason, percentile.reason),
+        "percentile_reason": first_reason(known.reason, percentile.reason),
         "dropped": np.where(defined, percentile.dropped, 0),
     }
-    return found | _p_values(block, prepared, statistic, reason, settings=settings, draws=draws)
-
-
-_REASONS = ("interval_reason", "percentile_reason", "p_reason", "free_reason")
+    return found | _p_values(block, known.prepared, statistic, known.reason, settings=settings, draws=draws)
 
 
 def _p_values(

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from statsmodels.stats.multitest import multipletests
+
+from geodiag.errors import SettingsError
+from geodiag.stats import benjamini_hochberg, holm
+
+RULES = {"holm": holm, "fdr_bh": benjamini_hochberg}
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)))
+def test_adjusted_p_values_are_those_of_statsmodels(p):
+    for method, rule in RULES.items():
+        np.testing.assert_allclose(rule(p), multipletests(p, method=method)[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_cells_without_a_test_stay_empty_and_do_not_count(method):
+    p = np.array([[0.01, np.nan, 0.04], [0.03, 0.01, np.nan]])
+    found = RULES[method](p)
+    tested = ~np.isnan(p)
+    np.testing.assert_array_equal(np.isnan(found), ~tested)
+    np.testing.assert_allclose(found[tested], multipletests(p[tested], method=method)[1])
+
+
+def test_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(benjamini_hochberg([0.01, 0.04, 0.03]), [0.03, 0.04, 0.04])
+    assert holm([]).shape == (0,)
+    assert np.isnan(benjamini_hochberg([np.nan])).all()
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1])
+def test_no_p_value(p):
+    with pytest.raises(SettingsError, match=r"outside 0\.\.1"):
+        holm([p])
