@@ -69,7 +69,7 @@ LEFT_OUT: Mapping[str, re.Pattern[str]] = {
         r"\.(?:mlp|feed_forward|block_sparse_moe)\.(?:gate|router)\.|\.(?:router|shared_expert_gate)\."
     ),
     "bias": re.compile(r"bias$"),
-    "norm": re.compile(r"(?:^|[._])(?:layer)?norm\w*\.weight$|\.ln_\w+\.weight$", re.IGNORECASE),
+    "norm": re.compile(r"(?:norm\d*|norm_f|\.ln_\w+)\.weight$", re.IGNORECASE),
     "embedding": re.compile(r"(?:^|\.)(?:embed\w*|wte|wpe|word_embeddings)\.weight$"),
     "head": re.compile(r"(?:^|\.)(?:lm_head|score|classifier)\.weight$"),
     "buffer": re.compile(r"(?:inv_freq|position_ids)$"),

@@ -6,8 +6,6 @@ import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import polars as pl
-
 from geodiag.errors import ScoresError
 from geodiag.runs.score_source import Row, ScoreSource
 
@@ -68,15 +66,23 @@ def _without_index(path: Path, columns: tuple[str, ...], rows: list[Row]) -> Sco
 
 
 def _read_parquet(path: Path) -> ScoreSource:
+    # pyarrow rather than polars, which panics on a damaged file and prints its stack before it raises.
+    import pyarrow
+    from pyarrow import parquet
+
     try:
-        frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        with parquet.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
+        cells = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:160]
         raise ScoresError(f"not a readable Parquet file ({reason})", where=path) from error
-    rows = (Row(f"{path}, row {number}", cells) for number, cells in enumerate(frame.iter_rows(), start=1))
-    return ScoreSource(
-        path, tuple(frame.columns), tuple(row for row in rows if any(cell is not None for cell in row.cells))
-    )
+    rows = (Row(f"{path}, row {number}", row) for number, row in enumerate(cells, start=1))
+    return ScoreSource(path, tuple(table.column_names), tuple(row for row in rows if _filled(row)))
+
+
+def _filled(row: Row) -> bool:
+    return any(cell is not None for cell in row.cells)
 
 
 TABLE_FORMATS: Mapping[str, Callable[[Path], ScoreSource]] = {
