@@ -15,6 +15,13 @@ from geodiag.geometry.bures import (
     pair_geometry,
 )
 from geodiag.geometry.change import changed_share, frobenius_norm, rounding_floor_sq, stable_rank
+from geodiag.geometry.gradient import (
+    gradient_cosines,
+    gradient_gram,
+    gradient_norms,
+    gram_scratch_bytes,
+    split_half_reliability,
+)
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
 from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
 
@@ -29,12 +36,17 @@ __all__ = [
     "cross_gram",
     "extend_basis",
     "frobenius_norm",
+    "gradient_cosines",
+    "gradient_gram",
+    "gradient_norms",
+    "gram_scratch_bytes",
     "pair_geometry",
     "projected_norms",
     "rank_tolerance",
     "right_spectrum",
     "rounding_floor_sq",
     "sar_from_norms",
+    "split_half_reliability",
     "stable_rank",
     "truncate",
 ]
