@@ -46,7 +46,7 @@ def adapter(path: Path) -> CheckpointError:
 def training_state(path: Path, found: str) -> CheckpointError:
     """The sharded state of a trainer (FSDP, DeepSpeed, distributed checkpoint)."""
     what = f"the sharded state of a trainer ({found}), not a model"
-    fix = "save the model itself: `accelerate merge-weights` for FSDP, `zero_to_fp32.py --safe_serialization` for DeepSpeed"
+    fix = "save the model itself: `accelerate merge-weights` (FSDP), `zero_to_fp32.py --safe_serialization` (DeepSpeed)"
     return CheckpointError(what, where=path, fix=fix)
 
 

@@ -250,7 +250,7 @@ def test_the_state_of_a_trainer(tmp_path):
     (tmp_path / "global_step100").mkdir()
     assert error_of(tmp_path) == (
         f"{tmp_path}: the sharded state of a trainer (global_step100), not a model; save the model itself: "
-        "`accelerate merge-weights` for FSDP, `zero_to_fp32.py --safe_serialization` for DeepSpeed"
+        "`accelerate merge-weights` (FSDP), `zero_to_fp32.py --safe_serialization` (DeepSpeed)"
     )
 
 
