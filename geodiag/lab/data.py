@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -72,6 +73,13 @@ def _check_known(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequence[
             )
 
 
+def one_pass(encoded: Encoded, *, batch: int, rng: Generator) -> Iterator[Batch]:
+    """All items once, in a random order; the last batch holds what is left."""
+    order = torch.from_numpy(rng.permutation(len(encoded)))
+    for start in range(0, len(order), batch):
+        yield encoded.batch(order[start : start + batch])
+
+
 def epochs(encoded: Encoded, *, batch: int, rng: Generator) -> Iterator[Batch]:
     """Batches without end, each pass over the items in a new random order; only full batches.
 
@@ -79,6 +87,4 @@ def epochs(encoded: Encoded, *, batch: int, rng: Generator) -> Iterator[Batch]:
     """
     size = min(batch, len(encoded))
     while True:
-        order = torch.from_numpy(rng.permutation(len(encoded)))
-        for start in range(0, len(order) - size + 1, size):
-            yield encoded.batch(order[start : start + size])
+        yield from islice(one_pass(encoded, batch=size, rng=rng), len(encoded) // size)

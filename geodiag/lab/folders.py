@@ -25,7 +25,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Yields:
         The folder to write into, empty.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,11 @@ def settle(model: Model, *, dtype: str) -> None:
 def trainable(model: Model) -> list[torch.nn.Parameter]:
     """The parameters that training moves, each once, in a fixed order."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def norm_of(tensors: Sequence[torch.Tensor]) -> float:
+    """The L2 norm of all the tensors' entries together."""
+    return float(torch.linalg.vector_norm(torch.stack([tensor.norm() for tensor in tensors])))
 
 
 def pick_device(wanted: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from geodiag.lab.config import Training
 from geodiag.lab.data import Batch, Encoded, epochs
-from geodiag.lab.model import Model, trainable
+from geodiag.lab.model import Model
 from geodiag.lab.strategies.strategy import Strategy
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -93,44 +93,3 @@ def _arguments(training: Training, *, scratch: str, device: str) -> Any:
         disable_tqdm=True,
         logging_nan_inf_filter=False,
     )
-
-
-def rehearse(
-    model: Model,
-    optimizer: Any,
-    batches: Iterator[Batch],
-    *,
-    clip: float,
-    pull: tuple[float, list[torch.Tensor]] | None = None,
-) -> int:
-    """Optimiser steps outside the Trainer's own, with its optimiser at its current rate.
-
-    Args:
-        model: the model to train.
-        optimizer: the optimiser that holds the moments.
-        batches: one optimiser step each.
-        clip: the gradient norm at which gradients are clipped.
-        pull: beta and anchor of an added loss term beta ||theta - anchor||^2.
-
-    Returns:
-        How many steps were made.
-    """
-    model.train()
-    made = 0
-    for batch in batches:
-        model.zero_grad()
-        model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss.backward()
-        if pull is not None:
-            pull_towards(trainable(model), pull[1], beta=pull[0])
-        torch.nn.utils.clip_grad_norm_(trainable(model), clip)
-        optimizer.step()
-        made += 1
-    model.zero_grad()
-    return made
-
-
-def pull_towards(parameters: list[torch.nn.Parameter], anchor: list[torch.Tensor], *, beta: float) -> None:
-    """Add the gradient of beta ||theta - anchor||^2, which is 2 beta (theta - anchor)."""
-    for parameter, start in zip(parameters, anchor, strict=True):
-        assert parameter.grad is not None
-        parameter.grad.add_(parameter.detach() - start, alpha=2 * beta)

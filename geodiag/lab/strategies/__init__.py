@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from geodiag.lab.config import LabConfig
+from geodiag.lab.strategies.aimmerging import AimMerging
+from geodiag.lab.strategies.ewc import Ewc
+from geodiag.lab.strategies.forever import Forever
 from geodiag.lab.strategies.seq_sft import SeqSft
 from geodiag.lab.strategies.strategy import Lesson, Strategy
 
@@ -22,6 +25,9 @@ class StrategyEntry:
 
 STRATEGIES: dict[str, StrategyEntry] = {
     "seq_sft": StrategyEntry("Seq. SFT", lambda _: SeqSft()),
+    "ewc": StrategyEntry("EWC", lambda config: Ewc(config.ewc)),
+    "forever": StrategyEntry("FOREVER", lambda config: Forever(config.forever)),
+    "aimmerging": StrategyEntry("AIMMerging", lambda config: AimMerging(config.aimmerging)),
 }
 
 __all__ = ["STRATEGIES", "Lesson", "Strategy", "StrategyEntry"]
