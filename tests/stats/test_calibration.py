@@ -57,7 +57,7 @@ def test_the_default_keeps_its_word_in_few_replicates(case):
 @pytest.mark.parametrize("case", COVERED)
 def test_the_default_interval_covers_93_to_97_percent(case):
     kept = run(*COVERED[case], replicates=2000, resamples=999, permutations=0)
-    print(f"\ncoverage, {case}: jackknife {kept.jackknife:.3f}, percentile {kept.percentile:.3f}")
+    print(f"\ncoverage, {case}: jackknife {kept.jackknife:.3f}, percentile {kept.percentile:.3f}")  # noqa: T201
     assert 0.93 <= kept.jackknife <= 0.97
     if case != "related between":
         assert kept.percentile < kept.jackknife
@@ -68,7 +68,7 @@ def test_the_default_interval_covers_93_to_97_percent(case):
 def test_the_default_p_value_rejects_a_true_null_3_to_7_percent(case):
     panel, statistic, unequal = TRUE_NULLS[case]
     kept = run(panel, statistic, unequal=unequal, replicates=2000, resamples=0, permutations=999)
-    print(f"\nrejected, {case}: whole-run {kept.whole_run:.3f}, free {kept.free:.3f}")
+    print(f"\nrejected, {case}: whole-run {kept.whole_run:.3f}, free {kept.free:.3f}")  # noqa: T201
     assert 0.03 <= kept.whole_run <= 0.07
 
 
