@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geodiag.geometry import small
+
 
 @dataclass(frozen=True)
 class PairGeometry:
@@ -66,16 +68,16 @@ def bures_fidelity(
         lam: the regulariser lambda >= 0.
     """
     if lam == 0:
-        return torch.linalg.svdvals(s_i[..., :, None] * C * s_j[..., None, :]).sum(-1)
+        return small.svdvals(s_i[..., :, None] * C * s_j[..., None, :]).sum(-1)
     k, l_ = C.shape[-2:]
-    tau, U = torch.linalg.eigh(torch.eye(l_, dtype=C.dtype, device=C.device) - C.mT @ C)
+    tau, U = small.eigh(torch.eye(l_, dtype=C.dtype, device=C.device) - C.mT @ C)
     R = tau.clamp(min=0).sqrt()[..., :, None] * U.mT
     F = torch.cat([C, R], dim=-2) * s_j[..., None, :]
     floor = torch.eye(k + l_, dtype=C.dtype, device=C.device).mul(lam**0.5).expand(*F.shape[:-2], -1, -1)
     # L' from a QR of [F, lambda^1/2 I]' stays exact where a Cholesky factor of F F' + lambda I would not exist.
-    L = torch.linalg.qr(torch.cat([F, floor], dim=-1).mT, mode="r").R.mT
+    L = small.qr_r(torch.cat([F, floor], dim=-1).mT).mT
     b_i = torch.cat([s_i.square() + lam, s_i.new_full((*s_i.shape[:-1], l_), lam)], dim=-1)
-    return torch.linalg.svdvals(b_i.sqrt()[..., :, None] * L).sum(-1)
+    return small.svdvals(b_i.sqrt()[..., :, None] * L).sum(-1)
 
 
 def bures_distance(
@@ -157,6 +159,6 @@ def shared_rank(C: Float[Tensor, "*batch k l"], *, tol: float) -> Int[Tensor, "*
         C: V_i'V_j, whose singular values are the cosines.
         tol: the sine under which directions count as the same.
     """
-    cosine = torch.linalg.svdvals(C)
+    cosine = small.svdvals(C)
     # sine^2 = (1 - c)(1 + c); subtracting c from 1 first keeps the digits that 1 - c^2 would lose
     return ((1 - cosine) * (1 + cosine) <= tol**2).sum(-1)

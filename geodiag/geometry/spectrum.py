@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geodiag.geometry import small
+
 BLOCK, DEPTH = 20, 8
 """Columns a step and steps of the block Krylov iteration: 160 basis columns for 320 matrix-vector products."""
 
@@ -112,7 +114,7 @@ def krylov_right_vectors(
         return _dense_right_vectors(D, k=k)
     Q, Y = _krylov_basis(D, block=block, depth=depth, seed=seed)
     Yd = Y.double()
-    s_sq, W = torch.linalg.eigh(Yd.mT @ Yd)
+    s_sq, W = small.eigh(Yd.mT @ Yd)
     s = s_sq.flip(-1)[:, :k].clamp(min=0).sqrt()
     V = Q.double() @ W.flip(-1)[..., :k]
     # Q is orthonormal to single precision only; this makes V so to double (rank-deficient columns stay zero).
@@ -155,7 +157,7 @@ def _inverse_root(
     G: Float[Tensor, "batch b b"], *, scale: Float[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch b b"]:
     """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere; `scale` is its largest value if not its own."""
-    w, U = torch.linalg.eigh(G)
+    w, U = small.eigh(G)
     scale = w[..., -1] if scale is None else scale
     keep = w > 1e-10 * scale.clamp(min=torch.finfo(torch.float64).tiny)[..., None]
     root = torch.where(keep, w, 1.0).rsqrt() * keep
@@ -168,7 +170,7 @@ def _dense_right_vectors(
     """Exact up to sqrt(eps) of the largest value: an eigenproblem of D'D, or of DD' when that is smaller."""
     wide = D.shape[-2] < D.shape[-1]
     A = D.double()
-    s_sq, U = torch.linalg.eigh(A @ A.mT if wide else A.mT @ A)
+    s_sq, U = small.eigh(A @ A.mT if wide else A.mT @ A)
     s = s_sq.flip(-1)[:, :k].clamp(min=0).sqrt()
     U = U.flip(-1)[..., :k]
     if not wide:

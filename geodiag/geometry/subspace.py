@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodiag.geometry import small
+
 
 def rank_tolerance(dtype: torch.dtype) -> float:
     """The sine under which a direction counts as already spanned: sqrt(32 eps) of a precision.
@@ -35,7 +37,7 @@ def extend_basis(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol:
         tol: the sine under which a direction counts as spanned (`rank_tolerance`).
     """
     R = _residual(Q, V)
-    sine_sq, W = torch.linalg.eigh(R.mT @ R)
+    sine_sq, W = small.eigh(R.mT @ R)
     new = R @ W[:, sine_sq > tol**2]
     # Directions of a small sine carry amplified rounding error; the QR of the already independent rest is safe.
     return torch.cat([Q, torch.linalg.qr(_residual(Q, new / new.norm(dim=0))).Q], dim=1) if new.shape[1] else Q
@@ -44,4 +46,4 @@ def extend_basis(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol:
 def added_rank(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol: float) -> int:
     """dim(span(Q) + span(V)) - dim(span(Q)), with the tolerance of `extend_basis`."""
     R = _residual(Q, V)
-    return int((torch.linalg.eigvalsh(R.mT @ R) > tol**2).sum())
+    return int((small.eigvalsh(R.mT @ R) > tol**2).sum())

@@ -1,0 +1,112 @@
+"""What a notebook uses: a store with its signals, and the jobs of the command line as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from geodiag.store import StoreReader
+
+if TYPE_CHECKING:
+    from geodiag.jobs import BatchReport
+
+
+class Store(StoreReader):
+    """A store of extracted runs, with every signal and outcome one call away.
+
+    All frames are polars; `.to_pandas()` turns one into pandas. Undefined values are null.
+    """
+
+    def steps(self) -> pl.DataFrame:
+        """One row a (run, step): every step signal beside every outcome (`geodiag.signals.step_signals`)."""
+        from geodiag.signals import step_signals
+
+        return step_signals(self)
+
+    def pairs(self) -> pl.DataFrame:
+        """One row a (run, step, new_task, old_task): pair signals beside drop and forgetting."""
+        from geodiag.signals import pair_signals
+
+        return pair_signals(self)
+
+    def families(self) -> pl.DataFrame:
+        """One row a (run, step, family): the step signals over one projection family's layers."""
+        from geodiag.signals import family_signals
+
+        return family_signals(self)
+
+    def layers(self) -> pl.DataFrame:
+        """One row a (run, step, layer): the step signals of one layer."""
+        from geodiag.signals import layer_signals
+
+        return layer_signals(self)
+
+    def outcomes(self) -> pl.DataFrame:
+        """One row a run: final scores, forgetting, OP, BWT and FWT (`geodiag.signals.run_outcomes`)."""
+        from geodiag.signals import run_outcomes
+
+        return run_outcomes(self)
+
+
+def open_store(path: str | Path) -> Store:
+    """Opens a store for reading.
+
+    Args:
+        path: the store's folder.
+
+    Raises:
+        StoreError: it is not there, is no store, or was written by a newer version.
+    """
+    return Store(path)
+
+
+def extract(
+    runs: str | Path,
+    *,
+    store: str | Path,
+    device: str = "auto",
+    overwrite: bool = False,
+    strict: bool = False,
+    preset: str | None = None,
+    families: Iterable[str] | None = None,
+    **settings: Any,
+) -> BatchReport:
+    """Extracts every run below a folder into a store, as `geodiag extract` does.
+
+    Args:
+        runs: a folder of runs, a run's folder, or a `run.yaml`.
+        store: the store's folder; made when it is not there.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
+        overwrite: replace runs that the store holds with other settings or inputs.
+        strict: raise at the first run that fails instead of going on with the rest.
+        preset: `paper` or `release`.
+        families: the projection families to read; None is all seven.
+        settings: fields of `geodiag.extract.Settings`, such as `rank=16`.
+
+    Returns:
+        What became of every run.
+
+    Raises:
+        GeodiagError: there is no run, a setting is out of its range, or `strict` is set and a run failed.
+    """
+    from geodiag.extract import make_settings
+    from geodiag.jobs import extract_all
+
+    chosen = make_settings(preset, families=None if families is None else tuple(families), **settings)
+    return extract_all(Path(runs), Path(store), chosen, device=device, overwrite=overwrite, strict=strict)
+
+
+def analyze(store: StoreReader | str | Path, **options: Any) -> Mapping[str, pl.DataFrame]:
+    """Every table of the analysis as a data frame, by name.
+
+    Args:
+        store: a store or its folder.
+        options: fields of `geodiag.tables.Options`, such as `resamples=2000`.
+    """
+    from geodiag.tables import Options, compute_tables
+
+    reader = store if isinstance(store, StoreReader) else Store(store)
+    return compute_tables(reader, Options(**options))

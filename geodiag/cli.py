@@ -1,0 +1,149 @@
+"""The command line: one thin function a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geodiag.console import Voice, tell_batch
+from geodiag.errors import GeodiagError
+
+app = typer.Typer(
+    help="Why did this step forget? Forgetting diagnostics for language models post-trained in sequence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Runs = Annotated[Path, typer.Argument(help="A folder of runs, one run's folder, or a run.yaml.")]
+StorePath = Annotated[Path, typer.Argument(help="The folder of a store.")]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write into.")]
+
+_voice = Voice()
+_debug = False
+
+
+@app.callback()
+def _common(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    global _voice, _debug
+    _voice, _debug = Voice(quiet=quiet), debug
+    if version:
+        from geodiag import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(out: Out = Path("demo")) -> None:
+    """Train a tiny real sequence, extract, analyse, draw: the whole path."""
+    from geodiag.demo import run_demo
+
+    run_demo(out, _voice)
+
+
+@app.command()
+def check(runs: Runs) -> None:
+    """Validate runs without computing: manifests, scores, and every checkpoint's layers from headers alone."""
+    from geodiag.jobs import check_all
+
+    report = check_all(runs)
+    tell_batch(_voice, report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def extract(
+    runs: Runs,
+    store: Annotated[Path, typer.Option("--store", help="The store to write into; made when it is not there.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
+    rank: Annotated[int | None, typer.Option(help="The most directions kept of an update. [default: 32]")] = None,
+    energy: Annotated[float | None, typer.Option(help="The share of squared energy to reach. [default: 0.95]")] = None,
+    energy_of: Annotated[str | None, typer.Option(help="Share of what: total or sketch. [default: total]")] = None,
+    lam: Annotated[float | None, typer.Option("--lambda", help="The regulariser. [default: 1e-6]")] = None,
+    spectrum: Annotated[str | None, typer.Option(help="krylov (quick) or exact (full SVD). [default: krylov]")] = None,
+    families: Annotated[str | None, typer.Option(help="Projection families, separated by commas.")] = None,
+    layers: Annotated[str | None, typer.Option(help="A regular expression that layer names must match.")] = None,
+    preset: Annotated[str | None, typer.Option(help="paper or release.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs stored with other settings.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first run that fails.")] = False,
+) -> None:
+    """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
+    from geodiag.extract import make_settings
+    from geodiag.jobs import extract_all
+
+    settings = make_settings(
+        preset,
+        families=None if families is None else [f.strip() for f in families.split(",") if f.strip()],
+        rank=rank,
+        energy=energy,
+        energy_of=energy_of,
+        lam=lam,
+        spectrum=spectrum,
+        layers=layers,
+    )
+    with _voice.progress() as progress:
+        report = extract_all(
+            runs, store, settings, device=device, overwrite=overwrite, strict=strict, progress=progress
+        )
+    tell_batch(_voice, report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def analyze(
+    store: StorePath,
+    out: Out,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of runs.")] = 2000,
+    permutations: Annotated[int, typer.Option(help="Shuffles behind a p-value.")] = 3000,
+    seed: Annotated[int, typer.Option(help="The seed of both.")] = 0,
+) -> None:
+    """Write every table: one CSV each, and one Markdown page with them all."""
+    from geodiag.api import Store
+    from geodiag.tables import Options, write_tables
+
+    for path in write_tables(Store(store), out, Options(resamples=resamples, permutations=permutations, seed=seed)):
+        _voice.say(str(path))
+
+
+@app.command()
+def figures(
+    store: Annotated[Path | None, typer.Argument(help="The folder of a store.")] = None,
+    out: Out = Path("figures"),
+    only: Annotated[list[str] | None, typer.Option(help="Draw this figure only; may be repeated.")] = None,
+    form: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
+    paper: Annotated[bool, typer.Option("--paper", help="Draw from the published numbers instead of a store.")] = False,
+) -> None:
+    """Draw every figure that the store allows, and say which it does not and why."""
+    from geodiag.api import Store
+    from geodiag.figures import draw_all, draw_paper
+
+    if paper == (store is not None):
+        raise GeodiagError("figures draws either from a store or, with --paper, from the published numbers",
+                           where="figures", fix="give one of them")  # fmt: skip
+    drawn = draw_paper(out, only=only, format=form) if store is None else draw_all(
+        Store(store), out, only=only, format=form)  # fmt: skip
+    for line in drawn.lines():
+        _voice.say(line)
+
+
+def main() -> None:
+    """Runs the command line: 0 done, 1 some runs failed, 2 the input is wrong, 130 interrupted."""
+    try:
+        app()
+    except GeodiagError as error:
+        if _debug:
+            raise
+        Voice().complain(f"geodiag: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Voice().complain("geodiag: interrupted; what was finished is kept, the same command goes on from there")
+        sys.exit(130)
