@@ -28,7 +28,7 @@ def gradient_gram(gradients: Float[Tensor, "m *shape"]) -> Float[Tensor, "m m"]:
     """
     m = len(gradients)
     G = torch.zeros(m, m, dtype=torch.float64, device=gradients.device)
-    for piece in gradients.flatten(1).split(max(1, _CHUNK // m), dim=1):
+    for piece in torch.split(gradients.flatten(1), max(1, _CHUNK // m), dim=1):
         _add_gram(G, piece)
     return G
 

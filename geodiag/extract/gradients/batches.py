@@ -17,9 +17,7 @@ class MicroBatch:
     """Some probes in one padded block; each weighs what its share of a mean is."""
 
     ids: Tensor
-    """(b, n) tokens, padded on the right, where causal attention never looks."""
-    mask: Tensor
-    """(b, n), 1 on tokens and 0 on padding."""
+    """(b, n) tokens, padded on the right."""
     positions: Tensor
     """(p,), rising: where some probe of the batch predicts a token of its target."""
     predicts: Tensor
@@ -55,8 +53,10 @@ def target_loss(model: nn.Module, batch: MicroBatch) -> Tensor:
     cross-entropy is taken in float32, or in float64 where the model computes in it.
     """
     keep = "logits_to_keep" in inspect.signature(model.forward).parameters
-    inputs = {"input_ids": batch.ids, "attention_mask": batch.mask, "use_cache": False}
-    logits = model(**inputs, **({"logits_to_keep": batch.positions} if keep else {})).logits
+    # Without a mask: the padding lies behind every token, where causal attention never looks, and a mask would
+    # cost the fast kernels and leave padding beyond a sliding window with nothing to attend to.
+    kept = {"logits_to_keep": batch.positions} if keep else {}
+    logits = model(input_ids=batch.ids, use_cache=False, **kept).logits
     logits = (logits if keep else logits[:, batch.positions])[batch.predicts]
     wide = logits if logits.dtype == torch.float64 else logits.float()
     losses = nn.functional.cross_entropy(wide, batch.targets, reduction="none")
@@ -65,17 +65,15 @@ def target_loss(model: nn.Module, batch: MicroBatch) -> Tensor:
 
 def _micro_batch(probes: Sequence[Encoded], weight: float, device: torch.device) -> MicroBatch:
     n = max(len(probe.ids) for probe in probes)
-    ids, mask = torch.zeros(len(probes), n, dtype=torch.long), torch.zeros(len(probes), n, dtype=torch.long)
+    ids = torch.zeros(len(probes), n, dtype=torch.long)
     predicts = torch.zeros(len(probes), n, dtype=torch.bool)
     for row, probe in enumerate(probes):
         length = len(probe.ids)
         ids[row, :length] = torch.tensor(probe.ids)
-        mask[row, :length] = 1
         predicts[row, length - probe.n_target - 1 : length - 1] = True
     positions = predicts.any(0).nonzero()[:, 0]
     parts = {
         "ids": ids,
-        "mask": mask,
         "positions": positions,
         "predicts": predicts[:, positions],
         "targets": ids.roll(-1, dims=1)[predicts],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -59,19 +60,14 @@ def compare_tasks(
     """
     parameters = target_parameters(model, [layer for layers in passes for layer in layers])
     batches: list[MicroBatch] = []
-    tasks = [[_half(examples[odd::2], model, batch_tokens, batches) for odd in (0, 1)] for examples in probes]
+    tasks = [
+        (_half(examples[::2], model, batch_tokens, batches), _half(examples[1::2], model, batch_tokens, batches))
+        for examples in probes
+    ]
     backward = _backward(model, passes, batches)
     for number in reversed(range(len(passes))):
-        held = HeldGradients(parameters, passes[number], tasks=len(tasks))
-        reliability = []
-        for row, (first, second) in enumerate(tasks):
-            for place, half in ((row, first), (-1, second)):
-                with held.collecting(place):
-                    for index in half.batches:
-                        backward(index, number)
-            reliability.append(held.close_task(row, first=first.n, second=second.n))
-        for compared in zip(passes[number], held.grams(), torch.stack(reliability, dim=1), strict=True):
-            yield Compared(*compared)
+        # What a pass holds ends with the call: the next one's places are made when these are free again.
+        yield from _one_pass(parameters, passes[number], tasks, partial(backward, number))
 
 
 def target_parameters(model: nn.Module, layers: Sequence[Layer]) -> dict[str, nn.Parameter]:
@@ -91,6 +87,24 @@ def target_parameters(model: nn.Module, layers: Sequence[Layer]) -> dict[str, nn
     return found
 
 
+def _one_pass(
+    parameters: Mapping[str, nn.Parameter],
+    layers: Sequence[Layer],
+    tasks: Sequence[tuple[_Half, _Half]],
+    backward: Callable[[int], None],
+) -> list[Compared]:
+    held = HeldGradients(parameters, layers, tasks=len(tasks))
+    reliability = []
+    for row, (first, second) in enumerate(tasks):
+        for place, half in ((row, first), (-1, second)):
+            with held.collecting(place):
+                for index in half.batches:
+                    backward(index)
+        reliability.append(held.close_task(row, first=first.n, second=second.n))
+    by_layer = zip(layers, held.grams(), torch.stack(reliability, dim=1), strict=True)
+    return [Compared(*found) for found in by_layer]
+
+
 def _half(probes: Sequence[Encoded], model: nn.Module, batch_tokens: int, batches: list[MicroBatch]) -> _Half:
     """Appends a half's micro-batches to those of all."""
     first = len(batches)
@@ -106,7 +120,7 @@ def _backward(
     if len(passes) > 1 and getattr(model.config, "model_type", None) in RELAYED:
         return Relay(model, batches, passes).backward
 
-    def whole(index: int, _number: int) -> None:
+    def whole(_number: int, index: int) -> None:
         torch.autograd.backward(target_loss(model, batches[index]))
 
     return whole

@@ -57,13 +57,10 @@ def encode_probe(probe: Probe, tokenizer: Any, *, max_length: int, chat_template
     return Encoded((*ids[:begins], *ids[begins + cut :]), n_target, cut)
 
 
-def cut_note(encoded: Mapping[str, Sequence[Encoded]], *, max_length: int) -> str:
-    """One sentence on the probes that were cut, by task; empty when none was."""
-    counts = {task: sum(e.cut > 0 for e in examples) for task, examples in encoded.items()}
-    if not any(counts.values()):
-        return ""
-    named = ", ".join(f"{task} {n} of {len(encoded[task])}" for task, n in counts.items() if n)
-    return f"prompts cut from the left to {max_length} tokens: {named}"
+def cut_counts(encoded: Mapping[str, Sequence[Encoded]]) -> dict[str, str]:
+    """How many probes were cut, such as "3 of 32", for each task that has any."""
+    counts = {task: sum(example.cut > 0 for example in examples) for task, examples in encoded.items()}
+    return {task: f"{n} of {len(encoded[task])}" for task, n in counts.items() if n}
 
 
 def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:

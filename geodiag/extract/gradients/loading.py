@@ -98,6 +98,7 @@ def _merged(model: nn.Module, adapter: Path) -> nn.Module:
         raise CheckpointError(f"holds no {_ADAPTER}", where=adapter, fix=fix)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft calls transformers by names of older releases
             warnings.filterwarnings("error", message="Found missing adapter keys")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, UserWarning) as error:

@@ -50,13 +50,13 @@ class Relay:
         self._gradients: dict[int, Tensor] = {}
         self._hidden = [self._first_states(batch) for batch in batches]
 
-    def backward(self, index: int, number: int) -> None:
+    def backward(self, number: int, index: int) -> None:
         """One micro-batch backward through the blocks of one pass.
 
         Args:
-            index: which micro-batch.
             number: which pass, counted from the lowest. Every batch goes through a pass before any goes
                 through the one below it.
+            index: which micro-batch.
         """
         start, stop, border = self._starts[number], self._stops[number], self._borders[number]
         batch, kept = self._batches[index], self._hidden[index]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from geodiag.errors import CheckpointError, GeodiagError
 from geodiag.extract.gradients.compare import Compared, compare_tasks
-from geodiag.extract.gradients.encoding import Encoded, cut_note, encode_probe
+from geodiag.extract.gradients.encoding import Encoded, cut_counts, encode_probe
 from geodiag.extract.gradients.loading import load_model, load_tokenizer
 from geodiag.extract.gradients.plan import GradientPlan, GradientStep
 from geodiag.extract.rows import Row
@@ -53,16 +53,17 @@ def gradient_rows(
         ProbesError: a probe's target does not fit.
         SettingsError: no such device, or transformers is not installed.
     """
-    place, said = pick_device(device), set[str]()
+    place, said = pick_device(device), set[tuple[str, str]]()
     for step in plan.steps:
         if step.step in done:
             continue
         try:
             encoded = _encoded(plan, step)
-            note = cut_note(encoded, max_length=plan.max_length)
-            if say is not None and note and note not in said:
-                say(f"run {plan.manifest.run}, step {step.step}: {note}")
-            said.add(note)
+            cut = {task: n for task, n in cut_counts(encoded).items() if (task, n) not in said}
+            if cut and say is not None:
+                named = ", ".join(f"{task} {n}" for task, n in cut.items())
+                say(f"run {plan.manifest.run}: prompts cut from the left to {plan.max_length} tokens: {named}")
+            said.update(cut.items())
             yield step.step, _step_rows(plan, step, encoded, place, batch_tokens)
         except GeodiagError as error:
             error.run, error.step = plan.manifest.run, step.step
