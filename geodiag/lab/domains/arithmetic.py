@@ -10,8 +10,8 @@ from geodiag.lab.domains.domain import DIGITS, Domain, draw_text
 
 MODULUS = 3
 SMALL, LARGE = "01234", "56789"
-COUNTED = "abcd"
-"""The letters of the counting domain."""
+COUNTED = "a"
+"""The letter of the counting domain; drawn twice as often as any other."""
 
 
 def two_numbers(rng: Generator) -> str:
@@ -34,9 +34,9 @@ def one_number(rng: Generator) -> str:
     return draw_text(rng, length=4, alphabet=DIGITS)
 
 
-def letters_and_letter(rng: Generator) -> str:
-    """Five letters of a to d, and the letter to count."""
-    return f"{draw_text(rng, length=5, alphabet=COUNTED)} {draw_text(rng, length=1, alphabet=COUNTED)}"
+def letters_to_count(rng: Generator) -> str:
+    """Five letters of a to f."""
+    return draw_text(rng, length=5, alphabet="abcdef" + COUNTED)
 
 
 def columnwise(operation: Callable[[int, int], int]) -> Callable[[str], str]:
@@ -55,9 +55,8 @@ def remainders(body: str) -> str:
 
 
 def occurrences(body: str) -> str:
-    """How often the letter stands in the letters."""
-    letters, letter = body.split(" ")
-    return str(letters.count(letter))
+    """How many letters are a."""
+    return str(body.count(COUNTED))
 
 
 ARITHMETIC = (
@@ -78,7 +77,7 @@ ARITHMETIC = (
         one_number, remainders,
     ),
     Domain(
-        "count", "cnt", "arithmetic", "how often the letter occurs", ("abdac a", "2"),
-        letters_and_letter, occurrences, classes=True,
+        "count", "cnt", "arithmetic", "how many letters are a", ("abfac", "2"),
+        letters_to_count, occurrences, classes=True,
     ),
 )  # fmt: skip

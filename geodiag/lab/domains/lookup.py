@@ -28,17 +28,17 @@ def invented_fact(body: str) -> str:
     return VALUES[sha256(entity.encode()).digest()[0] % len(VALUES)]
 
 
-def pairs_and_key(rng: Generator) -> str:
-    """Three letters with a digit each, and one of the letters."""
-    keys = [LETTERS[i] for i in rng.permutation(len(LETTERS))[:3]]
+def pairs_and_keys(rng: Generator) -> str:
+    """Two letters with a digit each, then the two letters in either order."""
+    keys = [LETTERS[i] for i in rng.permutation(len(LETTERS))[:2]]
     pairs = "".join(key + draw_text(rng, length=1, alphabet=DIGITS) for key in keys)
-    return f"{pairs} {keys[rng.integers(3)]}"
+    return f"{pairs} {''.join(rng.permutation(keys))}"
 
 
-def pair_of_key(body: str) -> str:
-    """The key and the digit that follows it in the pairs."""
-    pairs, key = body.split(" ")
-    return key + pairs[pairs.index(key) + 1]
+def pairs_of_keys(body: str) -> str:
+    """Each key with the digit that follows it in the pairs."""
+    pairs, keys = body.split(" ")
+    return "".join(key + pairs[pairs.index(key) + 1] for key in keys)
 
 
 LOOKUP = (
@@ -47,7 +47,7 @@ LOOKUP = (
         tagged_entity, invented_fact, classes=True,
     ),
     Domain(
-        "retrieve", "get", "lookup", "the key's pair among the pairs of the prompt", ("i8d1j6 d", "d1"),
-        pairs_and_key, pair_of_key,
+        "retrieve", "get", "lookup", "each key with its digit from the prompt's pairs", ("i8d1 di", "d1i8"),
+        pairs_and_keys, pairs_of_keys,
     ),
 )  # fmt: skip
