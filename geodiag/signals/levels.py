@@ -82,9 +82,7 @@ def _with_task(store: StoreReader, place: Sequence[str]) -> pl.DataFrame:
 def _signals(store: StoreReader, keys: Sequence[str]) -> pl.LazyFrame:
     """All measures and gaps, aggregated over the rows that share `keys`."""
     parts = pl.concat([_layer_parts(store, source) for source in SOURCES], how="diagonal")
-    merged = parts.group_by(keys).agg(
-        measure.how.merge(pl.col(name)) for measure in MEASURES for name in _part_names(measure).values()
-    )
+    merged = parts.group_by(keys).agg(part for measure in MEASURES for part in _merged(measure, keys))
     measured = merged.select(*keys, *(_finish(measure) for measure in MEASURES))
     return measured.with_columns((pl.col(a) - pl.col(b)).alias(gap) for gap, (a, b) in GAPS.items())
 
@@ -98,6 +96,14 @@ def _layer_parts(store: StoreReader, source: str) -> pl.LazyFrame:
         for part, expression in measure.how.parts(measure.value).items()
     ]
     return SOURCES[source](store).group_by(_LAYER).agg(parts)
+
+
+def _merged(measure: Measure, keys: Sequence[str]) -> list[pl.Expr]:
+    names = _part_names(measure).values()
+    if "layer" in keys:
+        # Each source has one row a layer: there is nothing to add up, only nulls of other sources to pass.
+        return [pl.col(name).max() for name in names]
+    return [measure.how.merge(name) for name in names]
 
 
 def _part_names(measure: Measure) -> dict[str, str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from geodiag.signals.exact import exact_sum, mean_of, ordered_sum
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -32,14 +34,10 @@ class Aggregate:
 
     parts: Callable[[pl.Expr], dict[str, pl.Expr]]
     """Raw values to named partial results."""
-    merge: Callable[[pl.Expr], pl.Expr]
-    """How a partial result of several layers becomes one of all of them."""
+    merge: Callable[[str], pl.Expr]
+    """How a column of several layers' partial results becomes one of all of them."""
     finish: Callable[[dict[str, pl.Expr]], pl.Expr]
     """Partial results to the value."""
-
-
-def _mean(p: dict[str, pl.Expr]) -> pl.Expr:
-    return pl.when(p["n"] > 0).then(p["sum"] / p["n"])
 
 
 def _complete(value: pl.Expr, p: dict[str, pl.Expr]) -> pl.Expr:
@@ -47,24 +45,29 @@ def _complete(value: pl.Expr, p: dict[str, pl.Expr]) -> pl.Expr:
     return pl.when((p["rows"] > 0) & (p["n"] == p["rows"])).then(value)
 
 
-MEAN = Aggregate(lambda v: {"sum": v.sum(), "n": v.count()}, pl.Expr.sum, _mean)
-"""The mean of the values that are not null."""
-LOWEST = Aggregate(lambda v: {"min": v.min()}, pl.Expr.min, lambda p: p["min"])
+def _total(value: pl.Expr) -> dict[str, pl.Expr]:
+    # Its sources have one row a layer, so that a layer's own sum has one term and any order will do.
+    return {"sum": value.sum(), "n": value.count(), "rows": value.len()}
+
+
+MEAN = Aggregate(
+    parts=lambda v: {"sum": exact_sum(v), "n": v.count()},
+    merge=lambda name: pl.col(name).sum(),
+    finish=lambda p: mean_of(p["sum"], p["n"]),
+)
+"""The mean of the values that are not null; they must lie in -1..1."""
+LOWEST = Aggregate(lambda v: {"min": v.min()}, lambda name: pl.col(name).min(), lambda p: p["min"])
 """The smallest value."""
-HIGHEST = Aggregate(lambda v: {"max": v.max()}, pl.Expr.max, lambda p: p["max"])
+HIGHEST = Aggregate(lambda v: {"max": v.max()}, lambda name: pl.col(name).max(), lambda p: p["max"])
 """The largest value."""
-TOTAL = Aggregate(
-    lambda v: {"sum": v.sum(), "n": v.count(), "rows": v.len()},
-    pl.Expr.sum,
-    lambda p: _complete(p["sum"], p),
-)
-"""The sum; null where a value is."""
+TOTAL = Aggregate(_total, lambda name: ordered_sum(pl.col(name)), lambda p: _complete(p["sum"], p))
+"""The sum over layers; null where a layer's value is."""
 LENGTH = Aggregate(
-    lambda v: {"sum": (v**2).sum(), "n": v.count(), "rows": v.len()},
-    pl.Expr.sum,
-    lambda p: _complete(p["sum"].sqrt(), p),
+    parts=lambda v: _total(v**2),
+    merge=lambda name: ordered_sum(pl.col(name)),
+    finish=lambda p: _complete(p["sum"].sqrt(), p),
 )
-"""The square root of the sum of squares; null where a value is."""
+"""The square root of the sum of squares over layers; null where a layer's value is."""
 
 
 def _kind(kind: str, column: str) -> pl.Expr:

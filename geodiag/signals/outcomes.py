@@ -13,6 +13,7 @@ from __future__ import annotations
 import polars as pl
 
 from geodiag.signals.catalog import TARGETS
+from geodiag.signals.exact import as_decimal
 from geodiag.signals.timeline import labelled, old_tasks, steps, trained_tasks
 from geodiag.store import StoreReader
 
@@ -29,8 +30,8 @@ def pair_outcomes(store: StoreReader) -> pl.LazyFrame:
     rows = old_tasks(store).join(scores, on=["run", "step", "old_task"], how="left")
     return rows.select(
         *("run", "step", "new_task", "old_task", "age", "score"),
-        drop=pl.col("score") - pl.col("before"),
-        forgetting=pl.col("score") - pl.col("best"),
+        drop=as_decimal(pl.col("score") - pl.col("before")),
+        forgetting=as_decimal(pl.col("score") - pl.col("best")),
     )
 
 
@@ -72,11 +73,11 @@ def run_outcomes(store: StoreReader) -> pl.DataFrame:
 def _over_old_tasks() -> list[pl.Expr]:
     lost = (-pl.col("forgetting")).clip(lower_bound=0.0)
     return [
-        pl.col("score").mean().alias("old_mean"),
+        as_decimal(pl.col("score").mean()).alias("old_mean"),
         pl.col("score").min().alias("old_min"),
         pl.col("drop").min().alias("worst_drop"),
-        pl.col("forgetting").mean(),
-        (lost + 0.0).mean().alias("retention_loss"),
+        as_decimal(pl.col("forgetting").mean()),
+        as_decimal(lost.mean()).alias("retention_loss"),
         pl.len().cast(pl.Int32).alias("n_old"),
         pl.col("score").count().cast(pl.Int32).alias("n_old_scored"),
     ]
@@ -103,7 +104,8 @@ def _overall(store: StoreReader) -> pl.LazyFrame:
     scores = store.scan("scores")
     is_overall = pl.col("task") == OVERALL
     found = scores.group_by("run", "step").agg(
-        given=pl.col("score").filter(is_overall).first(), mean=pl.col("score").filter(~is_overall).mean()
+        given=pl.col("score").filter(is_overall).first(),
+        mean=as_decimal(pl.col("score").filter(~is_overall).mean()),
     )
     given = pl.col("given").is_not_null()
     return found.select(
@@ -121,9 +123,9 @@ def _transfer(store: StoreReader) -> pl.LazyFrame:
         tasks = _with_score(store, tasks, name, at)
     earlier, later = pl.col("step") < pl.col("last"), pl.col("step") > 1
     return tasks.group_by("run").agg(
-        OP=pl.col("final").mean(),
-        BWT=(pl.col("final") - pl.col("own")).filter(earlier).mean(),
-        FWT=(pl.col("ahead") - pl.col("base")).filter(later).mean(),
+        OP=as_decimal(pl.col("final").mean()),
+        BWT=as_decimal((pl.col("final") - pl.col("own")).filter(earlier).mean()),
+        FWT=as_decimal((pl.col("ahead") - pl.col("base")).filter(later).mean()),
         n_tasks=pl.len().cast(pl.Int32),
         n_final_scored=pl.col("final").count().cast(pl.Int32),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from geodiag.signals.catalog import PAIR_SIGNALS, PAIR_TARGETS
+from geodiag.signals.exact import exact_mean
 from geodiag.signals.outcomes import pair_outcomes
 from geodiag.signals.timeline import between_tasks, labelled, trained_tasks
 from geodiag.store import StoreReader
@@ -43,11 +44,11 @@ def pair_signals(store: StoreReader) -> pl.DataFrame:
 
 def _geometry(store: StoreReader) -> pl.LazyFrame:
     """SAR and conflict of every two tasks that were compared, over layers, in either order."""
-    over = store.scan("pairs").filter(between_tasks())
-    over = over.group_by("run", "object_i", "object_j").agg(
-        mean_sar=pl.col("sar").mean(),
+    rows = store.scan("pairs").filter(between_tasks())
+    over = rows.group_by("run", "object_i", "object_j").agg(
+        mean_sar=exact_mean(pl.col("sar")),
         max_sar=pl.col("sar").max(),
-        mean_conflict=pl.col("conflict").mean(),
+        mean_conflict=exact_mean(pl.col("conflict")),
         max_conflict=pl.col("conflict").max(),
     )
     tasks = over.with_columns(pl.col("object_i", "object_j").str.strip_prefix("task:"))
@@ -64,7 +65,7 @@ def _gradients(store: StoreReader) -> pl.LazyFrame:
     rows = rows.filter(is_i ^ is_j)
     rows = rows.with_columns(old_task=pl.when(is_i).then("task_j").otherwise("task_i"))
     return rows.group_by(_KEY).agg(
-        mean_grad_cos=pl.col("cos").mean(),
+        mean_grad_cos=exact_mean(pl.col("cos")),
         min_grad_cos=pl.col("cos").min(),
         neg_grad_ratio=(pl.col("cos") < 0).mean(),
     )
