@@ -1,0 +1,68 @@
+"""How tables are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from geodiag.errors import SettingsError
+from geodiag.stats import Settings
+
+CLUSTERS = ("run", "size", "method", "seed")
+"""What may be called an independent unit."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draws, seed and the independent unit; the defaults are those of the published tables."""
+
+    resamples: int = 2000
+    """Resamples of whole runs behind a percentile interval; 0: none."""
+    permutations: int = 3000
+    """Shuffles behind a p-value; 0: none."""
+    seed: int = 0
+    """Of all resamples and shuffles."""
+    cluster: str = "run"
+    """What is drawn, left out and exchanged as a whole: `run`, or `size`, `method` or `seed` where runs that
+    share it are not independent of each other."""
+    level: float = 0.95
+    """Coverage of intervals."""
+    least_runs: int = 6
+    """Fewest independent units for an interval of ours."""
+    least_runs_paper: int = 4
+    """Fewest for an interval or p-value in the paper's format. The paper goes down to 4, where it says little."""
+    transitions: int = 12
+    """How many harmful transitions are listed."""
+    top_layers: int = 10
+    """How many layers of a step stand out."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, before anything is computed."""
+        if self.cluster not in CLUSTERS:
+            raise SettingsError(f"unknown cluster {self.cluster!r}", fix=f"one of: {', '.join(CLUSTERS)}")
+        for name in ("transitions", "top_layers"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}", fix="1 or more")
+        if self.seed < 0:
+            raise SettingsError(f"seed is {self.seed}", fix="0 or more")
+        assert self.ours and self.paper  # their own checks cover the rest
+
+    @property
+    def ours(self) -> Settings:
+        """What the intervals and tests that we stand behind are made with."""
+        return Settings(
+            resamples=self.resamples,
+            permutations=self.permutations,
+            level=self.level,
+            least_runs=self.least_runs,
+            least_runs_percentile=self.least_runs,
+        )
+
+    @property
+    def paper(self) -> Settings:
+        """What regenerates the published intervals and p-values."""
+        return replace(self.ours, least_runs_percentile=self.least_runs_paper)
+
+    @property
+    def estimates(self) -> Settings:
+        """Correlations alone."""
+        return replace(self.ours, resamples=0, permutations=0)
