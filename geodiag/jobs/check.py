@@ -1,0 +1,45 @@
+"""`geodiag check`: everything that can be known to be wrong without computing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geodiag.errors import GeodiagError
+from geodiag.extract import Settings, prepare
+from geodiag.jobs.batch import BatchReport, RunOutcome
+from geodiag.runs import Manifest, check_manifest, check_unique_runs, find_manifests, load_manifest
+
+
+def check_all(runs: Path) -> BatchReport:
+    """Checks manifests, scores, and from headers alone every checkpoint's layers.
+
+    Args:
+        runs: a folder of runs, a run's folder, or a `run.yaml`.
+
+    Returns:
+        For every run one outcome that says what was matched, or one for each thing that is wrong.
+
+    Raises:
+        ManifestError: there is no run.
+    """
+    outcomes: list[RunOutcome] = []
+    taken: list[Manifest] = []
+    for path in find_manifests(runs):
+        outcomes += _check_one(path, taken)
+    return BatchReport(tuple(outcomes))
+
+
+def _check_one(path: Path, taken: list[Manifest]) -> list[RunOutcome]:
+    errors: list[GeodiagError] = list(check_manifest(path))
+    if errors:
+        return [RunOutcome(str(path), "failed", str(error), error) for error in errors]
+    manifest = load_manifest(path)
+    taken.append(manifest)
+    errors = [error for error in check_unique_runs(taken) if error.where == path]
+    try:
+        table = prepare(manifest, Settings(), device="cpu").table
+    except GeodiagError as error:
+        errors.append(error)
+    if errors:
+        return [RunOutcome(manifest.run, "failed", str(error), error) for error in errors]
+    return [RunOutcome(manifest.run, "unchanged", f"{len(manifest.steps)} steps; {table}")]

@@ -1,0 +1,75 @@
+"""The command line from outside: exit codes, one line an error, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from geodiag.store import StoreReader
+from tests import synthetic
+
+
+def geodiag(*arguments, expect=0):
+    """Runs the command and checks its exit code."""
+    result = subprocess.run([sys.executable, "-m", "geodiag", *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == expect, result.stderr
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_extract_from_the_shell(tmp_path):
+    synthetic.write_run(tmp_path / "runs" / "a", run="a", steps=2)
+    first = geodiag("extract", tmp_path / "runs", "--store", tmp_path / "store", "--device", "cpu", "--lambda", "1e-5")
+    assert "a: extracted 7 layers" in first.stdout
+    assert "1 done, 0 unchanged, 0 failed" in first.stdout
+    assert StoreReader(tmp_path / "store").config("a")["lambda"] == 1e-5
+    silent = geodiag("-q", "extract", tmp_path / "runs", "--store", tmp_path / "store", "--lambda", "1e-5")
+    assert silent.stdout + silent.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["extract", "nowhere", "--store", "s"], "geodiag: nowhere: no such file or folder"),
+        (["extract", "RUN", "--store", "s", "--rank", "0"], "rank is 0; it must be a whole number from 1"),
+        (["extract", "RUN", "--store", "s", "--families", "q_proj,nope"], "unknown family 'nope'; one of q_proj,"),
+        (["extract", "RUN", "--store", "s", "--device", "tpu9"], "unknown device 'tpu9'; one of auto, cpu"),
+        (["extract", "RUN", "--store", "s", "--layers", "("], "no regular expression"),
+        (["extract", "RUN", "--store", "s", "--preset", "old"], "unknown preset 'old'; one of paper, release"),
+        (["analyze", "nowhere", "--out", "o"], "nowhere"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_wrong_input_is_one_line_and_exit_2(tmp_path, arguments, line):
+    run = synthetic.write_run(tmp_path / "run", steps=1)
+    result = geodiag(*[str(run) if a == "RUN" else a for a in arguments], expect=2)
+    assert line in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_some_failed_is_exit_1(tmp_path):
+    synthetic.write_run(tmp_path / "runs" / "a", run="a", steps=1)
+    (tmp_path / "runs" / "b").mkdir()
+    (tmp_path / "runs" / "b" / "run.yaml").write_text("run: b\n")
+    result = geodiag("extract", tmp_path / "runs", "--store", tmp_path / "store", "--device", "cpu", expect=1)
+    assert "failed:" in result.stderr
+    assert "1 done, 0 unchanged, 1 failed" in result.stdout
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "geodiag", "--debug", "extract", str(tmp_path / "none"), "--store", "s"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_version_and_help():
+    import geodiag as package
+
+    assert geodiag("--version").stdout.strip() == package.__version__
+    assert "extract" in geodiag("--help").stdout
