@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from geodiag.signals.signal import Signal
 
-_RIGHT = (
-    "It uses the right singular vectors of the other update, so it says nothing about what is written out."
-)
+_RIGHT = "It uses the right singular vectors of the other update, so it says nothing about what is written out."
 _SIZE = "Updates of very different size conflict even where their directions agree."
 _NOISE = "With few probe examples a gradient is mostly noise, which pulls the cosine towards 0."
 

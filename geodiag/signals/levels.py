@@ -37,9 +37,7 @@ def step_signals(store: StoreReader) -> pl.DataFrame:
     """
     found = steps(store).join(_signals(store, ("run", "step")), on=["run", "step"], how="left")
     found = found.join(step_outcomes(store), on=["run", "step"], how="left")
-    return labelled(
-        store, found.select("run", "step", "task", "n_active", *_SIGNALS, *_HEALTH, *STEP_OUTCOMES)
-    )
+    return labelled(store, found.select("run", "step", "task", "n_active", *_SIGNALS, *_HEALTH, *STEP_OUTCOMES))
 
 
 def family_signals(store: StoreReader) -> pl.DataFrame:

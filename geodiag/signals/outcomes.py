@@ -133,8 +133,6 @@ def _transfer(store: StoreReader) -> pl.LazyFrame:
 
 def _with_score(store: StoreReader, tasks: pl.LazyFrame, name: str, at: pl.Expr) -> pl.LazyFrame:
     """Adds the score that each task has at the step `at`."""
-    scores = store.scan("scores").select(
-        "run", pl.col("step").alias("at"), "task", pl.col("score").alias(name)
-    )
+    scores = store.scan("scores").select("run", pl.col("step").alias("at"), "task", pl.col("score").alias(name))
     keyed = tasks.with_columns(at=at.cast(pl.Int32))
     return keyed.join(scores, on=["run", "at", "task"], how="left").drop("at")

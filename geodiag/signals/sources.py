@@ -56,14 +56,12 @@ def regularisers(store: StoreReader) -> pl.DataFrame:
         StoreError: a run's settings do not name it.
     """
     values: dict[str, float] = {}
-    for run in store.runs()["run"]:
+    for run, config in store.configs().items():
         try:
-            values[run] = float(store.config(run)["lambda"])
+            values[run] = float(config["lambda"])
         except (KeyError, TypeError, ValueError) as cause:
             fix = "extract the run again with --overwrite"
-            raise StoreError(
-                "the run's settings name no lambda", where=store.path, run=run, fix=fix
-            ) from cause
+            raise StoreError("the run's settings name no lambda", where=store.path, run=run, fix=fix) from cause
     return pl.DataFrame({"run": list(values), "lambda": list(values.values())})
 
 

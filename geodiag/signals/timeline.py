@@ -20,9 +20,7 @@ def trained_tasks(store: StoreReader) -> pl.LazyFrame:
 def steps(store: StoreReader) -> pl.LazyFrame:
     """Every step of every run: (run, step, task, n_active), n_active being the size of its active set."""
     sizes = store.scan("active").group_by("run", "step").agg(n_active=pl.len().cast(pl.Int32))
-    return sizes.join(trained_tasks(store), on=["run", "step"], how="left").select(
-        "run", "step", "task", "n_active"
-    )
+    return sizes.join(trained_tasks(store), on=["run", "step"], how="left").select("run", "step", "task", "n_active")
 
 
 def old_tasks(store: StoreReader) -> pl.LazyFrame:

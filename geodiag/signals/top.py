@@ -31,9 +31,7 @@ RANKINGS: tuple[Ranking, ...] = (
 """The rankings of the family share tables."""
 
 
-def top_layers(
-    store: StoreReader, *, count: int = 10, rankings: Sequence[Ranking] = RANKINGS
-) -> pl.DataFrame:
+def top_layers(store: StoreReader, *, count: int = 10, rankings: Sequence[Ranking] = RANKINGS) -> pl.DataFrame:
     """The first `count` layers of every step in each ranking.
 
     Layers without a value are not ranked. Layers that tie share their places: where a tie straddles the last

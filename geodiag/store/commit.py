@@ -99,9 +99,7 @@ def _lock(store: Path) -> Iterator[None]:
             yield
     except Timeout as cause:
         fix = "wait for it, or end it if it hangs"
-        raise StoreError(
-            f"another process has been writing for {PATIENCE:.0f} s", where=store, fix=fix
-        ) from cause
+        raise StoreError(f"another process has been writing for {PATIENCE:.0f} s", where=store, fix=fix) from cause
     except OSError as cause:
         raise StoreError(f"cannot write: {cause}", where=store, fix="check space and permissions") from cause
 

@@ -54,29 +54,21 @@ def _typed(spec: Table, run: str, frame: pl.DataFrame) -> pl.DataFrame:
     missing = [name for name in spec.columns if name not in frame.columns]
     extra = [name for name in frame.columns if name not in spec.columns]
     if missing or extra:
-        said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(
-            extra
-        )
-        raise StoreError(
-            f"table {spec.name} {' and '.join(said)}", run=run, fix=f"give {', '.join(spec.columns)}"
-        )
+        said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(extra)
+        raise StoreError(f"table {spec.name} {' and '.join(said)}", run=run, fix=f"give {', '.join(spec.columns)}")
     frame = frame.select(*spec.columns)
     untyped = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
     frame = frame.with_columns(pl.col(name).cast(spec.columns[name]) for name in untyped)
     for name, dtype in spec.columns.items():
         if frame.schema[name] != dtype:
-            raise StoreError(
-                f"{spec.name}.{name} is {frame.schema[name]}", run=run, fix=f"cast it to {dtype}"
-            )
+            raise StoreError(f"{spec.name}.{name} is {frame.schema[name]}", run=run, fix=f"cast it to {dtype}")
     return frame
 
 
 def _check_run(spec: Table, run: str, frame: pl.DataFrame) -> None:
     others = frame.filter(pl.col("run").ne_missing(run))["run"].unique().sort().to_list()
     if others:
-        raise StoreError(
-            f"table {spec.name} holds rows of run {others[0]!r}", run=run, fix="write a run at a time"
-        )
+        raise StoreError(f"table {spec.name} holds rows of run {others[0]!r}", run=run, fix="write a run at a time")
 
 
 def _check_nulls(spec: Table, run: str, frame: pl.DataFrame) -> None:
@@ -94,15 +86,11 @@ def _check_finite(spec: Table, run: str, frame: pl.DataFrame) -> None:
         count = column.is_finite().not_().sum()
         if count:
             fix = "undefined values are null"
-            raise StoreError(
-                f"{spec.name}.{column.name} is NaN or infinite in {count} places", run=run, fix=fix
-            )
+            raise StoreError(f"{spec.name}.{column.name} is NaN or infinite in {count} places", run=run, fix=fix)
 
 
 def _check_unique(spec: Table, run: str, frame: pl.DataFrame) -> None:
     twice = frame.filter(pl.struct(spec.key).is_duplicated())
     if twice.height:
         row = ", ".join(f"{name} {twice[name][0]}" for name in spec.key if name != "run")
-        raise StoreError(
-            f"table {spec.name} has two rows for {row or run}", run=run, fix="give each key once"
-        )
+        raise StoreError(f"table {spec.name} has two rows for {row or run}", run=run, fix="give each key once")

@@ -58,9 +58,7 @@ def is_store(path: Path) -> bool:
 def check_store(path: Path) -> None:
     """Raises StoreError unless `path` is a store that this version reads."""
     if not path.exists():
-        raise StoreError(
-            "there is no such folder", where=path, fix="name a store that `geodiag extract` wrote"
-        )
+        raise StoreError("there is no such folder", where=path, fix="name a store that `geodiag extract` wrote")
     if not is_store(path):
         raise StoreError(f"not a store: it holds no {MARKER}", where=path, fix="name a store's top folder")
     version = _marked_version(path / MARKER)
@@ -83,13 +81,9 @@ def create_store(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise StoreError("this is a file", where=path, fix="a store is a folder; name a new or empty one")
     if path.exists() and any(entry.name not in (STAGING, MARKER) for entry in path.iterdir()):
-        raise StoreError(
-            "the folder is not empty and not a store", where=path, fix="name a new or empty folder"
-        )
+        raise StoreError("the folder is not empty and not a store", where=path, fix="name a new or empty folder")
     path.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {"format": "geodiag", "schema": SCHEMA_VERSION, "geodiag_version": __version__}, indent=2
-    )
+    text = json.dumps({"format": "geodiag", "schema": SCHEMA_VERSION, "geodiag_version": __version__}, indent=2)
     # Written aside and renamed: a crash must not leave an unreadable marker behind.
     draft = path / STAGING / f"{uuid.uuid4().hex}.json"
     draft.parent.mkdir(exist_ok=True)

@@ -67,9 +67,7 @@ class StoreReader:
         """
         frame = self.scan("runs").sort("run").collect()
         if frame.is_empty():
-            raise StoreError(
-                "the store holds no run", where=self.path, fix="write one with `geodiag extract`"
-            )
+            raise StoreError("the store holds no run", where=self.path, fix="write one with `geodiag extract`")
         return frame
 
     def has(self, table: str) -> bool:
@@ -95,14 +93,22 @@ class StoreReader:
         Raises:
             StoreError: the run is not in the store, or its settings cannot be read.
         """
-        text = self.only([run]).runs()["config"].item()
+        return self.only([run]).configs()[run]
+
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """The settings of every run in this view, by run.
+
+        Raises:
+            StoreError: the store holds no run, or a run's settings cannot be read.
+        """
+        return {run: self._parsed(run, text) for run, text in self.runs().select("run", "config").iter_rows()}
+
+    def _parsed(self, run: str, text: str) -> dict[str, Any]:
         try:
             return dict(json.loads(text))
         except (ValueError, TypeError) as cause:
             fix = "extract the run again with --overwrite"
-            raise StoreError(
-                "the run's settings cannot be read", where=self.path, run=run, fix=fix
-            ) from cause
+            raise StoreError("the run's settings cannot be read", where=self.path, run=run, fix=fix) from cause
 
     def _files(self, spec: Table) -> list[Path]:
         return [file for run in self.run_ids() for file in part_files(self.path, spec.name, run)]

@@ -25,9 +25,7 @@ ROWS_A_GROUP = 65_536
 """Rows of a Parquet row group: small enough that a filter on step or kind skips most of a large table."""
 
 
-def write_run(
-    store: str | Path, run: str, tables: Mapping[str, pl.DataFrame], *, overwrite: bool = False
-) -> None:
+def write_run(store: str | Path, run: str, tables: Mapping[str, pl.DataFrame], *, overwrite: bool = False) -> None:
     """Writes a run, so that readers see all of it or nothing.
 
     Args:
@@ -86,9 +84,7 @@ def add_table(
         _check_there(path, run)
         old = part_files(path, name, run)
         if name == "runs" or (old and not overwrite):
-            raise StoreError(
-                f"the run has the table {name} already", where=path, run=run, fix="pass --overwrite"
-            )
+            raise StoreError(f"the run has the table {name} already", where=path, run=run, fix="pass --overwrite")
         marker = _with_settings(path, run, settings or {})
         # Without a change to what readers see now, the run need not vanish in between.
         if old or settings:

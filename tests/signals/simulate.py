@@ -34,9 +34,7 @@ class Run:
         return [f"task:{self.tasks[i - 1]}" for i in range(first, t + 1)]
 
 
-def simulate(
-    rng: random.Random, name: str, *, steps: int, memory: Any, lam: float = 1e-3, **options: Any
-) -> Run:
+def simulate(rng: random.Random, name: str, *, steps: int, memory: Any, lam: float = 1e-3, **options: Any) -> Run:
     """A run with random values.
 
     Options: `zero`, the chance that an object has no update in a layer; `scored`, the chance that a score is

@@ -41,9 +41,7 @@ def test_nothing_has_no_mean_and_no_sum(values):
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 0.5, 1 / 3])
 def test_a_mean_of_one_value_is_that_value(value):
-    assert one(pl.LazyFrame({"x": [value]}).select(exact_mean(pl.col("x")))) == pytest.approx(
-        value, abs=1e-18
-    )
+    assert one(pl.LazyFrame({"x": [value]}).select(exact_mean(pl.col("x")))) == pytest.approx(value, abs=1e-18)
 
 
 def test_a_decimal_has_no_negative_zero():

@@ -33,8 +33,7 @@ def ranked(tmp_path):
 def _by_layer(top, names):
     return {
         ranking: {
-            names.index(row["layer"]): (row["place"], row["weight"])
-            for row in top.filter(ranking=ranking).to_dicts()
+            names.index(row["layer"]): (row["place"], row["weight"]) for row in top.filter(ranking=ranking).to_dicts()
         }
         for ranking in top["ranking"].unique()
     }

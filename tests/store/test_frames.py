@@ -34,9 +34,7 @@ def test_a_column_of_nothing_but_nulls_may_be_untyped():
 
 def test_missing_and_extra_columns_are_named():
     said = refusal("scores", scores().drop("score", "n").with_columns(metric=pl.lit("acc")))
-    assert said.startswith(
-        "run r: table scores lacks score, n and does not know metric; give run, step, task"
-    )
+    assert said.startswith("run r: table scores lacks score, n and does not know metric; give run, step, task")
 
 
 def test_a_wrong_type_is_named():

@@ -117,9 +117,7 @@ def test_no_such_folder(tmp_path):
 
 
 def test_not_a_store(tmp_path):
-    with pytest.raises(
-        StoreError, match=r"not a store: it holds no geodiag\.json; name a store's top folder"
-    ):
+    with pytest.raises(StoreError, match=r"not a store: it holds no geodiag\.json; name a store's top folder"):
         StoreReader(tmp_path)
 
 
@@ -146,6 +144,11 @@ def test_a_damaged_marker(store, text):
     (store / "geodiag.json").write_text(text)
     with pytest.raises(StoreError, match=r"the store's marker .*; restore it"):
         StoreReader(store)
+
+
+def test_settings_of_all_runs(store):
+    assert {run: config["tag"] for run, config in StoreReader(store).configs().items()} == {"a": 1.0, "b": 2.0}
+    assert list(StoreReader(store).only(["b"]).configs()) == ["b"]
 
 
 def test_settings_that_cannot_be_read(tmp_path):

@@ -10,8 +10,7 @@ AGREED = {
     "layers": ("run layer", "block family d_out d_in dtype"),
     "updates": (
         "run step object layer",
-        "block family norm increment_norm rank energy_kept stable_rank changed_share rounding_floor "
-        "singular_values",
+        "block family norm increment_norm rank energy_kept stable_rank changed_share rounding_floor singular_values",
     ),
     "pairs": (
         "run step kind object_i object_j layer",
