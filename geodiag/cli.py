@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from geodiag.console import Voice, tell_batch
-from geodiag.errors import GeodiagError
+from geodiag.errors import GeodiagError, SettingsError
 
 app = typer.Typer(
     help="Why did this step forget? Forgetting diagnostics for language models post-trained in sequence.",
@@ -27,19 +27,24 @@ _voice = Voice()
 _debug = False
 
 
-@app.callback()
-def _common(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    global _voice, _debug
-    _voice, _debug = Voice(quiet=quiet), debug
-    if version:
+def _tell_version(asked: bool) -> None:
+    if asked:
         from geodiag import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[  # noqa: ARG001  (its callback does it)
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    global _voice, _debug
+    _voice, _debug = Voice(quiet=quiet), debug
 
 
 @app.command()
@@ -127,18 +132,25 @@ def figures(
     from geodiag.figures import draw_all, draw_paper
 
     if paper == (store is not None):
-        raise GeodiagError("figures draws either from a store or, with --paper, from the published numbers",
-                           where="figures", fix="give one of them")  # fmt: skip
-    drawn = draw_paper(out, only=only, format=form) if store is None else draw_all(
-        Store(store), out, only=only, format=form)  # fmt: skip
+        raise SettingsError(
+            "it draws either from a store or, with --paper, from the published numbers",
+            where="geodiag figures",
+            fix="give one of them",
+        )
+    chosen = {"only": only, "format": form}
+    drawn = draw_paper(out, **chosen) if store is None else draw_all(Store(store), out, **chosen)
     for line in drawn.lines():
         _voice.say(line)
 
 
-def main() -> None:
-    """Runs the command line: 0 done, 1 some runs failed, 2 the input is wrong, 130 interrupted."""
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 some runs failed, 2 the input is wrong, 130 interrupted.
+
+    Args:
+        arguments: what stands behind `geodiag`; None takes it from the shell.
+    """
     try:
-        app()
+        app(arguments)
     except GeodiagError as error:
         if _debug:
             raise

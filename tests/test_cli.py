@@ -7,26 +7,35 @@ import sys
 
 import pytest
 
+from geodiag import __version__
+from geodiag.cli import main
+from geodiag.errors import GeodiagError
 from geodiag.store import StoreReader
 from tests import synthetic
 
 
-def geodiag(*arguments, expect=0):
-    """Runs the command and checks its exit code."""
-    result = subprocess.run([sys.executable, "-m", "geodiag", *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == expect, result.stderr
-    assert "Traceback" not in result.stderr
-    return result
+@pytest.fixture
+def geodiag(capsys):
+    """Runs the command in this process, checks its exit code and returns what it wrote."""
+
+    def run(*arguments, expect=0):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(a) for a in arguments])
+        written = capsys.readouterr()
+        assert (stopped.value.code or 0) == expect, written.err
+        return written
+
+    return run
 
 
-def test_extract_from_the_shell(tmp_path):
+def test_extract(tmp_path, geodiag):
     synthetic.write_run(tmp_path / "runs" / "a", run="a", steps=2)
     first = geodiag("extract", tmp_path / "runs", "--store", tmp_path / "store", "--device", "cpu", "--lambda", "1e-5")
-    assert "a: extracted 7 layers" in first.stdout
-    assert "1 done, 0 unchanged, 0 failed" in first.stdout
+    assert "a: extracted 7 layers" in first.out
+    assert "1 done, 0 unchanged, 0 failed" in first.out
     assert StoreReader(tmp_path / "store").config("a")["lambda"] == 1e-5
     silent = geodiag("-q", "extract", tmp_path / "runs", "--store", tmp_path / "store", "--lambda", "1e-5")
-    assert silent.stdout + silent.stderr == ""
+    assert silent.out + silent.err == ""
 
 
 @pytest.mark.parametrize(
@@ -42,34 +51,35 @@ def test_extract_from_the_shell(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_wrong_input_is_one_line_and_exit_2(tmp_path, arguments, line):
+def test_wrong_input_is_one_line_and_exit_2(tmp_path, geodiag, arguments, line):
     run = synthetic.write_run(tmp_path / "run", steps=1)
     result = geodiag(*[str(run) if a == "RUN" else a for a in arguments], expect=2)
-    assert line in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    assert line in result.err
+    assert len(result.err.strip().splitlines()) == 1
 
 
-def test_some_failed_is_exit_1(tmp_path):
+def test_some_failed_is_exit_1(tmp_path, geodiag):
     synthetic.write_run(tmp_path / "runs" / "a", run="a", steps=1)
     (tmp_path / "runs" / "b").mkdir()
     (tmp_path / "runs" / "b" / "run.yaml").write_text("run: b\n")
     result = geodiag("extract", tmp_path / "runs", "--store", tmp_path / "store", "--device", "cpu", expect=1)
-    assert "failed:" in result.stderr
-    assert "1 done, 0 unchanged, 1 failed" in result.stdout
+    assert "failed:" in result.err
+    assert "1 done, 0 unchanged, 1 failed" in result.out
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "geodiag", "--debug", "extract", str(tmp_path / "none"), "--store", "s"],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr
+    with pytest.raises(GeodiagError, match="no such file or folder"):
+        main(["--debug", "extract", str(tmp_path / "none"), "--store", "s"])
 
 
-def test_version_and_help():
-    import geodiag as package
+def test_from_the_shell_there_is_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "geodiag", "analyze", str(tmp_path / "none"), "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("geodiag: ")
+    assert len(result.stderr.strip().splitlines()) == 1
 
-    assert geodiag("--version").stdout.strip() == package.__version__
-    assert "extract" in geodiag("--help").stdout
+
+def test_version_and_help(geodiag):
+    assert geodiag("--version").out.strip() == __version__
+    assert "extract" in geodiag("--help").out
