@@ -112,7 +112,7 @@ def correlate(
         >>> design = Design.from_labels(["a"] * 3 + ["b"] * 3, steps=[1, 2, 3] * 2)
         >>> grid = correlate([1, 2, 3, 2, 3, 4], [1, 2, 4, 1, 3, 4], design)
         >>> round(float(grid.estimate[0, 0, 0]), 3)
-        0.925
+        0.909
     """
     columns = Columns.of(signals, targets, controls, design)
     chosen, used = find_statistic(statistic), settings or Settings()

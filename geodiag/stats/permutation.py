@@ -13,7 +13,7 @@ Controls are held as Freedman and Lane do: the signal's residuals move, and are 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from geodiag.stats.residuals import NOTHING_LEFT, Residuals
 
 TIE = 1e-12
 """Two correlations closer than this count as equal."""
+_PRODUCTS = 2**25  # inner products of trajectories held at once: 256 MiB
 FEWEST = 20
 """With fewer arrangements no p-value can reach 5 %."""
 
@@ -82,10 +83,12 @@ def whole_run_permutation(residuals: Residuals, design: Design, *, size: int, dr
             f"only {possible} arrangements of runs with the same steps, so p is at least {1 / possible:.2g}",
         )
     arrangements, exact = draws.arrangements([len(group) for group in groups], size=size)
-    seen = _exchanged(residuals, groups, arrangements)
-    return Permuted(
-        _p_value(residuals, seen, size=len(arrangements[0]), exact=exact), len(arrangements[0]), exact, None
-    )
+    count = len(arrangements[0])
+    p = [
+        _p_value(part, _exchanged(part, groups, arrangements), size=count, exact=exact)
+        for part in _few_signals(residuals, sum(len(group) ** 2 for group in groups))
+    ]
+    return Permuted(np.concatenate(p), count, exact, None)
 
 
 def strata(codes: Ints, match: Ints) -> list[Ints] | None:
@@ -109,6 +112,14 @@ def common_places(codes: Ints, match: Ints) -> Bools:
     pairs = np.unique(np.stack([codes, match]), axis=1)
     shared = np.bincount(pairs[1], minlength=match.max() + 1) == len(np.unique(codes))
     return np.asarray(shared[match], dtype=np.bool_)
+
+
+def _few_signals(residuals: Residuals, products: int) -> Iterator[Residuals]:
+    """The residuals with as many signals at a time as inner products between runs fit in memory."""
+    others = residuals.targets.shape[1] + residuals.basis.shape[1]
+    chunk = max(1, _PRODUCTS // (products * others))
+    for start in range(0, residuals.signals.shape[1], chunk):
+        yield replace(residuals, signals=residuals.signals[:, start : start + chunk])
 
 
 def _exchanged(residuals: Residuals, groups: list[Ints], arrangements: list[Ints]) -> Iterator[Floats]:

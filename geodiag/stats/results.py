@@ -105,6 +105,8 @@ class CorrelationGrid:
     """Whole-run permutation p-values."""
     p_free: Floats
     """Free-shuffle p-values."""
+    free_arrangements: Ints
+    """Shuffles looked at."""
     arrangements: Ints
     """Whole-run arrangements looked at."""
     exact: Bools
@@ -156,7 +158,13 @@ class CorrelationGrid:
                 rows=int(self.p_rows[at]),
                 reason=self.p_reason[at],
             ),
-            free=PValue(number(self.p_free[at]), 0, False, n, self.free_reason[at]),
+            free=PValue(
+                number(self.p_free[at]),
+                arrangements=int(self.free_arrangements[at]),
+                exact=False,
+                rows=n,
+                reason=self.free_reason[at],
+            ),
             reason=self.reason[at],
         )
 

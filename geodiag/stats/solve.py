@@ -75,6 +75,7 @@ def _p_values(
         "p_rows": rows,
         "p_reason": first_reason(reason, whole.reason),
         "p_free": free.p,
+        "free_arrangements": free.arrangements,
         "free_reason": first_reason(reason, free.reason),
     }
 

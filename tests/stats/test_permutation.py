@@ -128,6 +128,7 @@ def test_permutations_do_not_depend_on_the_size_of_a_batch(monkeypatch):
     options = Settings(permutations=200, unequal="common")
     whole = correlate(x, y, design, settings=options)
     monkeypatch.setattr("geodiag.stats.permutation.CELLS", 1)
+    monkeypatch.setattr("geodiag.stats.permutation._PRODUCTS", 1)
     pieces = correlate(x, y, design, settings=options)
     np.testing.assert_array_equal(pieces.p_free, whole.p_free)
     np.testing.assert_array_equal(pieces.p_whole_run, whole.p_whole_run)
@@ -181,3 +182,14 @@ def test_strata_are_shuffled_apart():
     assert (first != second).any(axis=1).sum() > 45
     np.testing.assert_array_equal(np.sort(first, axis=1), np.tile(np.arange(8), (50, 1)))
     assert count_arrangements([3, 2, 1]) == 12
+
+
+def test_higher_clusters_exchange_all_their_runs_at_once():
+    x, y, run, step = even_panel(10, runs=8, steps=3)
+    size, place = run // 2, run % 2 * 10 + step
+    design = Design.from_labels(run, steps=step, clusters=size, match=place)
+    cell = correlate(x, y, design).cell("0", "0")
+    seen = [abs(spearmanr(exchanged(x, size, place, order), y)[0]) for order in permutations(range(4))]
+    assert cell.runs == 4
+    assert cell.whole_run.arrangements == 24
+    assert cell.whole_run.p == pytest.approx(np.mean(np.array(seen) >= abs(spearmanr(x, y)[0]) - 1e-12))
