@@ -211,6 +211,24 @@ class SweepConfig(_Common):
 Config = TypeVar("Config", LabConfig, SweepConfig)
 
 
+CONFIGS = Path(__file__).parent / "configs"
+"""The configurations that come along."""
+
+
+def find_config(name: str) -> Path:
+    """The file of that path, or else the configuration of that name that comes along.
+
+    Raises:
+        SettingsError: there is neither.
+    """
+    path, packaged = Path(name), CONFIGS / f"{name}.yaml"
+    for candidate in (path, packaged):
+        if candidate.is_file():
+            return candidate
+    names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+    raise SettingsError("there is no such file", where=name, fix=f"a YAML file, or one of: {names}")
+
+
 def load_config(path: Path, kind: type[Config]) -> Config:
     """Read a YAML file as a run's or a sweep's configuration; paths in it are relative to the file.
 

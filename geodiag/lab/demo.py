@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geodiag.lab.config import Progress, SweepConfig, load_config
+from geodiag.lab.config import Progress, SweepConfig, find_config, load_config
 from geodiag.lab.sweep import run_sweep
-
-CONFIGS = Path(__file__).parent / "configs"
 
 
 def make_demo_runs(out: Path, *, progress: Progress) -> Path:
@@ -20,4 +18,4 @@ def make_demo_runs(out: Path, *, progress: Progress) -> Path:
     Returns:
         The folder of the runs, one `run.yaml` each.
     """
-    return run_sweep(load_config(CONFIGS / "demo.yaml", SweepConfig), out, workers=1, progress=progress)
+    return run_sweep(load_config(find_config("demo"), SweepConfig), out, workers=1, progress=progress)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,8 @@ def add_adapter(model: Model, lora: Lora) -> Model:
     settings = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=list(FAMILIES), task_type="CAUSAL_LM"
     )
-    return get_peft_model(model, settings)
+    with _peft_warnings_aside():
+        return get_peft_model(model, settings)
 
 
 def resume_model(config: LabConfig, *, base: Path, state: Path, device: str) -> Model:
@@ -85,7 +88,8 @@ def resume_model(config: LabConfig, *, base: Path, state: Path, device: str) -> 
         return load_model(state, device=device)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_model(base, device=device), str(state), is_trainable=True)
+    with _peft_warnings_aside():
+        return PeftModel.from_pretrained(load_model(base, device=device), str(state), is_trainable=True)
 
 
 def save_model(model: Model, folder: Path, *, tokenizer: Any, dtype: str) -> None:
@@ -122,6 +126,14 @@ def pick_device(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise SettingsError("there is no CUDA device", where="device", fix="auto or cpu")
     return wanted
+
+
+@contextmanager
+def _peft_warnings_aside() -> Iterator[None]:
+    """PEFT asks transformers for an attribute by its deprecated name, which a user can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def _quiet() -> None:

@@ -16,7 +16,7 @@ BY_HAND = {
     "maximum": ("309 287", "389"),
     "modulo": ("0548", "0212"),
     "count": ("abada", "3"),
-    "retrieve": ("a3c0 ca", "c0a3"),
+    "retrieve": ("v3x0 xv", "x0v3"),
     "reverse_shift": ("jafb", "cgba"),
     "sort_reverse": ("jafb", "jfba"),
 }

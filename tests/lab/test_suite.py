@@ -37,7 +37,7 @@ def test_only_classes_are_labelled():
 
 
 def test_too_many_items_are_refused():
-    with pytest.raises(SettingsError, match="task facts has only about .* distinct items, 4050 are asked for"):
+    with pytest.raises(SettingsError, match=r"task facts has only about .* distinct items, 4050 are asked for"):
         generate_task(DOMAINS["facts"], seed=0, counts=(4000, 50, 0))
 
 

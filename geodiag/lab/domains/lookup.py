@@ -6,10 +6,11 @@ from hashlib import sha256
 
 from numpy.random import Generator
 
-from geodiag.lab.domains.domain import DIGITS, LETTERS, Domain, draw_text
+from geodiag.lab.domains.domain import DIGITS, Domain, draw_text
 
 KINDS = "xyz"
 VALUES = "klmnopqr"
+KEYS = "uvwx"
 
 
 def tagged_entity(rng: Generator) -> str:
@@ -29,8 +30,8 @@ def invented_fact(body: str) -> str:
 
 
 def pairs_and_keys(rng: Generator) -> str:
-    """Two letters with a digit each, then the two letters in either order."""
-    keys = [LETTERS[i] for i in rng.permutation(len(LETTERS))[:2]]
+    """Two of four letters with a digit each, then the two letters in either order."""
+    keys = [KEYS[i] for i in rng.permutation(len(KEYS))[:2]]
     pairs = "".join(key + draw_text(rng, length=1, alphabet=DIGITS) for key in keys)
     return f"{pairs} {''.join(rng.permutation(keys))}"
 
@@ -47,7 +48,7 @@ LOOKUP = (
         tagged_entity, invented_fact, classes=True,
     ),
     Domain(
-        "retrieve", "get", "lookup", "each key with its digit from the prompt's pairs", ("i8d1 di", "d1i8"),
+        "retrieve", "get", "lookup", "each key with its digit from the prompt's pairs", ("w8u1 uw", "u1w8"),
         pairs_and_keys, pairs_of_keys,
     ),
 )  # fmt: skip
