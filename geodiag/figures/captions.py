@@ -1,0 +1,124 @@
+"""What a figure says about itself: what is drawn, from which table, and from how many observations and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+
+GAP_NOTE = (
+    "As λ → 0 the global gap is 2/(t + 1) times the state gap when all t tasks are active, "
+    "so it carries the step index t."
+)
+"""Stands in the caption of every figure that shows the global gap."""
+BASELINE_NOTE = "The step index stands beside it, as the baseline it must beat."
+"""Follows where the step index is shown too."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What one panel shows."""
+
+    text: str
+    """What is drawn, and what colours and symbols mean."""
+    notes: tuple[str, ...]
+    """What must be said of a signal drawn."""
+    table: str
+    """The table it is drawn from."""
+    rows: int
+    """How many of the table's rows are drawn."""
+    n: str
+    """Observations behind the numbers: "250", or "240 to 250" where they differ; empty where not known."""
+    runs: int | None
+    """Runs behind the numbers, where that is known."""
+
+    @property
+    def counts(self) -> str:
+        """Observations and runs: "n = 250, 20 runs."; empty where neither is known."""
+        runs = "" if self.runs is None else f"{self.runs} run{'' if self.runs == 1 else 's'}"
+        return _sentence(", ".join(part for part in (f"n = {self.n}" if self.n else "", runs) if part))
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.text, self.counts, *self.notes) if part)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A panel that a figure has room for and the data does not fill."""
+
+    panel: str
+    """What it would show."""
+    reason: str
+    """What the data lacks."""
+
+
+_CAPTIONS: WeakKeyDictionary[Axes, Caption] = WeakKeyDictionary()
+_MISSING: WeakKeyDictionary[FigureBase, tuple[Missing, ...]] = WeakKeyDictionary()
+
+
+def describe(
+    ax: Axes,
+    text: str,
+    *,
+    table: str,
+    frame: pl.DataFrame,
+    n: str = "",
+    runs: int | None = None,
+    shows: Iterable[str] = (),
+) -> None:
+    """Attaches a caption to axes.
+
+    Args:
+        ax: the axes.
+        text: what is drawn, in sentences.
+        table: the table's name.
+        frame: the rows drawn; their runs are counted where it names them.
+        n: observations behind the numbers; the rows themselves where `frame` names runs.
+        runs: runs behind the numbers; counted where `frame` names them.
+        shows: the signals drawn, so that what must be said of one is said.
+    """
+    if "run" in frame.columns:
+        n, runs = n or str(frame.height), frame["run"].n_unique()
+    notes = _gap_notes(set(shows))
+    _CAPTIONS[ax] = Caption(_sentence(text), notes, table, frame.height, n, runs)
+
+
+def caption(ax: Axes) -> Caption:
+    """The caption of axes that a figure of this package was drawn into.
+
+    Raises:
+        KeyError: nothing of this package was drawn there.
+    """
+    return _CAPTIONS[ax]
+
+
+def describe_missing(ax: Axes, missing: Iterable[Missing]) -> None:
+    """Notes the panels that the figure of these axes leaves out."""
+    _MISSING[ax.figure] = tuple(missing)
+
+
+def missing_panels(ax: Axes) -> tuple[Missing, ...]:
+    """The panels that the figure of these axes leaves out, and why."""
+    return _MISSING.get(ax.figure, ())
+
+
+def join(captions: Sequence[Caption]) -> str:
+    """One text of several panels' captions; what is said of more than one stands once, at the end."""
+    if len(captions) == 1:
+        return str(captions[0])
+    parts = list(dict.fromkeys(" ".join(part for part in (c.text, c.counts) if part) for c in captions))
+    return " ".join([*parts, *dict.fromkeys(note for c in captions for note in c.notes)])
+
+
+def _gap_notes(shows: set[str]) -> tuple[str, ...]:
+    if "global_gap" not in shows:
+        return ()
+    return (GAP_NOTE, BASELINE_NOTE) if "step" in shows else (GAP_NOTE,)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith(".") else f"{text}."

@@ -1,0 +1,165 @@
+"""Which colour stands for what: the same signal, method or family has the same one in every figure.
+
+Hues are from Okabe and Ito's and Paul Tol's palettes for colour-blind readers. Geometry is blue to green, norms
+are orange to brown, gradients purple, outcomes red, baselines grey. Lines also differ in marker, so that no
+figure is read by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+from types import MappingProxyType
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_hex
+from numpy.typing import ArrayLike
+
+SIGNAL_COLORS: Mapping[str, str] = MappingProxyType(
+    {
+        "update_norm": "#E69F00",
+        "update_norm_sum": "#F0C05A",
+        "state_norm": "#8C510A",
+        "state_norm_sum": "#BF8A50",
+        "active_sar": "#77AADD",
+        "mean_sar": "#77AADD",
+        "max_sar": "#A9C8E8",
+        "state_sar": "#44AA99",
+        "active_conflict": "#56B4E9",
+        "mean_conflict": "#56B4E9",
+        "max_conflict": "#9AD2F2",
+        "state_conflict": "#117733",
+        "global_active_conflict": "#6F7FC4",
+        "global_state_conflict": "#332288",
+        "state_gap": "#009E73",
+        "global_gap": "#0050A0",
+        "mean_grad_cos": "#E3A6C8",
+        "min_grad_cos": "#CC79A7",
+        "neg_grad_ratio": "#882255",
+        "step": "#7F7F7F",
+        "age": "#7F7F7F",
+        "forgetting": "#D55E00",
+        "retention_loss": "#D55E00",
+        "worst_drop": "#A63603",
+        "drop": "#A63603",
+        "old_mean": "#4D4D4D",
+        "old_min": "#999999",
+        "current": "#B2182B",
+        "overall": "#1A1A1A",
+    }
+)
+"""Colour by signal or outcome. Columns that are one quantity at two levels share theirs."""
+
+SIGNAL_MARKERS: Mapping[str, str] = MappingProxyType(
+    {
+        "update_norm": "s",
+        "state_norm": "D",
+        "active_conflict": "o",
+        "state_conflict": "P",
+        "state_gap": "^",
+        "global_gap": "v",
+        "active_sar": "<",
+        "state_sar": ">",
+        "mean_grad_cos": "h",
+        "min_grad_cos": "p",
+        "neg_grad_ratio": "d",
+        "retention_loss": "X",
+        "forgetting": "X",
+        "overall": "*",
+        "current": "o",
+        "old_mean": "s",
+        "worst_drop": "v",
+        "step": "|",
+    }
+)
+"""Marker by signal or outcome; a circle for the rest."""
+
+METHOD_COLORS: Mapping[str, str] = MappingProxyType(
+    {"Seq. SFT": "#CC3311", "EWC": "#0077BB", "FOREVER": "#EE9900", "AIMMerging": "#009988", "GCWM": "#AA3377"}
+)
+"""Colours of the methods that the paper compares."""
+
+_OTHER_METHODS = ("#33BBEE", "#EE3377", "#6F6F6F", "#999933", "#332288", "#117733", "#661100", "#88CCEE")
+_METHOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+EMPHASIS = "#D55E00"
+"""Harm: lost scores, harmful pairs."""
+BENEFIT = "#0072B2"
+"""Gain: scores that rose."""
+NEUTRAL = "#BBBBBB"
+"""Neither."""
+
+
+def signal_color(name: str) -> str:
+    """The colour of a signal or outcome; grey for a name that has none."""
+    return SIGNAL_COLORS.get(name, "#7F7F7F")
+
+
+def signal_marker(name: str) -> str:
+    """The marker of a signal or outcome."""
+    return SIGNAL_MARKERS.get(name, "o")
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every method: the paper's have their own, others take further ones in order."""
+    others = [method for method in methods if method not in METHOD_COLORS]
+    colors = {m: _OTHER_METHODS[k % len(_OTHER_METHODS)] for k, m in enumerate(others)} | dict(METHOD_COLORS)
+    known = [*METHOD_COLORS, *others]
+    return {m: (colors[m], _METHOD_MARKERS[known.index(m) % len(_METHOD_MARKERS)]) for m in methods}
+
+
+def ordered_colors(count: int) -> list[str]:
+    """Colours of an ordered scale such as model size, dark to light; all are visible on white."""
+    return [to_hex(mpl.colormaps["viridis"](x)) for x in np.linspace(0.05, 0.85, max(count, 2))][:count]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A colour map with the range it spans and what it measures."""
+
+    cmap: str
+    """The Matplotlib colour map."""
+    low: float
+    """The value at its lower end."""
+    high: float
+    """The value at its upper end."""
+    label: str
+    """What is measured, with its unit, for the colour bar."""
+
+
+def share_scale(label: str) -> Scale:
+    """A scale for values in 0..1."""
+    return Scale("viridis", 0.0, 1.0, label)
+
+
+def correlation_scale(label: str = "Spearman ρ") -> Scale:
+    """A scale for correlations: -1 blue, 0 white, 1 red."""
+    return Scale("RdBu_r", -1.0, 1.0, label)
+
+
+def strength_scale(label: str = "|Spearman ρ|") -> Scale:
+    """A scale for the strength of correlations whatever their sign, 0..1."""
+    return Scale("Purples", 0.0, 1.0, label)
+
+
+def centred_scale(values: ArrayLike, label: str, *, cmap: str = "RdBu") -> Scale:
+    """A scale around 0 that reaches equally far both ways, to the largest size rounded up to one digit."""
+    sizes = np.abs(np.asarray(values, dtype=np.float64))
+    largest = float(np.nanmax(sizes, initial=0.0))
+    limit = round_up(largest) if largest > 0 else 1.0
+    return Scale(cmap, -limit, limit, label)
+
+
+def span_scale(values: ArrayLike, label: str) -> Scale:
+    """A scale from the smallest to the largest value, widened where they are one."""
+    array = np.asarray(values, dtype=np.float64)
+    low, high = float(np.nanmin(array)), float(np.nanmax(array))
+    return Scale("viridis", low, high if high > low else low + (abs(low) or 1.0), label)
+
+
+def round_up(value: float) -> float:
+    """The next larger number with one significant digit: 0.129 gives 0.2."""
+    unit = 10.0 ** floor(log10(value))
+    # Dividing by a power of ten may land a hair above a whole number, which must not count as more.
+    return float(np.ceil(round(value / unit, 9)) * unit)

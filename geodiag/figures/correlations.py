@@ -1,0 +1,123 @@
+"""Panels of signals' correlations with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+from matplotlib.axes import Axes
+
+from geodiag.figures.bars import draw_bars
+from geodiag.figures.captions import describe
+from geodiag.figures.colors import signal_color, signal_marker
+from geodiag.figures.data import Tables, need
+from geodiag.figures.forest import Series, draw_forest, forest_legend
+from geodiag.figures.labels import STRENGTH, label
+from geodiag.figures.panels import Prepare, Ready
+
+WHISKERS = "Whiskers: 95 % intervals from resampling whole runs; hollow: no interval"
+
+
+def signal_styles(names: Sequence[str]) -> dict[str, Series]:
+    """Signals as series: their own label, colour and marker."""
+    return {name: Series(label(name), signal_color(name), signal_marker(name)) for name in names}
+
+
+def unique(frame: pl.DataFrame, column: str) -> list[str]:
+    """A column's values in order of appearance."""
+    return list(dict.fromkeys(frame[column].to_list()))
+
+
+def observations(frame: pl.DataFrame, otherwise: str, *, each: str = "") -> str:
+    """What a table's column `n` says of its rows, as "250", "240 to 250" or, with `each`, "91 in each size"."""
+    if "n" not in frame.columns or frame["n"].drop_nulls().is_empty():
+        return otherwise
+    found = sorted(int(n) for n in frame["n"].drop_nulls())
+    text = str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    return f"{text} in each {each}" if each else text
+
+
+def strengths(frame: pl.DataFrame) -> pl.DataFrame:
+    """Correlations without their sign; intervals, where there are any, of negative ones turn with them."""
+    down, low, high = pl.col("spearman") < 0, pl.col("ci_low"), pl.col("ci_high")
+    turned = {
+        "ci_low": pl.when(down).then(-high).otherwise(low),
+        "ci_high": pl.when(down).then(-low).otherwise(high),
+    }
+    return frame.with_columns(
+        pl.col("spearman").abs(), *(found.alias(name) for name, found in turned.items() if name in frame.columns)
+    )
+
+
+def grouped_forest(table: str, category: str, *, about: str, legend: bool = True) -> Prepare:
+    """Signals' correlations with their intervals, a line for each size or method."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(table), (category, "signal", "spearman", "ci_low", "ci_high"), name=table)
+        styles = signal_styles(unique(frame, "signal"))
+
+        def draw(ax: Axes) -> None:
+            draw_forest(ax, frame, category=category, series="signal", styles=styles)
+            if legend:
+                forest_legend(ax, styles)
+            _say(ax, f"{about}. {WHISKERS}", table, frame, tables, shows=styles)
+
+        return [Ready(draw, 0.75 + 0.085 * (len(styles) + 1) * frame[category].n_unique())]
+
+    return prepare
+
+
+def signal_forest(table: str, *, about: str) -> Prepare:
+    """Signals' correlations with their intervals, a line each."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(table), ("signal", "spearman", "ci_low", "ci_high"), name=table)
+        styles = signal_styles(unique(frame, "signal"))
+
+        def draw(ax: Axes) -> None:
+            draw_forest(ax, frame, category="signal", series="signal", styles=styles, dodge=False, name=label)
+            _say(ax, f"{about}. {WHISKERS}", table, frame, tables, shows=styles)
+
+        return [Ready(draw, 0.6 + 0.2 * len(styles))]
+
+    return prepare
+
+
+def signal_bars(table: str, *, about: str) -> Prepare:
+    """Strengths of signals' correlations as bars."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(table), ("signal", "spearman", "ci_low", "ci_high"), name=table)
+        styles = signal_styles(unique(frame, "signal"))
+
+        def draw(ax: Axes) -> None:
+            draw_bars(
+                ax,
+                strengths(frame),
+                category="signal",
+                series="signal",
+                styles=styles,
+                value="spearman",
+                low="ci_low",
+                high="ci_high",
+                dodge=False,
+                name=wrapped,
+                y_label=STRENGTH,
+            )
+            text = f"{about}, without their sign. {WHISKERS}; one that reaches below 0 has the other sign too"
+            _say(ax, text, table, frame, tables, shows=styles)
+
+        return [Ready(draw, 2.0)]
+
+    return prepare
+
+
+def wrapped(name: str) -> str:
+    """A column's name on two lines, broken after "vs" or else the first word."""
+    text = label(name)
+    return text.replace(" vs ", " vs\n") if " vs " in text else text.replace(" ", "\n", 1)
+
+
+def _say(ax: Axes, text: str, table: str, frame: pl.DataFrame, tables: Tables, *, shows: Iterable[str]) -> None:
+    n = observations(frame, tables.count("step"))
+    describe(ax, text, table=table, frame=frame, n=n, runs=tables.runs, shows=shows)

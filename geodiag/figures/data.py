@@ -1,0 +1,175 @@
+"""Where figures take their numbers from: a store, given frames, or the published tables.
+
+Figures ask for a table by name. Which of the three it comes from does not change how it is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from geodiag import paper
+from geodiag.errors import GeodiagError, SettingsError
+from geodiag.signals import layer_signals
+from geodiag.store import StoreReader
+from geodiag.tables import TABLES, Options
+from geodiag.tables.inputs import Inputs
+
+Fetch: TypeAlias = Callable[[str], pl.DataFrame]
+Data: TypeAlias = Any
+"""A store, a data frame (polars or pandas), a mapping of table names to data frames, or `Tables`."""
+
+
+class NothingToDraw(GeodiagError):
+    """The data at hand lacks what a figure shows; the message says what, and how to get it."""
+
+
+ROWS: Mapping[str, Callable[[Inputs], pl.DataFrame]] = MappingProxyType(
+    {
+        "step_signals": lambda inputs: inputs.steps.frame,
+        "pair_signals": lambda inputs: inputs.pairs.frame,
+        "family_signals": lambda inputs: inputs.families,
+        "layer_signals": lambda inputs: layer_signals(inputs.store),
+    }
+)
+"""Row-level tables of a store by name. All other names are tables of `geodiag.tables`."""
+
+
+class Tables:
+    """Tables by name, each fetched once and only when a figure asks for it.
+
+    Args:
+        fetch: gives a table by its name, or raises `NothingToDraw`.
+        origin: where the numbers come from, in words.
+        runs: how many runs are behind them, where that is known.
+        counts: observations behind correlations of steps ("step") and of pairs ("pair"), where the tables
+            themselves do not say.
+    """
+
+    origin: str
+    """Where the numbers come from, in words."""
+    runs: int | None
+    """How many runs are behind them."""
+
+    def __init__(
+        self, fetch: Fetch, *, origin: str, runs: int | None = None, counts: Mapping[str, str] | None = None
+    ) -> None:
+        self._fetch, self.origin, self.runs, self._counts = fetch, origin, runs, counts
+        self._known: dict[str, pl.DataFrame | GeodiagError] = {}
+
+    def count(self, level: str) -> str:
+        """Observations behind the correlations of a level ("step" or "pair"), in all; empty if not known."""
+        if self._counts is not None:
+            return self._counts[level]
+        rows = self.find(f"{level}_signals")
+        return "" if rows is None or "forgetting" not in rows else f"at most {rows['forgetting'].count()} in all"
+
+    def get(self, name: str) -> pl.DataFrame:
+        """A table that has rows.
+
+        Raises:
+            NothingToDraw: it is not there, has no rows, or cannot be made from this data.
+        """
+        if name not in self._known:
+            try:
+                self._known[name] = self._fetch(name)
+            except GeodiagError as cause:
+                self._known[name] = cause
+        found = self._known[name]
+        if isinstance(found, GeodiagError):
+            raise found if isinstance(found, NothingToDraw) else NothingToDraw(str(found)) from found
+        if found.is_empty():
+            raise NothingToDraw(f"table {name} has no rows", where=self.origin)
+        return found
+
+    def find(self, name: str) -> pl.DataFrame | None:
+        """A table, or None where it cannot be had."""
+        try:
+            return self.get(name)
+        except NothingToDraw:
+            return None
+
+
+def as_tables(data: Data, *, name: str) -> Tables:
+    """Reads what a caller of a figure gave.
+
+    Args:
+        data: a store, a data frame that is the table `name`, a mapping of names to frames, or `Tables`.
+        name: the table that a bare frame is.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    if isinstance(data, Tables):
+        return data
+    if isinstance(data, Mapping):
+        return _given({str(key): as_frame(value) for key, value in data.items()})
+    if hasattr(data, "scan") and hasattr(data, "runs"):
+        return store_tables(data)
+    return _given({name: as_frame(data)})
+
+
+def as_frame(data: Data) -> pl.DataFrame:
+    """A polars frame from a polars or pandas one.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if isinstance(data, pl.DataFrame):
+        return data
+    if hasattr(data, "iloc"):
+        return pl.from_pandas(data)
+    kinds = "a store, a polars or pandas frame, or a mapping of table names to frames"
+    raise SettingsError(f"cannot draw from {type(data).__name__}", fix=f"give {kinds}")
+
+
+def store_tables(store: StoreReader, options: Options | None = None) -> Tables:
+    """Every table that can be made from a store, with statistics by `options`."""
+    inputs, known = Inputs(store, options or Options()), {table.name: table for table in TABLES}
+
+    def fetch(name: str) -> pl.DataFrame:
+        if name in ROWS:
+            return ROWS[name](inputs)
+        if name in known:
+            return known[name].compute(inputs)
+        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROWS, *known))}")
+
+    return Tables(fetch, origin=str(store.path), runs=store.runs().height)
+
+
+def paper_tables() -> Tables:
+    """The published tables. Row-level tables are not among them: the rows were never published."""
+
+    def fetch(name: str) -> pl.DataFrame:
+        if name not in paper.list_paper():
+            raise NothingToDraw(f"{name} was never published", fix="draw it from a store")
+        return paper.load_paper(name)
+
+    counts = {"step": f"{paper.STEP_ROWS} in all", "pair": f"{paper.PAIR_ROWS} in all"}
+    return Tables(fetch, origin=paper.SOURCE, runs=paper.RUNS, counts=counts)
+
+
+def need(frame: pl.DataFrame, columns: tuple[str, ...], *, name: str) -> pl.DataFrame:
+    """The frame, once it is known to have the columns.
+
+    Raises:
+        SettingsError: it lacks some.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise SettingsError(f"{name} lacks {', '.join(missing)}", fix=f"give {', '.join(columns)}")
+    return frame
+
+
+def _given(frames: Mapping[str, pl.DataFrame]) -> Tables:
+    def fetch(name: str) -> pl.DataFrame:
+        if name not in frames:
+            raise NothingToDraw(f"table {name} was not given", fix=f"given: {', '.join(sorted(frames))}")
+        return frames[name]
+
+    return Tables(fetch, origin="the frames given")

@@ -1,0 +1,227 @@
+"""How signals and losses move over the steps, side by side for sizes and methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from matplotlib.axes import Axes
+
+from geodiag.figures.captions import describe
+from geodiag.figures.colors import signal_color, signal_marker
+from geodiag.figures.correlation_maps import Map, correlation_map
+from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
+from geodiag.figures.family_parts import locus_bars
+from geodiag.figures.labels import RHO, label, number
+from geodiag.figures.layout import finish, grid_lines
+from geodiag.figures.lines import draw_lines, has_values, step_axis
+from geodiag.figures.panels import Panel, Prepare, Ready, compose
+from geodiag.figures.theme import TINY, themed
+from geodiag.tables.orders import order_methods, order_sizes
+
+LOSS = "retention_loss"
+STATE = ("active_conflict", "state_gap", "global_gap")
+OWN = "fig10_seq_sft_retention_loss_correlations"
+"""Correlations with retention loss under sequential fine-tuning, by size."""
+OWN_METHOD = "Seq. SFT"
+_COLUMNS = ("run", "size", "method", "step")
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Which edges of a grid of axes one of them stands at, and so which labels it carries."""
+
+    left: bool
+    """At the left edge."""
+    right: bool
+    """At the right edge."""
+    bottom: bool
+    """At the bottom."""
+
+
+@themed
+def fig01_state_dynamics(data: Data, *, method: str | None = None, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """State gaps beside retention loss under one method, and how strongly each signal goes with forgetting.
+
+    Args:
+        data: a store, or the tables.
+        method: the method of the curves; sequential fine-tuning where it was run, else the first.
+        axes: axes to draw in.
+    """
+    spec = Map(
+        "table04_scale_confidence",
+        "signal",
+        "size",
+        "Strength of steps' rank correlations with forgetting, by size",
+        strength=True,
+    )
+    curves = Panel("", scaled_curves((LOSS, "state_gap", "global_gap"), method=method))
+    rows = [[curves], [Panel("Strength by size", correlation_map(spec))]]
+    return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
+
+
+@themed
+def fig10_state_dynamics_by_size(
+    data: Data, *, method: str | None = None, axes: Iterable[Axes] | None = None
+) -> list[Axes]:
+    """State-relative conflict of every size beside retention loss; the correlations; and where in a block it is.
+
+    Args:
+        data: a store, or the tables.
+        method: the method of the curves; sequential fine-tuning where it was run, else the first.
+        axes: axes to draw in.
+    """
+    about = "Rank correlations of steps' signals with retention loss, each over the run of one size under Seq. SFT"
+    own = Map(OWN, "size", "signal", about, level="", wide=STATE)
+    about = "Rank correlations of steps' signals with forgetting, by method"
+    by_method = Map("table09_method_step_correlations", "method", "signal", about, wide=STATE)
+    rows = [
+        [Panel("", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
+        [
+            Panel("Across sizes", correlation_map(own)),
+            Panel("By method", correlation_map(by_method)),
+            Panel("By family", locus_bars(), width=1.1),
+        ],
+    ]
+    return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
+
+
+@themed
+def fig11_step_dynamics(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Conflict, gaps and retention loss over the steps of every run: methods down, sizes across."""
+    tables = as_tables(data, name="step_signals")
+    frame = need(tables.get("step_signals"), (*_COLUMNS, *STATE), name="step_signals")
+    methods = order_methods(frame["method"])
+    rows = [[Panel("", _grid_row(method, bottom=method == methods[-1]))] for method in methods]
+    return compose(tables, rows, axes, legend=True)
+
+
+def scaled_curves(names: Sequence[str], *, method: str | None, correlations: bool = False) -> Prepare:
+    """Curves of one method, one axes a size, each scaled to its own range within its run."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get("step_signals"), (*_COLUMNS, *names), name="step_signals")
+        chosen = _method(frame, method)
+        frame = frame.filter(pl.col("method") == chosen)
+        shown = [name for name in names if has_values(frame, name)]
+        if not shown:
+            raise NothingToDraw(f"no step under {chosen} has a {' or '.join(label(n).lower() for n in names)}")
+        own = tables.find(OWN) if correlations and chosen == OWN_METHOD else None
+        sizes = order_sizes(frame["size"])
+        return [_scaled_ready(frame, size, shown, own, first=size == sizes[0]) for size in sizes]
+
+    return prepare
+
+
+def scaled(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Columns moved to 0..1 within each run, from lowest to highest value; null where there is but one value."""
+    low, high = ({name: getattr(pl.col(name), end)().over("run") for name in names} for end in ("min", "max"))
+    return frame.with_columns(
+        pl.when(high[n] > low[n]).then((pl.col(n) - low[n]) / (high[n] - low[n])).alias(n) for n in names
+    )
+
+
+def draw_runs(ax: Axes, frame: pl.DataFrame, names: Sequence[str]) -> None:
+    """Curves of one or several runs; those of several are thin."""
+    runs = frame["run"].unique().sort().to_list()
+    width = 1.0 if len(runs) == 1 else 0.6
+    for run in runs:
+        rows = frame.filter(pl.col("run") == run).sort("step")
+        for name in names:
+            draw_lines(ax, rows, [name], width=width)
+
+
+def _scaled_ready(
+    frame: pl.DataFrame, size: str, names: Sequence[str], own: pl.DataFrame | None, *, first: bool
+) -> Ready:
+    rows = frame.filter(pl.col("size") == size)
+    method = rows["method"][0]
+
+    def draw(ax: Axes) -> None:
+        draw_runs(ax, scaled(rows, names), names)
+        step_axis(ax, rows, tasks=False)
+        ax.set_ylim(-0.05, 1.05)
+        ax.set_yticks([0, 0.5, 1], labels=["lowest", "", "highest"] if first else [""] * 3)
+        grid_lines(ax, axis="y")
+        finish(ax, x="Step", y="Within the run" if first else "", title=f"{method}, {size}" if first else size)
+        said = _write_correlations(ax, own, size)
+        text = f"Signals over the steps of {size} under {method}, each from its lowest to its highest value in the run"
+        describe(ax, text + said, table="step_signals", frame=rows, shows=names)
+
+    return Ready(draw, 1.65 if own is None else 1.95)
+
+
+def _write_correlations(ax: Axes, own: pl.DataFrame | None, size: str) -> str:
+    """Writes a size's correlations with retention loss above its curves, where they are known."""
+    found = own.filter(pl.col("size") == size) if own is not None else pl.DataFrame()
+    if found.is_empty():
+        return ""
+    for k, name in enumerate(STATE):
+        said, y = f"{label(name)} {number(found[name][0])}", 1.30 - 0.10 * k
+        ax.text(0.5, y, said, fontsize=TINY, color=signal_color(name), ha="center", va="top", transform=ax.transAxes)
+    ax.set_title(ax.get_title(), y=1.30)
+    return f"; above: {RHO} with retention loss"
+
+
+def _grid_row(method: str, *, bottom: bool) -> Prepare:
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = tables.get("step_signals")
+        sizes = order_sizes(frame["size"])
+        edges = [Edges(size == sizes[0], size == sizes[-1], bottom) for size in sizes]
+        return [_grid_ready(frame, method, size, edge) for size, edge in zip(sizes, edges, strict=True)]
+
+    return prepare
+
+
+def _grid_ready(frame: pl.DataFrame, method: str, size: str, edge: Edges) -> Ready:
+    rows = frame.filter(pl.col("method") == method, pl.col("size") == size)
+
+    def draw(ax: Axes) -> None:
+        if rows.is_empty():
+            ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes, color="#888888")
+            ax.set_axis_off()
+        else:
+            _draw_both(ax, rows, _limits(frame, STATE), _limits(frame, (LOSS,)), edge)
+        ax.set_title(f"{method}, {size}" if edge.left else size)
+        text = f"Conflict and gaps (left axis) and retention loss (right axis) over the steps of {size} under {method}"
+        describe(ax, text, table="step_signals", frame=rows, shows=STATE)
+
+    return Ready(draw, 1.3)
+
+
+def _draw_both(
+    ax: Axes, rows: pl.DataFrame, left: tuple[float, float], right: tuple[float, float], edge: Edges
+) -> None:
+    draw_runs(ax, rows, [name for name in STATE if has_values(rows, name)])
+    other = ax.twinx()
+    if has_values(rows, LOSS):
+        draw_runs(other, rows, [LOSS])
+        ax.plot([], [], color=signal_color(LOSS), marker=signal_marker(LOSS), label=label(LOSS))
+    step_axis(ax, rows, tasks=False)
+    ax.set_ylim(*left)
+    other.set_ylim(*right)
+    other.spines["right"].set_visible(True)
+    grid_lines(ax, axis="y")
+    finish(ax, x="Step" if edge.bottom else "", y="Conflict, gap" if edge.left else "")
+    finish(other, y="Loss (fraction)" if edge.right else "")
+    ax.tick_params(labelleft=edge.left)
+    other.tick_params(labelright=edge.right, colors=signal_color(LOSS))
+    other.yaxis.label.set_color(signal_color(LOSS))
+
+
+def _limits(frame: pl.DataFrame, names: Sequence[str]) -> tuple[float, float]:
+    """The range of columns over all runs, with a little room, so that axes of a kind can be compared."""
+    found = [x for name in names if name in frame.columns for x in frame[name].drop_nulls().to_list()]
+    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    room = 0.06 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def _method(frame: pl.DataFrame, method: str | None) -> str:
+    methods = order_methods(frame["method"])
+    if method is None:
+        return OWN_METHOD if OWN_METHOD in methods else methods[0]
+    if method not in methods:
+        raise NothingToDraw(f"there is no run of method {method!r}", fix=f"one of: {', '.join(methods)}")
+    return method

@@ -1,0 +1,123 @@
+"""What became of the scores: the most harmful transitions, and where runs ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from geodiag.figures.captions import describe
+from geodiag.figures.colors import EMPHASIS, method_styles, share_scale
+from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
+from geodiag.figures.heatmap import Cells, draw_cells
+from geodiag.figures.labels import label, task_label
+from geodiag.figures.layout import finish, grid_lines
+from geodiag.figures.lines import has_values, values
+from geodiag.figures.panels import Panel, Prepare, Ready, compose
+from geodiag.figures.theme import INK, themed
+from geodiag.tables.orders import order_methods, order_sizes
+
+HARMFUL, FINAL = "table16_harmful_transitions", "table21_final_performance"
+_PLACE = ("size", "method", "step", "new_task", "old_task")
+_GEOMETRY = ("sar", "geometry_conflict", "grad_cos")
+_OUTCOMES = ("overall", "old_mean", "forgetting")
+
+
+@themed
+def fig16_harmful_transitions(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """The steps at which an old task lost most, with the alignment and conflict of the two tasks."""
+    rows = [[Panel("Loss of the old task", harmful_bars(with_geometry=True))]]
+    return compose(as_tables(data, name=HARMFUL), rows, axes)
+
+
+@themed
+def fig19_final_performance(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Scores after the last step, by size and method."""
+    row = [Panel(label(name), final_scores(name)) for name in _OUTCOMES]
+    return compose(as_tables(data, name=FINAL), [row], axes, legend=True)
+
+
+def harmful_bars(*, with_geometry: bool, most: int | None = None) -> Prepare:
+    """The most harmful transitions as bars, and beside them, where asked for, what their geometry says."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(HARMFUL), (*_PLACE, "drop", "forgetting"), name=HARMFUL)
+        frame = frame if most is None else frame.head(most)
+        height = 0.55 + 0.155 * frame.height
+
+        def draw(ax: Axes) -> None:
+            _draw_losses(ax, frame)
+            text = "Bars: change of the old task's score at the step; diamonds: forgetting from its best score before"
+            describe(ax, text, table=HARMFUL, frame=frame, runs=tables.runs)
+
+        bars = Ready(draw, height)
+        found = [name for name in _GEOMETRY if has_values(frame, name)]
+        return [bars, _geometry_strip(frame, found, tables, height)] if with_geometry and found else [bars]
+
+    return prepare
+
+
+def final_scores(name: str) -> Prepare:
+    """One outcome after the last step: sizes across, a curve a method."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(FINAL), ("size", "method", name), name=FINAL)
+        if not has_values(frame, name):
+            raise NothingToDraw(f"no run has a final {label(name).lower()}")
+        sizes, methods = order_sizes(frame["size"]), order_methods(frame["method"])
+
+        def draw(ax: Axes) -> None:
+            for method, (color, marker) in method_styles(methods).items():
+                rows = frame.filter(pl.col("method") == method).with_columns(at=_place(sizes)).sort("at")
+                ax.plot(
+                    values(rows, "at"), values(rows, name), color=color, marker=marker, markersize=3.5, label=method
+                )
+            ax.set_xticks(range(len(sizes)), labels=sizes)
+            ax.set_xlim(-0.4, len(sizes) - 0.6)
+            grid_lines(ax, axis="y")
+            finish(ax, x="Model size", y="Score (fraction)")
+            text = f"{label(name)} after the last step, averaged over the runs of a size and method"
+            describe(ax, text, table=FINAL, frame=frame, runs=tables.runs)
+
+        return [Ready(draw, 2.1)]
+
+    return prepare
+
+
+def transition_label(row: dict[str, object]) -> str:
+    """ "4B EWC, step 10: math → history"."""
+    tasks = f"{task_label(str(row['new_task']))} → {task_label(str(row['old_task']))}"
+    return f"{row['size']} {row['method']}, step {row['step']}: {tasks}"
+
+
+def _draw_losses(ax: Axes, frame: pl.DataFrame) -> None:
+    places = np.arange(frame.height) + 0.5
+    ax.barh(places, values(frame, "drop"), height=0.7, color=EMPHASIS, zorder=2)
+    ax.plot(values(frame, "forgetting"), places, linestyle="none", marker="D", markersize=2.8, color=INK, zorder=3)
+    ax.set_ylim(frame.height, 0)
+    ax.set_yticks(places, labels=[transition_label(row) for row in frame.iter_rows(named=True)])
+    ax.axvline(0, color=INK, linewidth=0.6)
+    grid_lines(ax, axis="x")
+    finish(ax, x="Score change (fraction)")
+    ax.tick_params(axis="y", length=0)
+
+
+def _geometry_strip(frame: pl.DataFrame, names: list[str], tables: Tables, height: float) -> Ready:
+    found = np.column_stack([values(frame, name) for name in names])
+    rows = tuple(str(k) for k in range(frame.height))
+    matrix = Cells(rows, tuple(names), found, np.ones(found.shape, dtype=bool))
+
+    def draw(ax: Axes) -> None:
+        columns = [label(name) for name in names]
+        draw_cells(ax, matrix, share_scale("Value"), row_labels=[""] * len(rows), column_labels=columns, bar=False)
+        ax.set_title("Geometry and gradients")
+        text = "SAR, geometry conflict (0 to 1) and gradient cosine (−1 to 1) of the two tasks; colours from 0 to 1"
+        describe(ax, text, table=HARMFUL, frame=frame, runs=tables.runs)
+
+    return Ready(draw, height)
+
+
+def _place(sizes: list[str]) -> pl.Expr:
+    return pl.col("size").replace_strict({size: k for k, size in enumerate(sizes)})

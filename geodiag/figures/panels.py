@@ -1,0 +1,138 @@
+"""Figures of several panels. A panel that the data does not fill is left out and named, the others move up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from geodiag.errors import SettingsError
+from geodiag.figures.captions import Missing, describe_missing
+from geodiag.figures.data import NothingToDraw, Tables
+from geodiag.figures.theme import TEXT, TWO_COLUMNS
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Axes' worth of numbers, ready to be drawn."""
+
+    draw: Callable[[Axes], None]
+    """Draws them."""
+    height: float = 1.9
+    """The inches it needs, with its labels."""
+
+
+Prepare: TypeAlias = Callable[[Tables], Sequence[Ready]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a figure under one letter: one axes, or several of a kind side by side."""
+
+    title: str
+    """What it shows."""
+    prepare: Prepare
+    """Takes its numbers from tables; raises `NothingToDraw` where they lack them."""
+    width: float = 1.0
+    """Its share of the row, beside the others in it."""
+
+
+@dataclass(frozen=True)
+class _Filled:
+    panel: Panel
+    ready: Sequence[Ready]
+
+
+def compose(
+    tables: Tables,
+    rows: Sequence[Sequence[Panel]],
+    axes: Iterable[Axes] | None,
+    *,
+    width: float = TWO_COLUMNS,
+    legend: bool = False,
+) -> list[Axes]:
+    """Draws the panels that the data fills.
+
+    Args:
+        tables: the data.
+        rows: panels, row by row.
+        axes: axes to draw in, as many as the filled panels need; new ones by default.
+        width: width of a new figure in inches.
+        legend: whether curves and points of all panels share a legend, below a new figure or else in the first axes.
+
+    Raises:
+        NothingToDraw: no panel can be drawn.
+        SettingsError: another number of axes was given than is needed.
+    """
+    filled, missing = _fill(tables, rows)
+    if not filled:
+        raise NothingToDraw("; ".join(dict.fromkeys(m.reason for m in missing)))
+    found = _given_axes(axes, filled) if axes is not None else _grid(filled, width)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    places = iter(found)
+    several = sum(len(row) for row in filled) > 1
+    for part in (part for row in filled for part in row):
+        mark = f"({next(letters)}) " if several else ""
+        for k, ready in enumerate(part.ready):
+            ax = next(places)
+            ready.draw(ax)
+            _head(ax, mark if k == 0 else "", part.panel.title if len(part.ready) == 1 else "")
+    if legend:
+        _shared_legend(found, below=axes is None)
+    describe_missing(found[0], missing)
+    return found
+
+
+def _fill(tables: Tables, rows: Sequence[Sequence[Panel]]) -> tuple[list[list[_Filled]], list[Missing]]:
+    filled: list[list[_Filled]] = []
+    missing: list[Missing] = []
+    for row in rows:
+        parts = []
+        for panel in row:
+            try:
+                parts.append(_Filled(panel, panel.prepare(tables)))
+            except NothingToDraw as reason:
+                missing.append(Missing(panel.title, str(reason)))
+        filled += [parts] if parts else []
+    return filled, missing
+
+
+def _grid(filled: Sequence[Sequence[_Filled]], width: float) -> list[Axes]:
+    heights = [max(ready.height for part in row for ready in part.ready) for row in filled]
+    figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(filled), 1, height_ratios=heights)
+    found: list[Axes] = []
+    for k, row in enumerate(filled):
+        shares = [part.panel.width / len(part.ready) for part in row for _ in part.ready]
+        inner = grid[k].subgridspec(1, len(shares), width_ratios=shares)
+        found += [figure.add_subplot(inner[0, j]) for j in range(len(shares))]
+    return found
+
+
+def _given_axes(axes: Iterable[Axes], filled: Sequence[Sequence[_Filled]]) -> list[Axes]:
+    given, count = list(axes), sum(len(part.ready) for row in filled for part in row)
+    if len(given) != count:
+        raise SettingsError(f"{len(given)} axes were given", fix=f"this data fills {count}")
+    return given
+
+
+def _head(ax: Axes, mark: str, title: str) -> None:
+    own = ax.get_title() or title
+    if mark or own:
+        ax.set_title(f"{mark}{own}", fontsize=TEXT)
+
+
+def _shared_legend(axes: Sequence[Axes], *, below: bool) -> None:
+    """One legend of everything that has a label, each label once."""
+    found: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(text, handle)
+    if not found:
+        return
+    where = {"loc": "outside lower center", "ncols": min(len(found), 6)} if below else {"loc": "best"}
+    (axes[0].figure if below else axes[0]).legend(list(found.values()), list(found), **where)

@@ -1,0 +1,143 @@
+"""Clouds of points: one for each step of a run, or each pair of a new and an old task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+from matplotlib.axes import Axes
+
+from geodiag.figures.captions import describe
+from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, method_styles
+from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
+from geodiag.figures.labels import axis_label
+from geodiag.figures.layout import finish, zero_line
+from geodiag.figures.lines import values
+from geodiag.figures.panels import Panel, Prepare, Ready, compose
+from geodiag.figures.theme import themed
+from geodiag.tables.orders import order_methods
+
+FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
+"""The signals that the paper holds against forgetting."""
+HARM = 0.01
+"""A change of an old task's score below this is taken for neither harm nor help: one point in a hundred."""
+
+REGIMES = {"neither": (NEUTRAL, "o"), "helped": (BENEFIT, "^"), "harmed": (EMPHASIS, "v")}
+"""What may become of an old task, from the lowest to the topmost points."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One scatter plot."""
+
+    table: str
+    """The table of its points."""
+    x: str
+    """The column across."""
+    y: str
+    """The column up."""
+    about: str
+    """What a point is, for the caption."""
+
+
+@themed
+def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Four signals of every step against its forgetting, coloured by method."""
+    tables = as_tables(data, name="step_signals")
+    clouds = [Cloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in FOUR]
+    rows = [[Panel("", method_cloud(cloud)) for cloud in pair] for pair in (clouds[:2], clouds[2:])]
+    return compose(tables, rows, axes, legend=True)
+
+
+@themed
+def fig07_alignment_conflict_change(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Pairs of tasks: alignment against conflict, and conflict against the old task's change, by method."""
+    about = "Each point is a new and an old task at a step of a run"
+    clouds = [
+        Cloud("pair_signals", "mean_sar", "mean_conflict", about),
+        Cloud("pair_signals", "mean_conflict", "drop", about),
+    ]
+    tables = as_tables(data, name="pair_signals")
+    return compose(tables, [[Panel("", method_cloud(cloud)) for cloud in clouds]], axes, legend=True)
+
+
+def method_cloud(cloud: Cloud) -> Prepare:
+    """Points coloured by method."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = points(tables, cloud, "method")
+        styles = method_styles(order_methods(frame["method"]))
+
+        def draw(ax: Axes) -> None:
+            for method, (color, marker) in styles.items():
+                part = frame.filter(pl.col("method") == method)
+                _draw_points(ax, part, cloud, color=color, marker=marker, label=method)
+            _finish(ax, cloud)
+            shows = (cloud.x, cloud.y)
+            describe(ax, f"{cloud.about}; colour: method", table=cloud.table, frame=frame, shows=shows)
+
+        return [Ready(draw, 2.1)]
+
+    return prepare
+
+
+def regime_cloud() -> Prepare:
+    """Pairs of tasks by percentile of alignment and by conflict, coloured by what became of the old task."""
+    about = "Each point is a new and an old task at a step of a run"
+    cloud = Cloud("pair_signals", "percentile", "mean_conflict", about)
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = with_regime(points(tables, Cloud("pair_signals", "mean_sar", "mean_conflict", about), "drop"))
+
+        def draw(ax: Axes) -> None:
+            for regime, (color, marker) in REGIMES.items():
+                part = frame.filter(pl.col("regime") == regime)
+                _draw_points(ax, part, cloud, color=color, marker=marker, label=f"old task {regime}")
+            ax.set_xlim(0, 100)
+            finish(ax, x="Percentile of mean SAR", y=axis_label("mean_conflict"))
+            ax.legend(loc="best", markerscale=2, handletextpad=0.1)
+            text = f"{about}; harmed and helped: the old task's score fell or rose by {HARM:g} or more at the step"
+            describe(ax, text, table="pair_signals", frame=frame)
+
+        return [Ready(draw, 2.3)]
+
+    return prepare
+
+
+def with_regime(frame: pl.DataFrame) -> pl.DataFrame:
+    """Pairs with the percentile of their alignment among all and what became of the old task.
+
+    percentile = 100 (average rank - 1/2) / n;  regime: "harmed", "helped" or "neither".
+    """
+    drop = pl.col("drop")
+    regime = pl.when(drop <= -HARM).then(pl.lit("harmed")).when(drop >= HARM).then(pl.lit("helped"))
+    percentile = 100 * (pl.col("mean_sar").rank("average") - 0.5) / pl.len()
+    return frame.with_columns(percentile=percentile, regime=regime.otherwise(pl.lit("neither")))
+
+
+def points(tables: Tables, cloud: Cloud, *others: str) -> pl.DataFrame:
+    """The rows that have both values, and the other columns.
+
+    Raises:
+        NothingToDraw: none has.
+    """
+    frame = need(tables.get(cloud.table), ("run", cloud.x, cloud.y, *others), name=cloud.table)
+    frame = frame.drop_nulls([cloud.x, cloud.y, *others])
+    if frame.is_empty():
+        raise NothingToDraw(f"no row of {cloud.table} has both {cloud.x} and {cloud.y}")
+    return frame
+
+
+def _draw_points(ax: Axes, frame: pl.DataFrame, cloud: Cloud, *, color: str, marker: str, label: str) -> None:
+    # Many points are drawn smaller and fainter, so that what lies below still shows.
+    size, faint = (9.0, 0.8) if frame.height <= 150 else (5.0, 0.55)
+    x, y = values(frame, cloud.x), values(frame, cloud.y)
+    ax.scatter(x, y, s=size, alpha=faint, color=color, marker=marker, linewidths=0, label=label)
+
+
+def _finish(ax: Axes, cloud: Cloud) -> None:
+    low, high = ax.get_ylim()
+    if low < 0 < high:
+        zero_line(ax)
+    finish(ax, x=axis_label(cloud.x), y=axis_label(cloud.y))

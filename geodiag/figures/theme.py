@@ -1,0 +1,116 @@
+"""How every figure looks. The style holds inside a context and nothing of it stays behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ONE_COLUMN = 3.35
+"""Width of a one-column figure in inches (85 mm)."""
+TWO_COLUMNS = 6.9
+"""Width of a two-column figure in inches (175 mm)."""
+
+TEXT, SMALL, TINY = 7.0, 6.0, 5.2
+"""Points of titles and axis labels, of tick labels, and of the smallest text that may stand in a figure."""
+
+INK, FAINT, HATCH = "#222222", "#d9d9d9", "#b5b5b5"
+"""Text and axes; grid lines; the hatching of cells without a value."""
+
+STYLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "font.family": "DejaVu Sans",
+        "font.size": TEXT,
+        "axes.titlesize": TEXT,
+        "axes.titleweight": "bold",
+        "axes.titlepad": 4,
+        "axes.labelsize": TEXT,
+        "axes.labelpad": 2,
+        "axes.linewidth": 0.6,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.grid": False,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.5,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "xtick.major.size": 2,
+        "ytick.major.size": 2,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.pad": 2,
+        "ytick.major.pad": 2,
+        "legend.fontsize": SMALL,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "legend.borderaxespad": 0.2,
+        "legend.columnspacing": 1.0,
+        "lines.linewidth": 1.1,
+        "lines.markersize": 2.6,
+        "hatch.linewidth": 0.5,
+        "figure.facecolor": "white",
+        "figure.titlesize": TEXT + 1,
+        "figure.titleweight": "bold",
+        "figure.constrained_layout.h_pad": 0.03,
+        "figure.constrained_layout.w_pad": 0.03,
+        "savefig.dpi": 300,
+        # Type 42 embeds whole TrueType fonts, so that text in a PDF can be searched and edited.
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
+        # Ids in an SVG come from this salt instead of chance, so that drawing again gives the same file.
+        "svg.hashsalt": "geodiag",
+    }
+)
+"""The rcParams of every figure, on top of Matplotlib's own defaults."""
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Draws in the style of this package; on leaving, rcParams are what they were."""
+    with mpl.style.context(["default", dict(STYLE)]):
+        yield
+
+
+def themed(draw: Callable[P, R]) -> Callable[P, R]:
+    """Runs a drawing function inside `theme`."""
+
+    @wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with theme():
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def save(figure: Figure, path: Path, *, title: str, caption: str) -> None:
+    """Writes a figure with its title and caption in the file's metadata, the same bytes every time.
+
+    Args:
+        figure: what to write.
+        path: where to; its suffix (.png, .pdf or .svg) names the format.
+        title: the figure's title.
+        caption: what it shows, and from how many observations.
+    """
+    about = {
+        ".png": {"Title": title, "Description": caption},
+        ".pdf": {"Title": title, "Subject": caption, "CreationDate": None},
+        ".svg": {"Title": title, "Description": caption, "Date": None},
+    }
+    with theme():
+        figure.savefig(path, metadata=about[path.suffix])
