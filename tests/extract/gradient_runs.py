@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
 from geodiag.checkpoints import Layer
@@ -65,6 +65,26 @@ def tiny_model(seed: int, *, blocks: int = 2, width: int = 32, head: int = 8) ->
         initializer_range=0.2,
     )
     return Qwen3ForCausalLM(config).eval()
+
+
+def random_model(model_type: str, *, blocks: int = 4) -> nn.Module:
+    """A tiny random model of any type in float64, with a window shorter than some probes where it has one."""
+    shape = {
+        "vocab_size": len(BYTES),
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "max_position_embeddings": 64,
+        "sliding_window": 6,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }
+    torch.manual_seed(1)
+    config = CONFIG_MAPPING[model_type](**shape)
+    return AutoModelForCausalLM.from_config(config).double().eval().requires_grad_(False)
 
 
 def write_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import shutil
+import sys
 import warnings
 import weakref
 
@@ -306,6 +307,31 @@ def test_weights_that_explode_are_named(copied):
     told = complaint(copied)
     assert told.startswith("run tiny, step 2, tensor model.layers.")
     assert told.endswith("a gradient is infinite or not a number; see whether the model's loss is finite")
+
+
+def test_a_full_device_says_what_to_lower(tiny_run, monkeypatch):
+    def full(*_args, **_how):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run, "load_model", full)
+    assert complaint(tiny_run) == (
+        "run tiny, step 2: the device's memory does not hold the model, a micro-batch and 1.0 GiB; "
+        "lower the memory budget or batch tokens, or compute in bfloat16"
+    )
+
+
+def test_without_transformers_the_extra_is_named(tiny_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert complaint(tiny_run) == (
+        "run tiny, step 2: gradients need transformers, which is not installed; pip install 'geodiag[models]'"
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("budget", [ALL, 170_000])
+def test_a_gpu_gives_the_same_rows(tiny_run, truth, budget):
+    plan = gradient_plan(tiny_run, Settings(), memory_budget=budget)
+    assert_true(dict(gradient_rows(plan, device="cuda")), truth)
 
 
 def test_pickles_are_refused(copied):

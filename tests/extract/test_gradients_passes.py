@@ -7,7 +7,6 @@ import itertools
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
@@ -18,7 +17,7 @@ from geodiag.extract.gradients.encoding import Encoded
 from geodiag.extract.gradients.passes import bytes_text, held_bytes, split_layers
 from geodiag.extract.gradients.relay import RELAYED
 from geodiag.families import FAMILIES
-from tests.extract.gradient_runs import BYTES, tiny_model
+from tests.extract.gradient_runs import BYTES, random_model, tiny_model
 
 MODULES = {family: "mlp" if family in FAMILIES[4:] else "self_attn" for family in FAMILIES}
 
@@ -111,25 +110,6 @@ def test_the_plan_tells_bytes_budget_and_passes(tiny_run):
 
 
 # --- relaying
-
-
-def random_model(model_type, *, blocks=4):
-    shape = {
-        "vocab_size": len(BYTES),
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": blocks,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
-        "max_position_embeddings": 64,
-        "sliding_window": 6,
-        "pad_token_id": 0,
-        "initializer_range": 0.2,
-    }
-    torch.manual_seed(1)
-    config = CONFIG_MAPPING[model_type](**shape)
-    return AutoModelForCausalLM.from_config(config).double().eval().requires_grad_(False)
 
 
 def compared(model, passes, probes, *, batch_tokens=40):

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from geodiag.errors import CheckpointError, GeodiagError
+from geodiag.errors import CheckpointError, GeodiagError, SettingsError
 from geodiag.extract.gradients.compare import Compared, compare_tasks
 from geodiag.extract.gradients.encoding import Encoded, cut_counts, encode_probe
 from geodiag.extract.gradients.loading import load_model, load_tokenizer
+from geodiag.extract.gradients.passes import bytes_text
 from geodiag.extract.gradients.plan import GradientPlan, GradientStep
 from geodiag.extract.rows import Row
 from geodiag.extract.run import pick_device
@@ -51,7 +52,7 @@ def gradient_rows(
     Raises:
         CheckpointError: a state or its tokenizer cannot be loaded, or a gradient is not finite.
         ProbesError: a probe's target does not fit.
-        SettingsError: no such device, or transformers is not installed.
+        SettingsError: no such device, too little memory on it, or transformers is not installed.
     """
     place, said = pick_device(device), set[tuple[str, str]]()
     for step in plan.steps:
@@ -68,6 +69,10 @@ def gradient_rows(
         except GeodiagError as error:
             error.run, error.step = plan.manifest.run, step.step
             raise
+        except torch.OutOfMemoryError as error:
+            what = f"the device's memory does not hold the model, a micro-batch and {bytes_text(plan.memory_budget)}"
+            fix = "lower the memory budget or batch tokens, or compute in bfloat16"
+            raise SettingsError(what, run=plan.manifest.run, step=step.step, fix=fix) from error
 
 
 def _encoded(plan: GradientPlan, step: GradientStep) -> dict[str, list[Encoded]]:
