@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar, cast
 
 import polars as pl
 
@@ -11,6 +13,8 @@ from geodiag.signals import family_signals, pair_signals, run_outcomes, step_sig
 from geodiag.store import StoreReader
 from geodiag.tables.options import Options
 from geodiag.tables.rows import Rows
+
+T = TypeVar("T")
 
 
 class NotInStore(GeodiagError):
@@ -27,6 +31,13 @@ class Inputs:
 
     def __init__(self, store: StoreReader, options: Options) -> None:
         self.store, self.options = store, options
+        self._known: dict[str, object] = {}
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several tables share, made by the first that asks."""
+        if name not in self._known:
+            self._known[name] = make()
+        return cast(T, self._known[name])
 
     @cached_property
     def steps(self) -> Rows:

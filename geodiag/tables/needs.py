@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from geodiag.tables.inputs import Inputs, NotInStore
+from geodiag.tables.orders import BASELINE_METHOD
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
             _has_pair("mean_conflict"),
             "no new task was compared with an old one",
             "extract runs of two steps or more with memory: all, or 2 and more",
+        ),
+        "seq_sft": Need(
+            lambda inputs: BASELINE_METHOD in inputs.steps.frame["method"],
+            f"no run's method is {BASELINE_METHOD!r}",
+            "name it so in run.yaml where a run was trained without protection",
         ),
         "gradients": Need(
             _has_step("mean_grad_cos"),

@@ -10,6 +10,9 @@ from types import MappingProxyType
 METHODS = ("Seq. SFT", "EWC", "FOREVER", "AIMMerging")
 """The paper's methods, in its order."""
 
+BASELINE_METHOD = METHODS[0]
+"""Training on task after task without any protection."""
+
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 

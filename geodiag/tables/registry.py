@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from geodiag.tables import steps
+from geodiag.tables.registry_figures import FIGURE_TABLES
+from geodiag.tables.registry_ours import OUR_TABLES
+from geodiag.tables.registry_pairs import PAIR_TABLES
+from geodiag.tables.registry_steps import STEP_TABLES
 from geodiag.tables.table import Table
 
 TABLES: tuple[Table, ...] = (
-    Table(
-        "table03_global_step_confidence",
-        "Table 3: step signals against forgetting",
-        "Over all steps of all runs, which signals go with forgetting?",
-        "All signals drift with the step index, and so does forgetting.",
-        ("forgetting",),
-        steps.global_confidence,
-    ),
+    *OUR_TABLES,
+    *sorted((*STEP_TABLES, *PAIR_TABLES), key=lambda table: table.name),
+    *FIGURE_TABLES,
 )
-"""All tables. Adding one is one entry here and one function that builds it."""
+"""All tables: ours, the paper's by number, the numbers of its figures. Adding one is one entry in its list."""

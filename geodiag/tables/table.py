@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,16 @@ from geodiag.tables.needs import check_needs
 from geodiag.tables.options import Options
 
 Part = Literal["ours", "paper", "figure"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What stands on the page of a table."""
+
+    caption: str
+    """What it is; empty where the table's own heading says it."""
+    frame: pl.DataFrame
+    """Its rows."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,12 @@ class Table:
     """Its rows."""
     part: Part = "paper"
     """Whose statistics it has: ours, the paper's, or the paper's in the form of a figure's numbers."""
+    key: tuple[str, ...] = ()
+    """The columns that say which row of the published table a row is; none where it has no rows to match."""
     shows: Callable[[pl.DataFrame], str] | None = None
     """What its rows say, in words, where that can be told from them."""
+    panels: Callable[[pl.DataFrame], Sequence[Panel]] | None = None
+    """How it stands on the page, where that is not as it is."""
 
     def function(self, store: StoreReader, options: Options | None = None) -> pl.DataFrame:
         """The table of a store.

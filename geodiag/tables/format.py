@@ -1,0 +1,158 @@
+"""Numbers and headings as text, the same on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from geodiag.tables.names import label
+
+DASH = "–"
+"""What stands for a number that is not there."""
+PUBLISHED = "_published"
+"""The ending of a column of published numbers beside ours."""
+
+SPANS: tuple[tuple[str, str, str], ...] = (
+    ("ci_low", "ci_high", "paper's interval"),
+    ("geometry_ci_low", "geometry_ci_high", "paper's interval"),
+    ("gradient_ci_low", "gradient_ci_high", "paper's interval"),
+    ("low", "high", "interval"),
+    ("percentile_low", "percentile_high", "percentile interval"),
+    ("percentile_low_paper", "percentile_high_paper", "paper's interval"),
+    ("slope_low", "slope_high", "interval"),
+    ("gain_low", "gain_high", "interval of gain"),
+)
+"""Pairs of columns that stand as one interval, and its heading."""
+
+HEADINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "spearman": "ρ",
+        "rho": "ρ",
+        "pearson": "Pearson r",
+        "p_perm": "paper's p",
+        "p_free_paper": "paper's p",
+        "p_whole_run": "whole-run p",
+        "p_bh": "p, BH",
+        "p_holm": "p, Holm",
+        "slope_p": "p",
+        "slope_p_bh": "p, BH",
+        "geometry_predictor": "geometry",
+        "geometry_spearman": "ρ",
+        "gradient_predictor": "gradient",
+        "gradient_spearman": "ρ",
+        "delta_abs": "difference of |ρ|",
+        "sar_gc": "SAR, GC",
+        "sar_drop": "SAR, drop",
+        "gc_drop": "GC, drop",
+        "gc_forget": "GC, forgetting",
+        "median_sar": "median SAR",
+        "median_gc": "median GC",
+        "mean_gc": "mean GC",
+        "mean_grad_cos": "mean grad cos",
+        "neg_grad_ratio": "neg-grad ratio",
+        "geometry_conflict": "GC",
+        "sar": "SAR",
+        "grad_cos": "grad cos",
+        "new_task": "new task",
+        "old_task": "old task",
+        "old_mean": "old mean",
+        "rho_signal": "ρ of signal",
+        "rho_other": "ρ of other",
+        "spearman_gain": "gain in ρ for unseen runs",
+    }
+)
+"""Columns whose heading is not their name."""
+
+_THREE = frozenset(
+    ("drop", "forgetting", "overall", "old_mean", "current", "sar", "geometry_conflict", "grad_cos", "spearman_gain")
+)
+_P_VALUES = frozenset(("p_perm", "p_free_paper", "p_whole_run", "p_bh", "p_holm", "slope_p", "slope_p_bh", "mixed_p"))
+_NAMES = frozenset(("signal", "other", "target", "geometry_predictor", "gradient_predictor"))
+_LABELLED = {
+    "old_task_mean": "Old-task mean",
+    "old_task_change": "Old-task change",
+    "sar_vs_conflict": "SAR against conflict",
+    "conflict_vs_immediate_change": "Conflict against immediate change",
+    "conflict_vs_forgetting_from_best": "Conflict against forgetting from best",
+    "top_geometry_conflict": "Most geometry conflict",
+    "top_negative_gradient": "Most opposed gradients",
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text."""
+
+    headings: tuple[str, ...]
+    """One a column."""
+    rows: tuple[tuple[str, ...], ...]
+    """Cells, row by row."""
+    right: tuple[bool, ...]
+    """Which columns are numbers."""
+
+
+def as_grid(frame: pl.DataFrame) -> Grid:
+    """A frame as text: numbers rounded, intervals in one column, dashes for what is undefined."""
+    columns = [column for name in frame.columns if (column := _column(frame, name)) is not None]
+    cells = [cells for _, cells, _ in columns]
+    return Grid(
+        tuple(heading for heading, _, _ in columns),
+        tuple(zip(*cells, strict=True)),
+        tuple(right for _, _, right in columns),
+    )
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits; no sign on a zero."""
+    if value is None:
+        return DASH
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with three digits, or that it is smaller."""
+    return DASH if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Both ends in brackets."""
+    return DASH if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def _column(frame: pl.DataFrame, name: str) -> tuple[str, list[str], bool] | None:
+    """Heading, cells and whether they are numbers; None for the upper end of an interval."""
+    base, ending = (name.removesuffix(PUBLISHED), PUBLISHED) if name.endswith(PUBLISHED) else (name, "")
+    told = " (published)" if ending else ""
+    for low, high, heading in SPANS:
+        if base == low and high + ending in frame.columns:
+            ends = zip(frame[name].to_list(), frame[high + ending].to_list(), strict=True)
+            return heading + told, [interval(*pair) for pair in ends], True
+        if base == high and low + ending in frame.columns:
+            return None
+    form, numeric = _form(frame[name], base)
+    heading = HEADINGS.get(base, label(base) if numeric else base.replace("_", " "))
+    return heading + told, [form(value) for value in frame[name].to_list()], numeric
+
+
+def _form(values: pl.Series, base: str) -> tuple[Callable[[Any], str], bool]:
+    if values.dtype == pl.String:
+        return (_name if base in _NAMES else _text), base in _P_VALUES
+    if values.dtype.is_integer():
+        return _text, True
+    if base in _P_VALUES:
+        return p_value, True
+    return partial(number, digits=3 if base in _THREE else 2), True
+
+
+def _text(value: object) -> str:
+    return DASH if value is None else _LABELLED.get(str(value), str(value))
+
+
+def _name(value: str | None) -> str:
+    return DASH if value is None else _LABELLED.get(value, label(value))

@@ -1,0 +1,141 @@
+"""Whether a signal says anything beyond the step index and the norms, and what to call it then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import polars as pl
+
+from geodiag.signals import SIGNALS
+from geodiag.stats import Correlation, IncrementalValue, benjamini_hochberg, holm, incremental_value
+from geodiag.tables.confounds import step_grids
+from geodiag.tables.inputs import Inputs
+
+CONTROLS = ("step", "update_norm", "state_norm")
+"""What is known of a step without any geometry or gradient."""
+TARGETS = ("forgetting", "worst_drop")
+"""The outcomes in question."""
+# A sum of layers' norms beside their Euclidean length is no new signal.
+TESTED = tuple(signal.name for signal in SIGNALS if not signal.name.endswith("_norm_sum"))
+"""The signals tested, the controls among them, each then beside the other controls."""
+
+_SLOPES = ("slope", "slope_low", "slope_high", "slope_p", "slope_p_bh", "slope_p_holm")
+_MIXED = ("mixed_slope", "mixed_low", "mixed_high", "mixed_p")
+_GAINS = ("spearman_without", "spearman_with", "spearman_gain", "gain_low", "gain_high")
+_R2 = ("r2_without", "r2_with", "r2_gain", "r2_gain_low", "r2_gain_high")
+SCHEMA: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("signal", "target", "verdict"), pl.String),
+    **dict.fromkeys((*_SLOPES, *_MIXED, *_GAINS, *_R2), pl.Float64),
+    "n": pl.Int64,
+    "runs": pl.Int64,
+    "note": pl.String,
+}
+"""Columns of the table."""
+
+NOT_MEASURED, FEW, NOTHING = "not measured", "too few runs", "no clear relation"
+RUNS, STEP, NORM = "differs between runs", "follows the step index", "follows the norms"
+NO_MORE, ADDS = "nothing beyond step and norms", "adds to step and norms"
+VERDICTS: Mapping[str, str] = MappingProxyType(
+    {
+        NOT_MEASURED: "it is undefined in this store, or constant",
+        FEW: "there are too few runs for an interval",
+        NOTHING: "neither over all steps nor inside runs does its interval leave 0 out",
+        STEP: "at a fixed step its interval includes 0: it cannot be told from the step index",
+        RUNS: "inside runs its interval includes 0, or only run levels carry it: runs differ, steps do not",
+        NORM: "at fixed norms its interval includes 0: it cannot be told from the norms",
+        NO_MORE: "beside step index and norms together its slope cannot be told from 0",
+        ADDS: "its slope beside step index and norms is not 0, over all steps and with an intercept for each run",
+    }
+)
+"""What a signal can be called, and when; the first that applies from above counts."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on."""
+
+    ways: Mapping[str, Correlation]
+    """The signal's correlations with the outcome, by way."""
+    value: IncrementalValue
+    """What it adds to the controls."""
+    p: float
+    """The adjusted p-value of its slope, NaN where there is none."""
+    alpha: float
+    """The level of intervals and p-values."""
+
+    def clear(self, way: str) -> bool | None:
+        """Whether the interval leaves out 0; None where there is none."""
+        return _leaves_out_zero(self.ways[way].jackknife.low, self.ways[way].jackknife.high)
+
+    def vague(self, way: str) -> bool:
+        """Whether there is an interval and it includes 0."""
+        return self.clear(way) is False
+
+
+_RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
+    (NOT_MEASURED, lambda e: e.ways["pooled"].estimate is None),
+    (FEW, lambda e: e.clear("pooled") is None),
+    (NOTHING, lambda e: not e.clear("pooled") and not e.clear("within")),
+    (STEP, lambda e: e.vague("step_partial")),
+    (RUNS, lambda e: e.vague("within")),
+    (NORM, lambda e: e.vague("norm_partial")),
+    (NO_MORE, lambda e: not e.p < e.alpha),
+    (RUNS, lambda e: _leaves_out_zero(e.value.mixed.low, e.value.mixed.high) is False),
+    (ADDS, lambda _: True),
+)
+
+
+def incremental(inputs: Inputs) -> pl.DataFrame:
+    """What each signal adds to the step index, the update norm and the state norm."""
+    values = {(target, signal): _value(inputs, signal, target) for target in TARGETS for signal in TESTED}
+    p = np.array([_number(value.regression.p) for value in values.values()])
+    adjusted = {key: pair for key, *pair in zip(values, benjamini_hochberg(p), holm(p), strict=True)}
+    grids, rows = step_grids(inputs), []
+    for (target, signal), value in values.items():
+        p_bh, p_holm = adjusted[target, signal]
+        ways = {name: grid.cell(signal, target) for name, grid in grids.items()}
+        evidence = Evidence(ways, value, p_bh, 1 - inputs.options.level)
+        named = {"signal": signal, "target": target, "verdict": judge(evidence)}
+        rows.append({**named, **_numbers(value), "slope_p_bh": p_bh, "slope_p_holm": p_holm})
+    return pl.DataFrame(rows, schema=SCHEMA).with_columns(pl.col("slope_p_bh", "slope_p_holm").fill_nan(None))
+
+
+def judge(evidence: Evidence) -> str:
+    """The first verdict whose rule applies."""
+    return next(verdict for verdict, applies in _RULES if applies(evidence))
+
+
+def _value(inputs: Inputs, signal: str, target: str) -> IncrementalValue:
+    rows, settings = inputs.steps, inputs.options.ours
+    controls = [name for name in CONTROLS if name != signal]
+    return incremental_value(
+        rows.columns([signal]), rows.columns([target]), rows.design, controls=rows.columns(controls), settings=settings
+    )
+
+
+def _numbers(value: IncrementalValue) -> dict[str, object]:
+    found: dict[str, object] = {"n": value.rows, "runs": value.runs, "note": _note(value)}
+    slope, mixed = value.regression, value.mixed
+    found |= dict(zip(_SLOPES[:4], (slope.estimate, slope.low, slope.high, slope.p), strict=True))
+    found |= dict(zip(_MIXED, (mixed.estimate, mixed.low, mixed.high, mixed.p), strict=True))
+    if value.prediction is not None:
+        for names, gain in ((_GAINS, value.prediction.spearman), (_R2, value.prediction.r_squared)):
+            measured = (gain.without, gain.with_signal, gain.gain, gain.interval.low, gain.interval.high)
+            found |= dict(zip(names, measured, strict=True))
+    return found
+
+
+def _note(value: IncrementalValue) -> str | None:
+    reasons = [value.reason] if value.reason else [value.regression.reason, value.mixed.reason, value.mixed.note]
+    return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _leaves_out_zero(low: float | None, high: float | None) -> bool | None:
+    return None if low is None or high is None else low > 0 or high < 0

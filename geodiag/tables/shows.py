@@ -1,0 +1,96 @@
+"""What a table's rows say, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from geodiag.tables.format import number
+from geodiag.tables.names import label
+
+
+def closest_signal(frame: pl.DataFrame) -> str:
+    """The strongest correlation of a table of signals."""
+    row = _strongest(frame)
+    if row is None:
+        return ""
+    name = label(str(row.get("signal", row.get("relation"))))
+    return f"{name} is the closest, at ρ = {number(row['spearman'])}."
+
+
+def closest_by(by: str) -> Callable[[pl.DataFrame], str]:
+    """The strongest correlation of each group."""
+
+    def shows(frame: pl.DataFrame) -> str:
+        rows = [_strongest(group) for group in frame.partition_by(by, maintain_order=True)]
+        told = [f"{label(str(r['signal']))} in {r[by]} ({number(r['spearman'])})" for r in rows if r]
+        return f"The closest signals: {', '.join(told)}." if told else ""
+
+    return shows
+
+
+def rank_of(baseline: str) -> Callable[[pl.DataFrame], str]:
+    """Where a baseline stands in each ranking."""
+
+    def shows(frame: pl.DataFrame) -> str:
+        told = []
+        for group in frame.drop_nulls("spearman").partition_by("target", maintain_order=True):
+            names = group["predictor"].to_list()
+            if baseline in names:
+                told.append(f"{names.index(baseline) + 1} of {len(names)} for {label(str(group['target'][0])).lower()}")
+        return f"{baseline}, with no look at the weights, ranks {', '.join(told)}." if told else ""
+
+    return shows
+
+
+def worst_step(frame: pl.DataFrame) -> str:
+    """Whether the worst transitions are one event."""
+    if frame.is_empty():
+        return "No old task lost anything from one step to the next."
+    steps = frame.group_by("size", "method", "step", "new_task").len().sort("len", "size", "method", "step").row(-1)
+    size, method, step, task, count = steps
+    return f"{count} of the {frame.height} belong to one step: {task}, step {step} of {method} at {size}."
+
+
+def highest(column: str, name: str, *, by: str) -> Callable[[pl.DataFrame], str]:
+    """The row where a column is highest."""
+
+    def shows(frame: pl.DataFrame) -> str:
+        known = frame.drop_nulls(column)
+        if known.is_empty():
+            return ""
+        row = known.row(known[column].arg_max() or 0, named=True)
+        return f"{name} is highest for {row[by]}, at {number(row[column])}."
+
+    return shows
+
+
+def largest_share(frame: pl.DataFrame) -> str:
+    """The family with the largest share in each ranking."""
+    told = []
+    for row in frame.iter_rows(named=True):
+        shares = {name: value for name, value in row.items() if name != "ranking" and value is not None}
+        family = max(shares, key=lambda name: shares[name])
+        told.append(f"{family} ({number(shares[family])}) in {str(row['ranking']).replace('_', ' ')}")
+    return f"The largest shares: {', '.join(told)}." if told else ""
+
+
+def most_forgotten(frame: pl.DataFrame) -> str:
+    """Which size and method ended with the most forgetting."""
+    known = frame.drop_nulls("forgetting")
+    if known.is_empty():
+        return ""
+    row = known.row(known["forgetting"].arg_min() or 0, named=True)
+    return f"Most was lost by {row['method']} at {row['size']}, {number(row['forgetting'], 3)} on average."
+
+
+def verdicts(frame: pl.DataFrame) -> str:
+    """How many signals have each verdict for forgetting."""
+    counts = frame.filter(pl.col("target") == "forgetting")["verdict"].value_counts(sort=True).rows()
+    return "For forgetting: " + ", ".join(f"{count} × {verdict}" for verdict, count in counts) + "."
+
+
+def _strongest(frame: pl.DataFrame) -> dict[str, object] | None:  # type: ignore[explicit-any, unused-ignore]
+    known = frame.drop_nulls("spearman")
+    return None if known.is_empty() else known.row(known["spearman"].abs().arg_max() or 0, named=True)
