@@ -51,21 +51,21 @@ def encode(tokenizer: Any, items: Sequence[Item]) -> Encoded:
     """
     prompts = tokenizer([item.prompt for item in items])["input_ids"]
     targets = tokenizer([item.target for item in items], add_special_tokens=False)["input_ids"]
-    _check_known(tokenizer, items, [p + t for p, t in zip(prompts, targets, strict=True)])
-    length = max(len(p) + len(t) for p, t in zip(prompts, targets, strict=True))
-    ids = torch.full((len(items), length), tokenizer.pad_token_id or 0)
-    labels = torch.full((len(items), length), IGNORED)
-    for row, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
-        end = len(prompt) + len(target)
-        ids[row, :end] = torch.tensor(prompt + target)
-        labels[row, len(prompt) : end] = torch.tensor(target)
+    rows = [(p + t, [IGNORED] * len(p) + t) for p, t in zip(prompts, targets, strict=True)]
+    _check_known(tokenizer, items, [ids for ids, _ in rows])
+    length = max(len(ids) for ids, _ in rows)
+    pad = tokenizer.pad_token_id or 0
+    ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in rows])
+    labels = torch.tensor([labels + [IGNORED] * (length - len(labels)) for _, labels in rows])
     return Encoded(ids, labels)
 
 
 def _check_known(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequence[int]]) -> None:
     unknown = tokenizer.unk_token_id
+    if unknown is None:
+        return
     for item, ids in zip(items, rows, strict=True):
-        if unknown is not None and unknown in ids:
+        if unknown in ids:
             raise SettingsError(
                 f"the tokenizer does not know every character of '{(item.prompt + item.target)[:60]}'",
                 where="suite",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +11,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geodiag.lab.base import base_recipe, prepare_base
+from geodiag.lab.computing import computing
 from geodiag.lab.config import LabConfig, Progress
-from geodiag.lab.data import Encoded, encode
+from geodiag.lab.course import Course, open_course
 from geodiag.lab.experts import train_expert
 from geodiag.lab.folders import made_with, whole_folder, write_recipe
-from geodiag.lab.memory import keep_of_tasks
-from geodiag.lab.model import Model, load_tokenizer, pick_device, resume_model, save_model, settle, start_model
+from geodiag.lab.model import Model, pick_device, resume_model, save_model, settle, start_model
 from geodiag.lab.record import write_manifest, write_probes, write_record, write_scores
 from geodiag.lab.score import Score, score_tasks
 from geodiag.lab.seeds import generator_of, seed_of
 from geodiag.lab.strategies import STRATEGIES, Lesson, Strategy
-from geodiag.lab.suite import Task, build_suite
 from geodiag.lab.train import fit
 
 STEP = "step.json"
 CARRIED = "carried.safetensors"
-
-
-@dataclass(frozen=True)
-class Course:
-    """A run's tasks in training order, as text and as tensors."""
-
-    config: LabConfig
-    """The run's settings."""
-    tokenizer: Any
-    """The base's tokenizer."""
-    tasks: tuple[Task, ...]
-    """The tasks in training order."""
-    train: dict[str, Encoded]
-    """Training items by task."""
-    held_out: dict[str, Encoded]
-    """Held-out items by task."""
-
-    def memory(self, step: int, *, share: float) -> Encoded | None:
-        """What is kept of the tasks before `step` (from 1); none at the first step."""
-        past = self.tasks[: step - 1]
-        if not past or share == 0:
-            return None
-        rngs = [generator_of("memory", self.config.seed, task.name) for task in past]
-        return encode(self.tokenizer, keep_of_tasks(past, share=share, rngs=rngs))
-
-
-def open_course(config: LabConfig, *, base: Path) -> Course:
-    """Build a run's tasks, in the order in which its seed trains them."""
-    suite = config.suite
-    tasks = build_suite(config.tasks, seed=suite.seed, counts=suite.counts, folder=suite.folder)
-    if config.order == "by_seed":
-        tasks = tuple(tasks[i] for i in generator_of("task order", config.seed).permutation(len(tasks)))
-    tokenizer = load_tokenizer(base)
-    train = {task.name: encode(tokenizer, task.train) for task in tasks}
-    return Course(config, tokenizer, tasks, train, {task.name: encode(tokenizer, task.test) for task in tasks})
 
 
 def train_experts(config: LabConfig, *, base: Path, experts: Path, progress: Progress) -> None:
@@ -151,7 +111,7 @@ class _Sequence:
             with whole_folder(self._state(step)) as part:
                 save_model(model, part, tokenizer=self.course.tokenizer, dtype=self.config.dtype)
             self._write_papers(step)
-            shutil.rmtree(self._notes(step - 1) / CARRIED, ignore_errors=True)
+            (self._notes(step - 1) / CARRIED).unlink(missing_ok=True)
         self._tell(step, scores)
 
     def _train(self, model: Model, strategy: Strategy, step: int) -> dict[str, Any]:
@@ -208,19 +168,3 @@ def _forget_carried(out: Path) -> None:
     """A finished run needs no more of what its strategy carried from step to step."""
     for path in out.glob(f".lab/*/{CARRIED}"):
         path.unlink()
-
-
-@contextmanager
-def computing(config: LabConfig) -> Iterator[None]:
-    """The run's number of threads, and no garbage collection over what was imported.
-
-    The Trainer collects garbage at each start; with everything imported so far set aside, that is nothing.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        torch.set_num_threads(before)

@@ -94,7 +94,8 @@ def do_job(job: Job, out: Path, *, progress: Progress) -> None:
     """Train what one job asks for."""
     # torch and transformers are loaded only where something is trained.
     from geodiag.lab.base import prepare_base
-    from geodiag.lab.run import computing, train_experts, train_sequence
+    from geodiag.lab.computing import computing
+    from geodiag.lab.run import train_experts, train_sequence
 
     base, experts = out / "bases" / job.config.size, out / "experts" / f"{job.config.size}-s{job.config.seed}"
     if job.kind == "base":
