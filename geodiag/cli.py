@@ -78,13 +78,21 @@ def extract(
     families: Annotated[str | None, typer.Option(help="Projection families, separated by commas.")] = None,
     layers: Annotated[str | None, typer.Option(help="A regular expression that layer names must match.")] = None,
     preset: Annotated[str | None, typer.Option(help="paper or release.")] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Measure gradient conflict too.")] = False,
+    gradients_only: Annotated[bool, typer.Option("--gradients-only", help="Only that, onto stored runs.")] = False,
+    probes_per_task: Annotated[int, typer.Option(help="Probe examples drawn of each task.")] = 32,
+    memory_budget: Annotated[str, typer.Option(help="What updates or gradients may take at once, as 4GB.")] = "4GiB",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs stored with other settings.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first run that fails.")] = False,
 ) -> None:
     """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
     from geodiag.extract import make_settings
-    from geodiag.jobs import extract_all
+    from geodiag.extract.gradients import GradientOptions
+    from geodiag.jobs import extract_all, parse_bytes, plan_all
 
+    options = GradientOptions(probes_per_task=probes_per_task) if gradients or gradients_only else None
+    memory = parse_bytes(memory_budget)
     settings = make_settings(
         preset,
         families=None if families is None else [f.strip() for f in families.split(",") if f.strip()],
@@ -95,9 +103,22 @@ def extract(
         spectrum=spectrum,
         layers=layers,
     )
+    if dry_run:
+        for line in plan_all(runs, settings, gradients=options, geometry=not gradients_only, memory=memory):
+            _voice.say(line)
+        return
     with _voice.progress() as progress:
         report = extract_all(
-            runs, store, settings, device=device, overwrite=overwrite, strict=strict, progress=progress
+            runs,
+            store,
+            settings,
+            device=device,
+            memory=memory,
+            overwrite=overwrite,
+            strict=strict,
+            gradients=options,
+            geometry=not gradients_only,
+            progress=progress,
         )
     tell_batch(_voice, report)
     raise typer.Exit(report.exit_code)

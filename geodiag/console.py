@@ -63,10 +63,10 @@ class _BarsOfRuns:
     def __init__(self, bars: Bars) -> None:
         self._bars, self._ids = bars, dict[str, "TaskID"]()
 
-    def run_started(self, run: str, *, layers: int, done: int) -> None:
-        self._ids[run] = self._bars.add_task(run, total=layers, completed=done)
+    def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
+        self._ids[run] = self._bars.add_task(f"{run} {what}", total=parts, completed=done)
 
-    def layer_done(self, run: str, layer: str) -> None:  # noqa: ARG002  (the bar shows a count)
+    def part_done(self, run: str, part: str) -> None:  # noqa: ARG002  (the bar shows a count)
         self._bars.advance(self._ids[run])
 
     def run_ended(self, run: str) -> None:
@@ -82,18 +82,18 @@ class _Lines:
 
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
-        self._layers, self._done, self._last = 0, 0, 0.0
+        self._what, self._parts, self._done, self._last = "", 0, 0, 0.0
 
-    def run_started(self, run: str, *, layers: int, done: int) -> None:
-        self._layers, self._done, self._last = layers, done, time.monotonic()
+    def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
+        self._what, self._parts, self._done, self._last = what, parts, done, time.monotonic()
         again = f", {done} of them from an earlier attempt" if done else ""
-        self._tell(f"{run}: {layers} layers{again}")
+        self._tell(f"{run}: {parts} {what}{again}")
 
-    def layer_done(self, run: str, layer: str) -> None:
+    def part_done(self, run: str, part: str) -> None:
         self._done += 1
         if time.monotonic() - self._last > LOG_EVERY:
             self._last = time.monotonic()
-            self._tell(f"{run}: {self._done}/{self._layers} layers, last {layer}")
+            self._tell(f"{run}: {self._done}/{self._parts} {self._what}, last {part}")
 
     def run_ended(self, run: str) -> None:
         """The summary says it."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from geodiag.errors import GeodiagError, StoreError
-from geodiag.extract import Settings, prepare
+from geodiag.extract import RunExtraction, Settings, prepare
+from geodiag.extract.gradients import GradientOptions
 from geodiag.extract.run import DEFAULT_MEMORY, pick_device
 from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.run import store_run
@@ -54,6 +55,8 @@ def extract_all(
     memory: int = DEFAULT_MEMORY,
     overwrite: bool = False,
     strict: bool = False,
+    gradients: GradientOptions | None = None,
+    geometry: bool = True,
     progress: Progress | None = None,
 ) -> BatchReport:
     """Extracts every run below a folder into a store.
@@ -66,13 +69,15 @@ def extract_all(
         memory: bytes that full updates may take on the device at once.
         overwrite: replace runs that the store holds with other settings or inputs.
         strict: stop at the first run that fails instead of going on with the rest.
+        gradients: measure gradient conflict too, on these probes; None leaves it.
+        geometry: False measures gradients only, of runs that are in the store.
         progress: told of what happens.
 
     Raises:
         GeodiagError: there is no run, the device does not exist, or `strict` is set and a run failed.
     """
     pick_device(device)
-    job = _Job(store, settings, device, memory, overwrite, progress or Silent())
+    job = _Job(store, settings, device, memory, overwrite, strict, gradients, geometry, progress or Silent())
     outcomes: list[RunOutcome] = []
     taken: list[Manifest] = []
     for path in find_manifests(runs):
@@ -90,6 +95,9 @@ class _Job:
     device: str
     memory: int
     overwrite: bool
+    strict: bool
+    gradients: GradientOptions | None
+    geometry: bool
     progress: Progress
 
 
@@ -103,8 +111,9 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         if twice := [error for error in check_unique_runs(taken) if error.where == path]:
             raise twice[0]
         extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory)
-        detail = store_run(extraction, job.store, overwrite=job.overwrite, progress=job.progress)
-        return RunOutcome(name, "unchanged" if detail == "unchanged" else "done", detail)
+        details = _work(job, extraction)
+        same = all(detail.endswith("unchanged") for detail in details)
+        return RunOutcome(name, "unchanged" if same else "done", ", ".join(details))
     except GeodiagError as error:
         return RunOutcome(name, "failed", str(error), error)
     except OSError as cause:
@@ -113,3 +122,24 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         return RunOutcome(name, "failed", str(problem), problem)
     finally:
         job.progress.run_ended(name)
+
+
+def _work(job: _Job, extraction: RunExtraction) -> list[str]:
+    details = []
+    if job.geometry:
+        details.append(store_run(extraction, job.store, overwrite=job.overwrite, progress=job.progress))
+    if job.gradients is not None:
+        from geodiag.jobs.gradients import store_gradients
+
+        details.append(
+            store_gradients(
+                extraction,
+                job.store,
+                job.gradients,
+                memory=job.memory,
+                overwrite=job.overwrite,
+                strict=job.strict,
+                progress=job.progress,
+            )
+        )
+    return details

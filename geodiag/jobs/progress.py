@@ -8,11 +8,11 @@ from typing import Protocol
 class Progress(Protocol):
     """The events of a batch, in the order they happen."""
 
-    def run_started(self, run: str, *, layers: int, done: int) -> None:
-        """A run begins: how many layers it has, and how many of them an earlier attempt finished."""
+    def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
+        """A run begins: how many parts (layers, steps) it has, and how many of them an earlier attempt finished."""
 
-    def layer_done(self, run: str, layer: str) -> None:
-        """One layer's rows are on disk."""
+    def part_done(self, run: str, part: str) -> None:
+        """One part's rows are on disk."""
 
     def run_ended(self, run: str) -> None:
         """The run is stored, or has failed."""
@@ -24,10 +24,10 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def run_started(self, run: str, *, layers: int, done: int) -> None:
+    def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
         """Ignored."""
 
-    def layer_done(self, run: str, layer: str) -> None:
+    def part_done(self, run: str, part: str) -> None:
         """Ignored."""
 
     def run_ended(self, run: str) -> None:

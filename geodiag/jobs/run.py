@@ -12,12 +12,12 @@ import polars as pl
 
 from geodiag import __version__
 from geodiag.errors import StoreError
-from geodiag.extract import RunExtraction, active_rows
+from geodiag.extract import PER_LAYER_TABLES, RunExtraction, active_rows
 from geodiag.jobs.config import changed_inputs, changed_settings, run_config, staging_key
 from geodiag.jobs.progress import Progress
-from geodiag.jobs.staging import Staging, sweep
+from geodiag.jobs.staging import Staging, rows_frame, sweep
 from geodiag.runs import Manifest, load_scores, score_notes
-from geodiag.store import TABLES, StoreReader, add_table, create_store, write_run
+from geodiag.store import StoreReader, add_table, create_store, write_run
 
 
 def store_run(extraction: RunExtraction, store: Path, *, overwrite: bool, progress: Progress) -> str:
@@ -48,11 +48,11 @@ def store_run(extraction: RunExtraction, store: Path, *, overwrite: bool, progre
         _check_same(stored, config, manifest, store)
         if stored["tasks"] == config["tasks"]:
             return _refresh_scores(store, manifest.run, scores)
-    staging = Staging(store, manifest.run, staging_key(config))
+    staging = Staging(store, manifest.run, staging_key(config), tables=PER_LAYER_TABLES)
     _compute(extraction, staging, progress)
     tables = staging.collect(layer.name for layer in extraction.layers)
-    tables |= {"active": _typed("active", active_rows(extraction.plan)), "scores": scores}
-    tables["runs"] = _typed("runs", [_run_row(extraction, config)])
+    tables |= {"active": rows_frame("active", active_rows(extraction.plan)), "scores": scores}
+    tables["runs"] = rows_frame("runs", [_run_row(extraction, config)])
     write_run(store, manifest.run, tables, overwrite=stored is not None)
     sweep(store, manifest.run)
     return f"extracted {len(extraction.layers)} layers"
@@ -61,10 +61,10 @@ def store_run(extraction: RunExtraction, store: Path, *, overwrite: bool, progre
 def _compute(extraction: RunExtraction, staging: Staging, progress: Progress) -> None:
     run, names = extraction.plan.manifest.run, [layer.name for layer in extraction.layers]
     done = staging.done(names)
-    progress.run_started(run, layers=len(names), done=len(done))
+    progress.run_started(run, parts=len(names), done=len(done), what="layers")
     for layer, rows in extraction.rows(done=done):
         staging.put(layer.name, rows)
-        progress.layer_done(run, layer.name)
+        progress.part_done(run, layer.name)
 
 
 def _stored_config(store: Path, run: str) -> dict[str, Any] | None:
@@ -110,8 +110,3 @@ def _run_row(extraction: RunExtraction, config: Mapping[str, Any]) -> dict[str, 
         "geodiag_version": __version__,
         "created": datetime.now(UTC),
     }
-
-
-def _typed(table: str, rows: list[Any]) -> pl.DataFrame:
-    columns = {name: dtype for name, dtype in TABLES[table].columns.items() if name != "run"}
-    return pl.DataFrame(rows, schema=columns, orient="row")

@@ -1,55 +1,60 @@
-"""Finished layers of runs that are not finished: each on disk whole, found again after a restart."""
+"""Finished parts of runs that are not finished: each on disk whole, found again after a restart."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from geodiag.extract import PER_LAYER_TABLES, Row
+from geodiag.extract import Row
 from geodiag.store import TABLES
 
-FOLDER = Path(".staging") / "layers"
+FOLDER = Path(".staging") / "parts"
 """Where work in progress lies in a store."""
 
 
 class Staging:
-    """The finished layers of one run under one key, one folder a layer.
+    """The finished parts of one run under one key, one folder a part: its layers, or its steps' gradients.
 
-    A layer's folder is written under another name and renamed when it is complete, so what is found after a
+    A part's folder is written under another name and renamed when it is complete, so what is found after a
     kill is whole.
+
+    Args:
+        store: the store's folder.
+        run: the run's id.
+        key: from `staging_key`; parts of other inputs or settings are not found.
+        tables: the tables that each part adds rows to.
     """
 
-    def __init__(self, store: Path, run: str, key: str) -> None:
-        self.folder = store / FOLDER / f"{run}-{key}"
+    def __init__(self, store: Path, run: str, key: str, *, tables: Sequence[str]) -> None:
+        self.folder, self.tables = store / FOLDER / f"{run}-{key}", tuple(tables)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def done(self, layers: Iterable[str]) -> set[str]:
-        """Those of `layers` whose rows are here."""
-        return {layer for layer in layers if (self.folder / _safe(layer)).is_dir()}
+    def done(self, parts: Iterable[str]) -> set[str]:
+        """Those of `parts` whose rows are here."""
+        return {part for part in parts if (self.folder / _safe(part)).is_dir()}
 
-    def put(self, layer: str, rows: Mapping[str, list[Row]]) -> None:
-        """Keeps the rows of one finished layer."""
-        final = self.folder / _safe(layer)
-        draft = self.folder / f".{_safe(layer)}.{os.getpid()}"
+    def put(self, part: str, rows: Mapping[str, list[Row]]) -> None:
+        """Keeps the rows of one finished part."""
+        draft = self.folder / f".{_safe(part)}.{os.getpid()}"
         draft.mkdir(exist_ok=True)
-        for table in PER_LAYER_TABLES:
-            _frame(table, rows[table]).write_parquet(draft / f"{table}.parquet", compression="zstd")
-        os.replace(draft, final)
+        for table in self.tables:
+            rows_frame(table, rows[table]).write_parquet(draft / f"{table}.parquet", compression="zstd")
+        os.replace(draft, self.folder / _safe(part))
 
-    def collect(self, layers: Iterable[str]) -> dict[str, pl.DataFrame]:
-        """The rows of all `layers` together, by table, in the order of `layers`."""
-        folders = [self.folder / _safe(layer) for layer in layers]
+    def collect(self, parts: Iterable[str]) -> dict[str, pl.DataFrame]:
+        """The rows of all `parts` together, by table, in the order of `parts`."""
+        folders = [self.folder / _safe(part) for part in parts]
         return {
             table: pl.concat([pl.read_parquet(folder / f"{table}.parquet") for folder in folders])
-            for table in PER_LAYER_TABLES
+            for table in self.tables
         }
 
     def clear(self) -> None:
-        """Lets go of everything, once the run is in the store."""
+        """Lets go of everything, once it is in the store."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -60,10 +65,11 @@ def sweep(store: Path, run: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _frame(table: str, rows: list[Row]) -> pl.DataFrame:
+def rows_frame(table: str, rows: Sequence[Row]) -> pl.DataFrame:
+    """Rows as a frame with the types of a table of the store, without the run column."""
     columns = {name: dtype for name, dtype in TABLES[table].columns.items() if name != "run"}
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def _safe(layer: str) -> str:
-    return layer.replace("/", "~")
+def _safe(part: str) -> str:
+    return part.replace("/", "~")

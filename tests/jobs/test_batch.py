@@ -34,11 +34,11 @@ class Watch(Silent):
     def __init__(self, stop_after=None):
         self.layers, self.notes, self.started, self.stop_after = [], [], [], stop_after
 
-    def run_started(self, run, *, layers, done):
-        self.started.append((run, layers, done))
+    def run_started(self, run, *, parts, done, what):
+        self.started.append((run, parts, done))
 
-    def layer_done(self, run, layer):
-        self.layers.append(layer)
+    def part_done(self, run, part):
+        self.layers.append(part)
         if len(self.layers) == self.stop_after:
             raise KeyboardInterrupt
 
@@ -125,7 +125,7 @@ def test_interrupted_it_goes_on_from_the_finished_layers(tmp_path):
     batch(folder, tmp_path / "undisturbed")
     for name, frame in contents(tmp_path / "undisturbed").items():
         assert contents(tmp_path / "store")[name].equals(frame)
-    assert not list((tmp_path / "store" / ".staging" / "layers").iterdir())
+    assert not list((tmp_path / "store" / ".staging" / "parts").iterdir())
 
 
 def test_layers_of_other_settings_are_not_taken_over(tmp_path):

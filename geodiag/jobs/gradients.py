@@ -1,0 +1,96 @@
+"""Gradient conflict into a store: onto a run that is there, step by step, going on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from geodiag.errors import StoreError
+from geodiag.extract import RunExtraction
+from geodiag.extract.gradients import GradientOptions, GradientPlan, gradient_plan, gradient_rows
+from geodiag.jobs.config import run_config, staging_key
+from geodiag.jobs.progress import Progress
+from geodiag.jobs.staging import Staging
+from geodiag.store import StoreReader, add_table
+
+KEY = "gradients"
+"""The table, and the key of the run's config that holds its options."""
+
+
+def store_gradients(
+    extraction: RunExtraction,
+    store: Path,
+    options: GradientOptions,
+    *,
+    memory: int,
+    overwrite: bool,
+    strict: bool,
+    progress: Progress,
+) -> str:
+    """Measures one stored run's gradients and adds them to it.
+
+    Args:
+        extraction: the run, checked.
+        store: the store that holds it.
+        options: which probes, and how.
+        memory: bytes that gradients may take on the device at once.
+        overwrite: replace gradients made with other options.
+        strict: whether a trained task without probes is an error.
+        progress: told of every step.
+
+    Returns:
+        What was done, as a clause: `gradients at 13 steps`, `unchanged`.
+
+    Raises:
+        ProbesError: the manifest names no probes, or they are wrong.
+        StoreError: the run is not in the store, or has gradients made with other options.
+    """
+    manifest = extraction.plan.manifest
+    plan = gradient_plan(manifest, extraction.settings, options, memory_budget=memory, strict=strict)
+    for note in plan.notes:
+        progress.note(note)
+    wanted = options.to_config() | {"drawn": _digest(plan)}
+    stored = _stored_options(store, manifest.run)
+    if stored == wanted:
+        return "gradients unchanged"
+    if stored is not None and not overwrite:
+        fix = "pass --overwrite to replace them"
+        raise StoreError("it has gradients of other probes or options", where=store, run=manifest.run, fix=fix)
+    if not plan.steps:
+        return "no gradients: no step has two tasks to compare"
+    key = staging_key(run_config(extraction) | {KEY: wanted})
+    staging = Staging(store, manifest.run, key, tables=(KEY,))
+    _compute(plan, staging, extraction, progress)
+    frame = staging.collect(_part(step.step) for step in plan.steps)[KEY]
+    add_table(store, manifest.run, KEY, frame, settings={KEY: wanted}, overwrite=stored is not None)
+    staging.clear()
+    return f"gradients at {len(plan.steps)} steps"
+
+
+def _compute(plan: GradientPlan, staging: Staging, extraction: RunExtraction, progress: Progress) -> None:
+    run, parts = plan.manifest.run, {_part(step.step): step.step for step in plan.steps}
+    done = staging.done(parts)
+    progress.run_started(run, parts=len(parts), done=len(done), what="steps")
+    rows = gradient_rows(plan, device=str(extraction.device), done=[parts[part] for part in done], say=progress.note)
+    for step, found in rows:
+        staging.put(_part(step), {KEY: found})
+        progress.part_done(run, _part(step))
+
+
+def _part(step: int) -> str:
+    return f"step-{step:04d}"
+
+
+def _digest(plan: GradientPlan) -> str:
+    """What was drawn, so that other probes under the same name are seen."""
+    drawn = [probe.digest(plan.options.seed) for probes in plan.probes.values() for probe in probes]
+    return hashlib.sha256("".join(drawn).encode()).hexdigest()[:16]
+
+
+def _stored_options(store: Path, run: str) -> dict[str, Any] | None:
+    reader = StoreReader(store)
+    if run not in reader.run_ids():
+        raise StoreError("the run is not in the store", where=store, run=run, fix="extract it without --gradients-only")
+    found: dict[str, Any] | None = reader.config(run).get(KEY)
+    return found
