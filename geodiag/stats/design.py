@@ -66,12 +66,21 @@ class Design:
     def by_run(self) -> Design:
         """The design of one row a run, in the order of the runs.
 
-        Rows stand opposite each other only where a run is its own cluster.
+        Runs stand opposite each other if their rows have the same places: the mean of a longer run is another
+        thing wherever signal and target drift.
         """
         first = np.unique(self.runs.codes, return_index=True)[1]
-        own = self.clusters.count == self.runs.count
-        match = np.zeros(len(first), dtype=np.intp) if own else None
-        return Design(self.runs.take(first), self.clusters.take(first), None, match)
+        return Design(self.runs.take(first), self.clusters.take(first), None, self._places_of_runs())
+
+    def _places_of_runs(self) -> Ints | None:
+        """For each run a number that says which places it has; without places, one and the same."""
+        if self.match is None:
+            own = self.clusters.count == self.runs.count
+            return np.zeros(self.runs.count, dtype=np.intp) if own else None
+        order = np.lexsort((self.match, self.runs.codes))
+        held = np.split(self.match[order], np.cumsum(self.runs.sizes)[:-1])
+        numbers: dict[bytes, int] = {}
+        return np.array([numbers.setdefault(places.tobytes(), len(numbers)) for places in held], dtype=np.intp)
 
 
 def _named(labels: Labels, rows: int) -> tuple[tuple[Any, ...], Ints]:

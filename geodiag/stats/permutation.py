@@ -20,7 +20,7 @@ import numpy as np
 from geodiag.stats.arrays import Bools, Floats, Ints
 from geodiag.stats.design import Design
 from geodiag.stats.draws import Draws, count_arrangements
-from geodiag.stats.moments import CELLS
+from geodiag.stats.moments import CELLS, Shape
 from geodiag.stats.residuals import NOTHING_LEFT, Residuals
 
 TIE = 1e-12
@@ -44,10 +44,9 @@ class Permuted:
     """Why there is no p-value, if so."""
 
 
-def undefined(residuals: Residuals, reason: str) -> Permuted:
+def undefined(shape: Shape, reason: str) -> Permuted:
     """No p-value, and why."""
-    shape = (residuals.signals.shape[1], residuals.targets.shape[1])
-    return Permuted(np.full(shape, np.nan), 0, False, reason)
+    return Permuted(np.full((shape.signals, shape.targets), np.nan), 0, False, reason)
 
 
 def free_permutation(residuals: Residuals, *, size: int, draws: Draws) -> Permuted:
@@ -71,15 +70,16 @@ def whole_run_permutation(residuals: Residuals, design: Design, *, size: int, dr
     Clusters with places that no other cluster has keep their own signal throughout. That keeps the test exact
     and on the rows of the estimate; trimming to shared places first is `common_places`.
     """
+    shape = Shape(residuals.signals.shape[1], residuals.targets.shape[1], 0)
     if design.match is None:
-        return undefined(residuals, "no places to match runs by: give steps or match")
+        return undefined(shape, "no places to match runs by: give steps or match")
     groups = strata(design.clusters.codes, design.match)
     if groups is None:
-        return undefined(residuals, "two rows of a run share a place: give match labels unique within a run")
+        return undefined(shape, "two rows of a run share a place: give match labels unique within a run")
     possible = count_arrangements([len(group) for group in groups])
     if possible < FEWEST:
         return undefined(
-            residuals,
+            shape,
             f"only {possible} arrangements of runs with the same steps, so p is at least {1 / possible:.2g}",
         )
     arrangements, exact = draws.arrangements([len(group) for group in groups], size=size)

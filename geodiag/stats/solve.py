@@ -67,13 +67,13 @@ def _p_values(
     block: Block, prepared: Prepared, statistic: Statistic, reason: Texts, *, settings: Settings, draws: Draws
 ) -> dict[str, Any]:
     free = _free(block, prepared, statistic, settings=settings, draws=draws)
-    whole, rows = _whole_run(block, prepared, statistic, settings=settings, draws=draws)
+    tested, rows, why = _whole_run(block, prepared, statistic, reason, settings=settings, draws=draws)
     return {
-        "p_whole_run": whole.p,
-        "arrangements": whole.arrangements,
-        "exact": whole.exact,
+        "p_whole_run": tested.p,
+        "arrangements": tested.arrangements,
+        "exact": tested.exact,
         "p_rows": rows,
-        "p_reason": first_reason(reason, whole.reason),
+        "p_reason": first_reason(why, tested.reason),
         "p_free": free.p,
         "free_arrangements": free.arrangements,
         "free_reason": first_reason(reason, free.reason),
@@ -81,26 +81,35 @@ def _p_values(
 
 
 def _free(block: Block, prepared: Prepared, statistic: Statistic, *, settings: Settings, draws: Draws) -> Permuted:
-    residuals = residual_scores(prepared, block.shape)
     if not statistic.moves_rows:
-        return undefined(residuals, "this correlation is one of whole runs, not of single rows")
+        return undefined(block.shape, "this correlation is one of whole runs, not of single rows")
     if not (settings.free and settings.permutations):
-        return undefined(residuals, "not asked for")
+        return undefined(block.shape, "not asked for")
+    residuals = residual_scores(prepared, block.shape)
     return free_permutation(residuals, size=settings.permutations, draws=draws)
 
 
 def _whole_run(
-    block: Block, prepared: Prepared, statistic: Statistic, *, settings: Settings, draws: Draws
-) -> tuple[Permuted, int]:
-    """The p-value, and how many rows it used."""
-    design = block.design
-    if settings.unequal == "common" and design.match is not None:
-        block = block.take(common_places(design.clusters.codes, design.match))
-        prepared = statistic.prepare(block.values, block.design)
-    residuals = residual_scores(prepared, block.shape)
+    block: Block,
+    prepared: Prepared,
+    statistic: Statistic,
+    reason: Texts,
+    *,
+    settings: Settings,
+    draws: Draws,
+) -> tuple[Permuted, int, Texts]:
+    """The p-value, how many rows it used, and for each pair why it has none."""
     if not settings.permutations:
-        return undefined(residuals, "not asked for"), 0
-    if len(prepared.values) == 0:
-        return undefined(residuals, "no step is common to all runs"), 0
-    whole = whole_run_permutation(residuals, prepared.design, size=settings.permutations, draws=draws)
-    return whole, len(prepared.values) if whole.reason is None else 0
+        return undefined(block.shape, "not asked for"), 0, reason
+    match = block.design.match
+    if settings.unequal == "common" and match is not None:
+        shared = common_places(block.design.clusters.codes, match)
+        if not shared.any():
+            return undefined(block.shape, "no step is common to all runs"), 0, reason
+        trimmed = examine(block.take(shared), statistic)
+        if trimmed.prepared is None:
+            return undefined(block.shape, ""), 0, first_reason(reason, trimmed.reason)
+        prepared, reason = trimmed.prepared, first_reason(reason, trimmed.reason)
+    residuals = residual_scores(prepared, block.shape)
+    tested = whole_run_permutation(residuals, prepared.design, size=settings.permutations, draws=draws)
+    return tested, len(prepared.values) if tested.reason is None else 0, reason

@@ -31,6 +31,7 @@ TRUE_NULLS = {
     "trend within": (TREND, "within", "same"),
     "trend at fixed step": (TREND, "step_partial", "same"),
     "trend between": (TREND, "between", "same"),
+    "ragged between": (RAGGED, "between", "same"),
     "linked runs, within": (Panel(between=0.8), "within", "same"),
     "ragged": (RAGGED, "spearman", "same"),
     "ragged, common steps": (RAGGED, "spearman", "common"),

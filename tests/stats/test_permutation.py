@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, permutation_test, rankdata, spearmanr
 
-from geodiag.stats import Design, Settings, correlate
+from geodiag.stats import STATISTICS, Design, Settings, correlate
 from geodiag.stats.draws import Draws, count_arrangements
 from geodiag.stats.permutation import common_places, strata
 from tests.stats.samples import dummies, panel, residual, textbook
@@ -151,11 +151,38 @@ def test_runs_that_cannot_be_exchanged_say_why(case):
     assert cell.free.p is not None
 
 
-def test_no_step_common_to_all_runs():
+@pytest.mark.parametrize("name", STATISTICS)
+def test_no_step_common_to_all_runs(name):
     x, y, run, step = even_panel(8, runs=8, ties=False)
-    design = Design.from_labels(run, steps=run * 10 + step)
-    cell = correlate(x, y, design, settings=Settings(unequal="common")).cell("0", "0")
+    design = Design.from_labels(run, steps=np.where(run == 0, 9, 0) + step)
+    cell = correlate(x, y, design, statistic=name, settings=Settings(unequal="common")).cell("0", "0")
+    assert cell.estimate is not None
     assert cell.whole_run.reason == "no step is common to all runs"
+
+
+def test_a_signal_that_is_constant_on_the_common_steps():
+    x, y, run, step = even_panel(8, runs=8, ties=False)
+    kept = (step < 2) | (run == 0)
+    x[step < 2] = 1.0
+    design = Design.from_labels(run[kept], steps=step[kept])
+    cell = correlate(x[kept], y[kept], design, settings=Settings(unequal="common")).cell("0", "0")
+    assert cell.free.p is not None
+    assert cell.whole_run.p is None
+    assert cell.whole_run.reason == "signal is constant"
+
+
+def test_means_of_runs_change_places_among_runs_of_the_same_steps():
+    x, y, run, step = even_panel(12, runs=8, steps=4)
+    kept = (step < 3) | (run >= 4)
+    x, y, run, step = (v[kept] for v in (x, y, run, step))
+    cell = correlate(x, y, Design.from_labels(run, steps=step), statistic="between").cell("0", "0")
+    means = [np.array([v[run == r].mean() for r in range(8)]) for v in (x, y)]
+    seen = []
+    for short, long in product(permutations(range(4)), permutations(range(4, 8))):
+        seen.append(abs(spearmanr(means[0][[*short, *long]], means[1])[0]))
+    assert cell.whole_run.arrangements == 576
+    expected = np.mean(np.array(seen) >= abs(spearmanr(*means)[0]) - 1e-12)
+    assert cell.whole_run.p == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["within", "between"])
