@@ -83,12 +83,9 @@ def _grids(
 
 def _tabulate(signals: Sequence[Signal], grids: dict[str, CorrelationGrid]) -> pl.DataFrame:
     kinds = {signal.name: signal.kind for signal in signals}
-    rows = []
-    for name, grid in grids.items():
-        adjusted = zip(*(rule(grid.p_whole_run).ravel() for rule in (benjamini_hochberg, holm)), strict=True)
-        for cell, (p_bh, p_holm) in zip(grid.cells(), adjusted, strict=True):
-            rows.append(_row(cell, kind=kinds[cell.signal], way=name) | {"p_bh": p_bh, "p_holm": p_holm})
-    frame = pl.DataFrame(rows, schema=SCHEMA).with_columns(pl.col("p_bh", "p_holm").fill_nan(None))
+    rows = [_row(cell, kind=kinds[cell.signal], way=name) for name, grid in grids.items() for cell in grid.cells()]
+    parts = pl.DataFrame(rows, schema=SCHEMA).partition_by("correlation", maintain_order=True)
+    frame = pl.concat([_adjust(part) for part in parts])
     order = {cell: at for at, cell in enumerate(_order(grids))}
     place = pl.struct("target", "signal", "correlation").map_elements(
         lambda row: order[row["target"], row["signal"], row["correlation"]], return_dtype=pl.Int64
@@ -96,10 +93,22 @@ def _tabulate(signals: Sequence[Signal], grids: dict[str, CorrelationGrid]) -> p
     return frame.sort(place)
 
 
+def _adjust(part: pl.DataFrame) -> pl.DataFrame:
+    """P-values adjusted for all tests of one correlation."""
+    p = part["p_whole_run"].fill_null(float("nan")).to_numpy()
+    adjusted = {"p_bh": benjamini_hochberg(p), "p_holm": holm(p)}
+    return part.with_columns(pl.Series(name, values).fill_nan(None) for name, values in adjusted.items())
+
+
 def _order(grids: dict[str, CorrelationGrid]) -> list[tuple[str, str, str]]:
     """Outcome by outcome, signal by signal."""
     first = next(iter(grids.values()))
     return [(target, signal, way) for target in first.targets for signal in first.signals for way in grids]
+
+
+def _shared(kind: str, way: str) -> bool:
+    """Whether all runs share the signal at each place, so that exchanging runs tests nothing."""
+    return kind == "baseline" and way != "between"
 
 
 def _row(cell: Correlation, *, kind: str, way: str) -> dict[str, object]:
@@ -111,17 +120,18 @@ def _row(cell: Correlation, *, kind: str, way: str) -> dict[str, object]:
         "rho": cell.estimate,
         "low": cell.jackknife.low,
         "high": cell.jackknife.high,
-        "p_whole_run": cell.whole_run.p,
+        "p_whole_run": None if _shared(kind, way) else cell.whole_run.p,
         "percentile_low_paper": cell.percentile.low,
         "percentile_high_paper": cell.percentile.high,
         "p_free_paper": cell.free.p,
         "n": cell.rows,
         "runs": cell.runs,
-        "note": _note(cell),
+        "note": _note(cell, shared=_shared(kind, way)),
     }
 
 
-def _note(cell: Correlation) -> str | None:
+def _note(cell: Correlation, *, shared: bool) -> str | None:
     """Why something is missing, each reason once."""
-    reasons = [cell.reason] if cell.reason else [cell.jackknife.reason, cell.whole_run.reason]
+    untested = "runs share it, so exchanging them tests nothing" if shared else cell.whole_run.reason
+    reasons = [cell.reason] if cell.reason else [cell.jackknife.reason, untested]
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None

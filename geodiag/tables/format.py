@@ -58,6 +58,11 @@ HEADINGS: Mapping[str, str] = MappingProxyType(
         "geometry_conflict": "GC",
         "sar": "SAR",
         "grad_cos": "grad cos",
+        "step": "step",
+        "drop": "drop",
+        "forgetting": "forgetting",
+        "overall": "overall",
+        "current": "current",
         "new_task": "new task",
         "old_task": "old task",
         "old_mean": "old mean",
@@ -72,16 +77,7 @@ _THREE = frozenset(
     ("drop", "forgetting", "overall", "old_mean", "current", "sar", "geometry_conflict", "grad_cos", "spearman_gain")
 )
 _P_VALUES = frozenset(("p_perm", "p_free_paper", "p_whole_run", "p_bh", "p_holm", "slope_p", "slope_p_bh", "mixed_p"))
-_NAMES = frozenset(("signal", "other", "target", "geometry_predictor", "gradient_predictor"))
-_LABELLED = {
-    "old_task_mean": "Old-task mean",
-    "old_task_change": "Old-task change",
-    "sar_vs_conflict": "SAR against conflict",
-    "conflict_vs_immediate_change": "Conflict against immediate change",
-    "conflict_vs_forgetting_from_best": "Conflict against forgetting from best",
-    "top_geometry_conflict": "Most geometry conflict",
-    "top_negative_gradient": "Most opposed gradients",
-}
+_NAMES = frozenset(("signal", "other", "target", "geometry_predictor", "gradient_predictor", "relation", "ranking"))
 
 
 @dataclass(frozen=True)
@@ -151,8 +147,8 @@ def _form(values: pl.Series, base: str) -> tuple[Callable[[Any], str], bool]:
 
 
 def _text(value: object) -> str:
-    return DASH if value is None else _LABELLED.get(str(value), str(value))
+    return DASH if value is None else str(value)
 
 
 def _name(value: str | None) -> str:
-    return DASH if value is None else _LABELLED.get(value, label(value))
+    return DASH if value is None else label(value)

@@ -89,9 +89,28 @@ _LABELS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def label(column: str) -> str:
-    """What a column is called where people read: `global_gap` is "Global gap"."""
-    return _LABELS.get(column, column)
+_TABLE_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "old_task_mean": "Old-task mean",
+        "old_task_change": "Old-task change",
+        "sar_vs_conflict": "SAR against conflict",
+        "conflict_vs_immediate_change": "Conflict against immediate change",
+        "conflict_vs_forgetting_from_best": "Conflict against forgetting from best",
+        "top_geometry_conflict": "Most geometry conflict",
+        "top_negative_gradient": "Most opposed gradients",
+    }
+)
+
+
+def label(name: str) -> str:
+    """What a column or an entry of a table is called where people read: `global_gap` is "Global gap"."""
+    return _LABELS.get(name) or _TABLE_NAMES.get(name, name)
+
+
+def in_text(name: str) -> str:
+    """The same in the middle of a sentence: "global gap", "SAR against conflict"."""
+    text = label(name)
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == "-" else text
 
 
 def task_label(task: str) -> str:

@@ -1,12 +1,15 @@
-"""How tables with many columns stand on the page: the part to read first; the CSV has all of it."""
+"""How tables with many rows or columns stand on the page: the part to read first; the CSV has all of it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import polars as pl
 
 from geodiag.tables.confounds import WAYS
 from geodiag.tables.format import DASH, interval, number
 from geodiag.tables.incremental import VERDICTS
+from geodiag.tables.names import label
 from geodiag.tables.table import Panel
 
 TARGET = "forgetting"
@@ -18,39 +21,54 @@ def confound_panels(frame: pl.DataFrame) -> list[Panel]:
     rows = frame.filter(pl.col("target") == TARGET)
     cells = rows.with_columns(cell=pl.struct("rho", "low", "high").map_elements(_cell, return_dtype=pl.String))
     five = cells.pivot("correlation", index="signal", values="cell", maintain_order=True)
-    five = five.select("signal", *(way.name for way in WAYS)).rename({w.name: w.name.replace("_", "-") for w in WAYS})
-    pooled = rows.filter(pl.col("correlation") == "pooled")
+    names = {way.name: way.name.replace("_", "-") for way in WAYS}
     ours = ("rho", "low", "high", "p_whole_run", "p_bh", "p_holm")
     paper = ("percentile_low_paper", "percentile_high_paper", "p_free_paper")
-    told = "; ".join(f"**{way.name.replace('_', '-')}** {way.meaning}" for way in WAYS)
+    pooled = rows.filter(pl.col("correlation") == "pooled").select("signal", *ours, *paper, "n", "runs")
     return [
-        Panel(f"Forgetting, asked five ways, each with our interval: {told}.", five),
+        Panel(
+            "Forgetting, asked five ways, each with our interval.",
+            five.select("signal", *names).rename(names),
+            tuple((names[way.name], way.meaning) for way in WAYS),
+        ),
         Panel(
             "The pooled correlation with our interval and whole-run p-value, adjusted for the number of tests, and "
             "beside them what the paper would report of the same rows.",
-            pooled.select("signal", *ours, *paper, "n", "runs"),
+            pooled,
         ),
     ]
 
 
 def incremental_panels(frame: pl.DataFrame) -> list[Panel]:
     """What each signal is called, and the numbers behind the last question."""
-    meanings = "; ".join(f"*{verdict}*: {meaning}" for verdict, meaning in VERDICTS.items())
     columns = ("slope", "slope_low", "slope_high", "slope_p_bh", "spearman_gain", "gain_low", "gain_high", "n", "runs")
-    captions = {
-        TARGET: f"Forgetting. The first verdict that applies counts. {meanings}.",
-        "worst_drop": "Worst drop of a step.",
-    }
-    return [
-        Panel(caption, frame.filter(pl.col("target") == target).select("signal", "verdict", *columns))
-        for target, caption in captions.items()
-    ]
+    rows = {target: frame.filter(pl.col("target") == target) for target in frame["target"].unique(maintain_order=True)}
+    panels = [Panel(f"{label(target)}.", part.select("signal", "verdict", *columns)) for target, part in rows.items()]
+    first = Panel("The first verdict that applies, from above, counts.", pl.DataFrame(), tuple(VERDICTS.items()))
+    return [first, *panels]
 
 
 def contrast_panels(frame: pl.DataFrame) -> list[Panel]:
     """Everything but the percentile interval."""
     columns = ("signal", "other", "rho_signal", "rho_other", "difference", "low", "high", "n", "runs")
     return [Panel("", frame.select(columns))]
+
+
+def by_target(frame: pl.DataFrame) -> list[Panel]:
+    """A ranking for each outcome."""
+    parts = frame.partition_by("target", maintain_order=True)
+    return [Panel(f"{label(str(part['target'][0]))}.", part.drop("target")) for part in parts]
+
+
+def pivoted(on: str, *, values: str) -> Callable[[pl.DataFrame], list[Panel]]:
+    """One column for each entry of `on`."""
+
+    def panels(frame: pl.DataFrame) -> list[Panel]:
+        index = [name for name in frame.columns if name not in (on, values)]
+        wide = frame.pivot(on, index=index, values=values, maintain_order=True)
+        return [Panel("", wide.rename({name: label(name) for name in wide.columns if name not in index}))]
+
+    return panels
 
 
 def _cell(row: dict[str, float | None]) -> str:

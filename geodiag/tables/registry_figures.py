@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geodiag.tables import layers, steps
+from geodiag.tables import layers, panels, steps
 from geodiag.tables.table import Table
 
 FIGURE_TABLES: tuple[Table, ...] = (
@@ -26,6 +26,7 @@ FIGURE_TABLES: tuple[Table, ...] = (
         steps.maps_by_method,
         part="figure",
         key=("method", "signal", "target"),
+        panels=panels.pivoted("target", values="spearman"),
     ),
     Table(
         "fig13_step_explanation_heatmap",
@@ -36,6 +37,7 @@ FIGURE_TABLES: tuple[Table, ...] = (
         steps.step_map,
         part="figure",
         key=("signal", "target"),
+        panels=panels.pivoted("target", values="spearman"),
     ),
     Table(
         "fig18_top_layer_families_by_method_in_text",
@@ -46,6 +48,7 @@ FIGURE_TABLES: tuple[Table, ...] = (
         layers.top_families_by_method,
         part="figure",
         key=("ranking", "method", "family"),
+        panels=panels.pivoted("family", values="share"),
     ),
 )
 """Numbers of figures."""

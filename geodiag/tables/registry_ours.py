@@ -31,6 +31,7 @@ OUR_TABLES: tuple[Table, ...] = (
         ("scores",),
         step_confounds,
         part="ours",
+        shows=shows.confounded,
         panels=panels.confound_panels,
     ),
     Table(
@@ -42,6 +43,7 @@ OUR_TABLES: tuple[Table, ...] = (
         ("forgetting", "pairs"),
         pair_confounds,
         part="ours",
+        shows=shows.confounded,
         panels=panels.confound_panels,
     ),
     Table(
@@ -53,6 +55,7 @@ OUR_TABLES: tuple[Table, ...] = (
         ("forgetting",),
         contrasts,
         part="ours",
+        shows=shows.gap_against_step,
         panels=panels.contrast_panels,
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geodiag.tables import layers, pairs, rankings, shows
+from geodiag.tables import layers, pairs, panels, rankings, shows
 from geodiag.tables.table import Table
 
 PAIR_TABLES: tuple[Table, ...] = (
@@ -54,6 +54,7 @@ PAIR_TABLES: tuple[Table, ...] = (
         rankings.pair_ranking,
         key=("target", "predictor"),
         shows=shows.rank_of("Steps since"),
+        panels=panels.by_target,
     ),
     Table(
         "table16_harmful_transitions",

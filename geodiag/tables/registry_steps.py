@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geodiag.tables import rankings, shows, steps
+from geodiag.tables import panels, rankings, shows, steps
 from geodiag.tables.pairs import final_overall, final_performance
 from geodiag.tables.table import Table
 
@@ -76,6 +76,7 @@ STEP_TABLES: tuple[Table, ...] = (
         rankings.step_ranking,
         key=("target", "predictor"),
         shows=shows.rank_of("Step index"),
+        panels=panels.by_target,
     ),
     Table(
         "table20_final_overall",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
-from geodiag.tables.format import number
-from geodiag.tables.names import label
+from geodiag.tables.format import DASH, interval, number
+from geodiag.tables.names import in_text, label
 
 
 def closest_signal(frame: pl.DataFrame) -> str:
@@ -38,7 +39,7 @@ def rank_of(baseline: str) -> Callable[[pl.DataFrame], str]:
         for group in frame.drop_nulls("spearman").partition_by("target", maintain_order=True):
             names = group["predictor"].to_list()
             if baseline in names:
-                told.append(f"{names.index(baseline) + 1} of {len(names)} for {label(str(group['target'][0])).lower()}")
+                told.append(f"{names.index(baseline) + 1} of {len(names)} for {in_text(str(group['target'][0]))}")
         return f"{baseline}, with no look at the weights, ranks {', '.join(told)}." if told else ""
 
     return shows
@@ -72,7 +73,7 @@ def largest_share(frame: pl.DataFrame) -> str:
     for row in frame.iter_rows(named=True):
         shares = {name: value for name, value in row.items() if name != "ranking" and value is not None}
         family = max(shares, key=lambda name: shares[name])
-        told.append(f"{family} ({number(shares[family])}) in {str(row['ranking']).replace('_', ' ')}")
+        told.append(f"{family} ({number(shares[family])}) for {in_text(str(row['ranking']))}")
     return f"The largest shares: {', '.join(told)}." if told else ""
 
 
@@ -91,6 +92,31 @@ def verdicts(frame: pl.DataFrame) -> str:
     return "For forgetting: " + ", ".join(f"{count} × {verdict}" for verdict, count in counts) + "."
 
 
-def _strongest(frame: pl.DataFrame) -> dict[str, object] | None:  # type: ignore[explicit-any, unused-ignore]
+def confounded(frame: pl.DataFrame) -> str:
+    """How many signals go with forgetting over all rows, and how many at a fixed step or inside runs."""
+    rows = frame.filter(pl.col("target") == "forgetting", pl.col("kind") != "baseline")
+    clear = rows.filter((pl.col("low") > 0) | (pl.col("high") < 0))["correlation"].to_list()
+    if rows["low"].count() == 0:
+        return ""
+    pooled = rows.filter(pl.col("correlation") == "pooled")["rho"].count()
+    return (
+        f"Of {pooled} signals measured, {clear.count('pooled')} have an interval that leaves out 0 when all rows are "
+        f"pooled, {clear.count('step_partial')} at a fixed step and {clear.count('within')} inside runs."
+    )
+
+
+def gap_against_step(frame: pl.DataFrame) -> str:
+    """Whether the global gap beats the step index."""
+    row = frame.row(by_predicate=(pl.col("signal") == "global_gap") & (pl.col("other") == "step"), named=True)
+    if row["difference"] is None:
+        return ""
+    bounds = interval(row["low"], row["high"])
+    return (
+        f"|ρ| of the global gap minus |ρ| of the step index is {number(row['difference'])}"
+        f"{' ' + bounds if bounds != DASH else ''}."
+    )
+
+
+def _strongest(frame: pl.DataFrame) -> dict[str, Any] | None:
     known = frame.drop_nulls("spearman")
     return None if known.is_empty() else known.row(known["spearman"].abs().arg_max() or 0, named=True)

@@ -24,6 +24,8 @@ class Panel:
     """What it is; empty where the table's own heading says it."""
     frame: pl.DataFrame
     """Its rows."""
+    legend: tuple[tuple[str, str], ...] = ()
+    """Words in it and what they mean."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""What explains forgetting in a store and what does not, in three sentences taken from its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from geodiag.tables.format import interval, number, p_value
+from geodiag.tables.incremental import ADDS, NO_MORE, NORM, NOTHING, RUNS, STEP, TESTED
+from geodiag.tables.names import in_text
+from geodiag.tables.options import Options
+
+TARGET = "forgetting"
+"""The outcome they speak of."""
+_BASELINES = "step index, update norm and state norm"
+_TAILS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        STEP: ("cannot be told from the step index", "cannot be told from the step index"),
+        RUNS: ("tells runs apart, not steps", "tell runs apart, not steps"),
+        NORM: ("cannot be told from the norms", "cannot be told from the norms"),
+        NO_MORE: (f"adds nothing to {_BASELINES} together", f"add nothing to {_BASELINES} together"),
+        NOTHING: ("shows no clear relation", "show no clear relation"),
+    }
+)
+"""How a verdict ends a sentence about one signal, and about several."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The numbers the sentences are made of."""
+
+    confounds: pl.DataFrame
+    """The rows of `confounds` on forgetting."""
+    verdicts: Mapping[str, str]
+    """What `incremental` calls each signal, the step index left out."""
+    options: Options
+    """How both were computed."""
+
+    @classmethod
+    def of(cls, confounds: pl.DataFrame, incremental: pl.DataFrame, options: Options) -> Facts:
+        """Take what concerns forgetting."""
+        about = pl.col("target") == TARGET
+        rows = incremental.filter(about, pl.col("signal") != "step")
+        return cls(confounds.filter(about), dict(zip(rows["signal"], rows["verdict"], strict=True)), options)
+
+    def cell(self, signal: str, way: str) -> dict[str, Any]:
+        """One correlation with forgetting."""
+        chosen = (pl.col("signal") == signal) & (pl.col("correlation") == way)
+        return self.confounds.row(by_predicate=chosen, named=True)
+
+    def ranked(self) -> list[dict[str, Any]]:
+        """Pooled correlations, the closest first; sums of norms beside norms are left out."""
+        pooled = self.confounds.filter(pl.col("correlation") == "pooled", pl.col("signal").is_in(TESTED))
+        known = pooled.drop_nulls("rho")
+        return known.sort(pl.col("rho").abs(), descending=True, maintain_order=True).rows(named=True)
+
+    def called(self, verdict: str) -> list[str]:
+        """The signals with a verdict, as they stand in a sentence."""
+        return [in_text(signal) for signal, found in self.verdicts.items() if found == verdict]
+
+    @property
+    def unit(self) -> str:
+        """What is independent, in words."""
+        return "runs" if self.options.cluster == "run" else f"groups of runs ({self.options.cluster})"
+
+
+def summarise(confounds: pl.DataFrame, incremental: pl.DataFrame, options: Options) -> list[str]:
+    """Three sentences; one where nothing was measured.
+
+    Args:
+        confounds: the table of that name.
+        incremental: the table of that name.
+        options: how they were computed.
+    """
+    facts = Facts.of(confounds, incremental, options)
+    ranked = facts.ranked()
+    if not ranked:
+        return ["No signal can be held against forgetting in this store: nothing varies, or too few steps were scored."]
+    few = all(row["low"] is None for row in ranked)
+    opening = [_too_few(facts, ranked), _closest_few(ranked)] if few else [_explains(facts, ranked), _does_not(facts)]
+    return [*opening, _step_index(facts, ranked)]
+
+
+def _too_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
+    count = max(row["runs"] for row in ranked)
+    unit = facts.unit if count != 1 else facts.unit.replace("runs", "run", 1).replace("groups", "group", 1)
+    return (
+        f"With {count} {unit} no interval is possible ({facts.options.least_runs} are needed): what follows describes "
+        f"{'this run' if count == 1 else 'these runs'} and says nothing about others."
+    )
+
+
+def _closest_few(ranked: Sequence[dict[str, Any]]) -> str:
+    told = f"Over their {ranked[0]['n']} steps {_told(ranked[0])} goes most closely with forgetting"
+    if len(ranked) > 1:
+        told += f", then {_told(ranked[1])}"
+    if len(ranked) > 2:
+        told += f", and least of all the {in_text(ranked[-1]['signal'])} (ρ = {number(ranked[-1]['rho'])})"
+    return f"{told}."
+
+
+def _explains(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
+    first, adds = ranked[0], facts.called(ADDS)
+    told = f"Over {first['n']} steps of {first['runs']} {facts.unit}, {_told(first)} goes most closely with forgetting"
+    if len(ranked) > 1:
+        told += f", then {_told(ranked[1])}"
+    if not adds:
+        return f"{told}; beside {_BASELINES} no signal adds anything that can be told from chance."
+    return f"{told}; beside {_BASELINES} the {_list(adds)} still {'adds' if len(adds) == 1 else 'add'} to it."
+
+
+def _does_not(facts: Facts) -> str:
+    found = {verdict: names for verdict in _TAILS if (names := facts.called(verdict))}
+    if not found:
+        return "Every signal that was measured says something of its own."
+    if list(found) == [NOTHING] and not facts.called(ADDS):
+        return f"What does not explain it: none of the {len(found[NOTHING])} signals shows a clear relation."
+    parts = [f"the {_list(names)} {_TAILS[verdict][len(names) > 1]}" for verdict, names in found.items()]
+    return f"What does not explain it: {'; '.join(parts)}."
+
+
+def _step_index(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
+    rows = {row["signal"]: row for row in ranked}
+    if "step" not in rows:
+        return "The bare step index does not vary here, so no signal can be held against it."
+    place = list(rows).index("step") + 1
+    told = (
+        f"The bare step index, which a useful signal must beat, ranks {place} of {len(rows)} ({_bracket(rows['step'])})"
+    )
+    if "global_gap" not in rows:
+        return f"{told}; the global gap was not measured."
+    return (
+        f"{told}; the global gap, which is 2/(t+1) times the state gap where all t tasks are active and so carries the "
+        f"step index, {_gap(facts, rows['global_gap'])}."
+    )
+
+
+def _gap(facts: Facts, pooled: dict[str, Any]) -> str:
+    fixed = facts.cell("global_gap", "step_partial")
+    if fixed["rho"] is None:
+        return f"has ρ = {number(pooled['rho'])}"
+    return f"goes from ρ = {_estimate(pooled)} to {_estimate(fixed)} at a fixed step"
+
+
+def _told(row: dict[str, Any]) -> str:
+    return f"the {in_text(row['signal'])} ({_bracket(row)})"
+
+
+def _bracket(row: dict[str, Any]) -> str:
+    p = row["p_whole_run"]
+    return f"ρ = {_estimate(row)}" + ("" if p is None else f", whole-run p {'' if p < 0.001 else '= '}{p_value(p)}")
+
+
+def _estimate(row: dict[str, Any]) -> str:
+    return number(row["rho"]) + ("" if row["low"] is None else f" {interval(row['low'], row['high'])}")
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
