@@ -62,9 +62,8 @@ def _geometry_line(run: RunExtraction) -> str:
     """Products with full updates are the Krylov iteration's, and two a pair for SAR."""
     plan, layers = run.plan, run.layers
     read = sum(len(run.checkpoints) * _stored(layer) for layer in layers)
-    flops = sum(
-        _flops(layer, n_updates=len(plan.updates), n_pairs=len(plan.pairs), rank=run.settings.rank) for layer in layers
-    )
+    columns = len(plan.updates) * 2 * BLOCK * DEPTH + len(plan.pairs) * 2 * run.settings.rank
+    flops = sum(2 * layer.d_out * layer.d_in * columns for layer in layers)
     held = max(min(run.memory, 8 * layer.d_out * layer.d_in * len(plan.updates)) for layer in layers)
     return (
         f"run {plan.manifest.run}: {plan.n_steps} steps, {len(layers)} layers, {len(plan.updates)} updates and"
