@@ -68,12 +68,14 @@ def fig09_pair_correlations(data: Data, *, axes: Iterable[Axes] | None = None) -
 def fig12_outcomes_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Steps' signals against each outcome, method by method."""
     spec = Map(OUTCOMES_BY_METHOD, "signal", "target", "Rank correlations of steps' signals with their outcomes")
-    panel = Panel("", correlation_maps(spec, by="method"))
+    panel = Panel("Correlations with outcomes", correlation_maps(spec, by="method"))
     return compose(as_tables(data, name=OUTCOMES_BY_METHOD), [[panel]], axes)
 
 
 @themed
 def fig13_outcomes(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Steps' signals against each outcome, over all runs."""
-    spec = Map(OUTCOMES, "signal", "target", "Rank correlations of steps' signals with their outcomes, all runs")
-    return compose(as_tables(data, name=OUTCOMES), [[Panel("", correlation_map(spec))]], axes, width=ONE_COLUMN)
+    spec = Map(
+        OUTCOMES, "signal", "target", "Rank correlations of steps' signals with their outcomes, all runs", baseline=True
+    )
+    return compose(as_tables(data, name=OUTCOMES), [[Panel("All runs", correlation_map(spec))]], axes, width=ONE_COLUMN)

@@ -9,6 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from geodiag.figures.baseline import with_step
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import correlation_scale, strength_scale
 from geodiag.figures.correlations import observations, strengths, unique, wrapped
@@ -37,6 +38,8 @@ class Map:
     """Whether correlations are over all steps ("step") or pairs ("pair"); empty where over neither."""
     strength: bool = False
     """Whether correlations are shown without their sign."""
+    baseline: bool = False
+    """Whether the step index joins the signals, over all runs."""
     wide: tuple[str, ...] = ()
     """The columns to turn into rows, where the table has one for each of `across`."""
 
@@ -46,6 +49,7 @@ def correlation_map(spec: Map) -> Prepare:
 
     def prepare(tables: Tables) -> list[Ready]:
         frame = tidy(spec, tables.get(spec.table))
+        frame = with_step(tables, frame) if spec.baseline else frame
         return [map_ready(spec, frame, tables)]
 
     return prepare
@@ -84,7 +88,9 @@ def tidy(spec: Map, frame: pl.DataFrame) -> pl.DataFrame:
         frame = frame.unpivot(on=names, index=index, variable_name=spec.across, value_name="spearman")
     need(frame, (spec.down, spec.across, "spearman"), name=spec.table)
     if frame["spearman"].drop_nulls().is_empty():
-        raise NothingToDraw(f"no correlation of {spec.table} is defined")
+        raise NothingToDraw(
+            f"no correlation of {spec.table} is defined", fix="it takes runs of more steps, or more runs"
+        )
     return frame
 
 
@@ -93,7 +99,7 @@ def map_ready(
 ) -> Ready:
     """A heatmap of correlations, ready to be drawn."""
     down, across = unique(frame, spec.down), unique(frame, spec.across)
-    bounded = {"ci_low", "ci_high"} <= set(frame.columns)
+    bounded = "ci_low" in frame.columns and frame["ci_low"].count() > 0
     shown = strengths(frame) if spec.strength else frame
     order = {"row_order": down, "column_order": across}
     matrix = cells(shown, rows=spec.down, columns=spec.across, value="spearman", **order)

@@ -8,9 +8,10 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from geodiag.figures.bars import draw_bars
+from geodiag.figures.baseline import with_step
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.data import Tables, need
+from geodiag.figures.data import NothingToDraw, Tables, need
 from geodiag.figures.forest import Series, draw_forest, forest_legend
 from geodiag.figures.labels import STRENGTH, label
 from geodiag.figures.panels import Prepare, Ready
@@ -49,11 +50,23 @@ def strengths(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def estimates(tables: Tables, table: str, names: tuple[str, ...]) -> pl.DataFrame:
+    """A table of correlations with intervals, once it has one.
+
+    Raises:
+        NothingToDraw: none is defined.
+    """
+    frame = need(tables.get(table), (*names, "spearman", "ci_low", "ci_high"), name=table)
+    if frame["spearman"].count() == 0:
+        raise NothingToDraw(f"no correlation of {table} is defined", fix="it takes runs of more steps, or more runs")
+    return frame
+
+
 def grouped_forest(table: str, category: str, *, about: str, legend: bool = True) -> Prepare:
     """Signals' correlations with their intervals, a line for each size or method."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = need(tables.get(table), (category, "signal", "spearman", "ci_low", "ci_high"), name=table)
+        frame = estimates(tables, table, (category, "signal"))
         styles = signal_styles(unique(frame, "signal"))
 
         def draw(ax: Axes) -> None:
@@ -71,7 +84,7 @@ def signal_forest(table: str, *, about: str) -> Prepare:
     """Signals' correlations with their intervals, a line each."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = need(tables.get(table), ("signal", "spearman", "ci_low", "ci_high"), name=table)
+        frame = with_step(tables, estimates(tables, table, ("signal",)))
         styles = signal_styles(unique(frame, "signal"))
 
         def draw(ax: Axes) -> None:
@@ -87,7 +100,7 @@ def signal_bars(table: str, *, about: str) -> Prepare:
     """Strengths of signals' correlations as bars."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = need(tables.get(table), ("signal", "spearman", "ci_low", "ci_high"), name=table)
+        frame = with_step(tables, estimates(tables, table, ("signal",)))
         styles = signal_styles(unique(frame, "signal"))
 
         def draw(ax: Axes) -> None:

@@ -56,7 +56,7 @@ def fig01_state_dynamics(data: Data, *, method: str | None = None, axes: Iterabl
         "Strength of steps' rank correlations with forgetting, by size",
         strength=True,
     )
-    curves = Panel("", scaled_curves((LOSS, "state_gap", "global_gap"), method=method))
+    curves = Panel("Dynamics by size", scaled_curves((LOSS, "state_gap", "global_gap"), method=method))
     rows = [[curves], [Panel("Strength by size", correlation_map(spec))]]
     return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
 
@@ -77,7 +77,7 @@ def fig10_state_dynamics_by_size(
     about = "Rank correlations of steps' signals with forgetting, by method"
     by_method = Map("table09_method_step_correlations", "method", "signal", about, wide=STATE)
     rows = [
-        [Panel("", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
+        [Panel("Dynamics by size", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
         [
             Panel("Across sizes", correlation_map(own)),
             Panel("By method", correlation_map(by_method)),
@@ -93,7 +93,7 @@ def fig11_step_dynamics(data: Data, *, axes: Iterable[Axes] | None = None) -> li
     tables = as_tables(data, name="step_signals")
     frame = need(tables.get("step_signals"), (*_COLUMNS, *STATE), name="step_signals")
     methods = order_methods(frame["method"])
-    rows = [[Panel("", _grid_row(method, bottom=method == methods[-1]))] for method in methods]
+    rows = [[Panel(method, _grid_row(method, bottom=method == methods[-1]))] for method in methods]
     return compose(tables, rows, axes, legend=True)
 
 

@@ -34,9 +34,7 @@ def draw_forest(
     category: str,
     series: str,
     styles: Mapping[str, Series],
-    value: str = "spearman",
-    low: str = "ci_low",
-    high: str = "ci_high",
+    columns: tuple[str, str, str] = ("spearman", "ci_low", "ci_high"),
     dodge: bool = True,
     name: Callable[[str], str] = str,
     x_label: str = RHO,
@@ -52,9 +50,7 @@ def draw_forest(
         category: the column that names a line.
         series: the column that tells estimates of one line apart.
         styles: how each series is drawn, in order.
-        value: the column of the estimate.
-        low: the column of the interval's lower end.
-        high: the column of its upper end.
+        columns: those of the estimate and of the interval's lower and upper end.
         dodge: whether series of one line stand one below the other; else at one height.
         name: what a category is called.
         x_label: what is measured.
@@ -64,7 +60,7 @@ def draw_forest(
     offsets = _offsets(list(styles)) if dodge else dict.fromkeys(styles, 0.0)
     for row in frame.iter_rows(named=True):
         y = categories.index(row[category]) + offsets[row[series]]
-        _draw_estimate(ax, y, row[value], row[low], row[high], styles[row[series]])
+        _draw_estimate(ax, y, tuple(row[name] for name in columns), styles[row[series]])
     ax.set_ylim(len(categories) - 0.5, -0.5)
     ax.set_yticks(range(len(categories)), labels=[name(c) for c in categories])
     for edge in range(1, len(categories) if dodge else 0):
@@ -86,9 +82,8 @@ def forest_legend(ax: Axes, styles: Mapping[str, Series]) -> None:
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _draw_estimate(
-    ax: Axes, y: float, value: float | None, low: float | None, high: float | None, style: Series
-) -> None:
+def _draw_estimate(ax: Axes, y: float, estimate: tuple[float | None, ...], style: Series) -> None:
+    value, low, high = estimate
     if value is None:
         return
     face = "white"

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -178,11 +176,13 @@ def _annotate(ax: Axes, matrix: Cells, mesh: QuadMesh, digits: int, texts: NDArr
     for row, column in np.argwhere(~np.isnan(matrix.values)):
         value = matrix.values[row, column]
         said = number(value, digits) if texts is None else str(texts[row, column])
-        dark = _luminance(mesh, value) < 0.4
-        ax.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=SMALL, color="white" if dark else INK)
+        ink = _ink(mesh, value)
+        ax.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=SMALL, color=ink)
 
 
-def _luminance(mesh: QuadMesh, value: float) -> float:
-    norm = mesh.norm if isinstance(mesh.norm, Normalize) else Normalize()
-    red, green, blue, _ = mpl.colormaps[mesh.get_cmap().name](norm(value))
-    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+def _ink(mesh: QuadMesh, value: float) -> str:
+    """Black or white, whichever has more contrast on the cell (relative luminance as in WCAG 2)."""
+    shade = np.asarray(mesh.to_rgba(np.array([value])))[0, :3]
+    linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return INK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"

@@ -28,7 +28,8 @@ _OUTCOMES = ("overall", "old_mean", "forgetting")
 @themed
 def fig16_harmful_transitions(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """The steps at which an old task lost most, with the alignment and conflict of the two tasks."""
-    rows = [[Panel("Loss of the old task", harmful_bars(with_geometry=True))]]
+    title = "Loss of the old task"
+    rows = [[Panel(title, harmful_bars(title, with_geometry=True))]]
     return compose(as_tables(data, name=HARMFUL), rows, axes)
 
 
@@ -39,7 +40,7 @@ def fig19_final_performance(data: Data, *, axes: Iterable[Axes] | None = None) -
     return compose(as_tables(data, name=FINAL), [row], axes, legend=True)
 
 
-def harmful_bars(*, with_geometry: bool, most: int | None = None) -> Prepare:
+def harmful_bars(title: str, *, with_geometry: bool, most: int | None = None) -> Prepare:
     """The most harmful transitions as bars, and beside them, where asked for, what their geometry says."""
 
     def prepare(tables: Tables) -> list[Ready]:
@@ -49,6 +50,7 @@ def harmful_bars(*, with_geometry: bool, most: int | None = None) -> Prepare:
 
         def draw(ax: Axes) -> None:
             _draw_losses(ax, frame)
+            ax.set_title(title)
             text = "Bars: change of the old task's score at the step; diamonds: forgetting from its best score before"
             describe(ax, text, table=HARMFUL, frame=frame, runs=tables.runs)
 

@@ -17,7 +17,8 @@ from geodiag.figures.lines import has_values
 from geodiag.figures.theme import themed
 
 _KEY = ("run", "step", "new_task", "old_task", "age")
-_EMPTY = "hatched: without a value; blank: no such pair"
+EMPTY = "hatched: without a value; blank: no such pair"
+"""What empty cells of a task by task heatmap mean."""
 
 
 @themed
@@ -38,7 +39,7 @@ def pair_conflict_heatmap(data: Data, *, run: str | None = None, ax: Axes | None
     ax = one_axes(ax, pair_size(matrix))
     draw_pairs(ax, matrix, share_scale("Geometry conflict"))
     finish(ax, x="Old task", y="New task", title=run or "")
-    said = f"Geometry conflict of two tasks' updates, mean over layers{_over(run)}; {_EMPTY}"
+    said = f"Geometry conflict of two tasks' updates, mean over layers{_over(run)}; {EMPTY}"
     describe(ax, said, table="pair_signals", frame=frame)
     return ax
 
@@ -60,7 +61,7 @@ def pair_change_heatmap(data: Data, *, run: str | None = None, ax: Axes | None =
     ax = one_axes(ax, pair_size(matrix))
     draw_pairs(ax, matrix, centred_scale(matrix.values, "Score change (fraction)"))
     finish(ax, x="Old task", y="New task", title=run or "")
-    said = f"Change of the old task's score in the step that trained the new task{_over(run)}; red: lost; {_EMPTY}"
+    said = f"Change of the old task's score in the step that trained the new task{_over(run)}; red: lost; {EMPTY}"
     describe(ax, said, table="pair_signals", frame=frame)
     return ax
 
@@ -96,10 +97,10 @@ def task_cells(frame: pl.DataFrame, value: str, tasks: Sequence[str]) -> Cells:
     return cells(means, rows="new_task", columns="old_task", value=value, row_order=down, column_order=across)
 
 
-def pair_size(matrix: Cells) -> tuple[float, float]:
-    """The size of a task by task heatmap."""
+def pair_size(matrix: Cells, *, width: float | None = None) -> tuple[float, float]:
+    """The size of a task by task heatmap, of a given width or of its own."""
     longest = max(len(task) for task in (*matrix.rows, *matrix.columns))
-    return heatmap_size(len(matrix.rows), len(matrix.columns), labels=longest)
+    return heatmap_size(len(matrix.rows), len(matrix.columns), labels=longest, width=width)
 
 
 def draw_pairs(ax: Axes, matrix: Cells, scale: Scale, *, bar: bool = True) -> None:

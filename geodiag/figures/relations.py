@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from geodiag.figures.bars import bar_legend, draw_bars
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color
-from geodiag.figures.correlations import WHISKERS, observations, strengths, wrapped
-from geodiag.figures.data import Tables, need
+from geodiag.figures.correlations import WHISKERS, estimates, observations, strengths, wrapped
+from geodiag.figures.data import NothingToDraw, Tables, need
 from geodiag.figures.forest import Series, draw_forest, forest_legend
 from geodiag.figures.labels import RHO, STRENGTH, label
 from geodiag.figures.panels import Prepare, Ready
@@ -33,7 +33,7 @@ def relation_forest() -> Prepare:
     """Correlations over pairs of tasks with their intervals."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = need(tables.get(PAIRS), ("relation", "spearman", "ci_low", "ci_high"), name=PAIRS)
+        frame = estimates(tables, PAIRS, ("relation",))
         styles = dict.fromkeys(frame["relation"].to_list(), _RELATION)
 
         def draw(ax: Axes) -> None:
@@ -90,18 +90,29 @@ def target_bars() -> Prepare:
 
 
 def rivals(tables: Tables) -> pl.DataFrame:
-    """Table 7 with one row a correlation: target, side, predictor, line (target and predictors), estimates."""
+    """Table 7 with one row a correlation: target, side, predictor, line (target and predictors), estimates.
+
+    Raises:
+        NothingToDraw: no correlation is defined.
+    """
     fields = ("predictor", "spearman", "ci_low", "ci_high")
     columns = tuple(f"{side}_{field}" for side in SIDES for field in fields)
     frame = need(tables.get(RIVALS), ("target", *columns), name=RIVALS)
+    frame = frame.filter(pl.any_horizontal(pl.col(f"{side}_spearman").is_not_null() for side in SIDES))
+    if frame.is_empty():
+        raise NothingToDraw(f"no correlation of {RIVALS} is defined", fix="it takes runs of more steps, or more runs")
     names = zip(*(frame[name] for name in ("target", "geometry_predictor", "gradient_predictor")), strict=True)
-    lines = [f"{label(target)}\n{label(one)},\n{label(other)}" for target, one, other in names]
+    lines = ["\n".join([label(target), f"{_side(one)},", _side(other)]) for target, one, other in names]
     frame = frame.with_columns(line=pl.Series(lines))
     sides = [
         frame.select("target", "line", *(pl.col(f"{side}_{field}").alias(field) for field in fields), side=pl.lit(side))
         for side in SIDES
     ]
     return pl.concat(sides).sort(pl.col("line").replace_strict({line: k for k, line in enumerate(lines)}))
+
+
+def _side(predictor: str | None) -> str:
+    return "none" if predictor is None else label(predictor)
 
 
 def _say(ax: Axes, frame: pl.DataFrame, tables: Tables, text: str) -> None:
@@ -113,5 +124,5 @@ def _say(ax: Axes, frame: pl.DataFrame, tables: Tables, text: str) -> None:
         frame=frame,
         n=tables.count("step"),
         runs=tables.runs,
-        shows=frame["predictor"].to_list(),
+        shows=frame["predictor"].drop_nulls(),
     )

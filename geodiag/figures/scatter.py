@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
-from geodiag.figures.labels import axis_label
+from geodiag.figures.labels import axis_label, label
 from geodiag.figures.layout import finish, zero_line
 from geodiag.figures.lines import values
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
@@ -46,7 +46,7 @@ def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = No
     """Four signals of every step against its forgetting, coloured by method."""
     tables = as_tables(data, name="step_signals")
     clouds = [Cloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in FOUR]
-    rows = [[Panel("", method_cloud(cloud)) for cloud in pair] for pair in (clouds[:2], clouds[2:])]
+    rows = [[Panel(label(cloud.x), method_cloud(cloud)) for cloud in pair] for pair in (clouds[:2], clouds[2:])]
     return compose(tables, rows, axes, legend=True)
 
 
@@ -54,12 +54,18 @@ def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = No
 def fig07_alignment_conflict_change(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Pairs of tasks: alignment against conflict, and conflict against the old task's change, by method."""
     about = "Each point is a new and an old task at a step of a run"
+    titles = "Alignment and conflict", "Conflict and old-task change"
     clouds = [
         Cloud("pair_signals", "mean_sar", "mean_conflict", about),
         Cloud("pair_signals", "mean_conflict", "drop", about),
     ]
     tables = as_tables(data, name="pair_signals")
-    return compose(tables, [[Panel("", method_cloud(cloud)) for cloud in clouds]], axes, legend=True)
+    return compose(
+        tables,
+        [[Panel(title, method_cloud(cloud)) for title, cloud in zip(titles, clouds, strict=True)]],
+        axes,
+        legend=True,
+    )
 
 
 def method_cloud(cloud: Cloud) -> Prepare:
@@ -72,7 +78,7 @@ def method_cloud(cloud: Cloud) -> Prepare:
         def draw(ax: Axes) -> None:
             for method, (color, marker) in styles.items():
                 part = frame.filter(pl.col("method") == method)
-                _draw_points(ax, part, cloud, color=color, marker=marker, label=method)
+                _draw_points(ax, part, cloud, color=color, marker=marker, name=method)
             _finish(ax, cloud)
             shows = (cloud.x, cloud.y)
             describe(ax, f"{cloud.about}; colour: method", table=cloud.table, frame=frame, shows=shows)
@@ -93,7 +99,7 @@ def regime_cloud() -> Prepare:
         def draw(ax: Axes) -> None:
             for regime, (color, marker) in REGIMES.items():
                 part = frame.filter(pl.col("regime") == regime)
-                _draw_points(ax, part, cloud, color=color, marker=marker, label=f"old task {regime}")
+                _draw_points(ax, part, cloud, color=color, marker=marker, name=f"old task {regime}")
             ax.set_xlim(0, 100)
             finish(ax, x="Percentile of mean SAR", y=axis_label("mean_conflict"))
             ax.legend(loc="best", markerscale=2, handletextpad=0.1)
@@ -129,11 +135,11 @@ def points(tables: Tables, cloud: Cloud, *others: str) -> pl.DataFrame:
     return frame
 
 
-def _draw_points(ax: Axes, frame: pl.DataFrame, cloud: Cloud, *, color: str, marker: str, label: str) -> None:
+def _draw_points(ax: Axes, frame: pl.DataFrame, cloud: Cloud, *, color: str, marker: str, name: str) -> None:
     # Many points are drawn smaller and fainter, so that what lies below still shows.
     size, faint = (9.0, 0.8) if frame.height <= 150 else (5.0, 0.55)
     x, y = values(frame, cloud.x), values(frame, cloud.y)
-    ax.scatter(x, y, s=size, alpha=faint, color=color, marker=marker, linewidths=0, label=label)
+    ax.scatter(x, y, s=size, alpha=faint, color=color, marker=marker, linewidths=0, label=name)
 
 
 def _finish(ax: Axes, cloud: Cloud) -> None:

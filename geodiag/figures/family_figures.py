@@ -1,0 +1,108 @@
+"""Where in a model it happens: figures by projection family and block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+
+from geodiag.errors import SettingsError
+from geodiag.figures.captions import describe
+from geodiag.figures.colors import Scale, centred_scale, span_scale
+from geodiag.figures.data import Data, NothingToDraw, as_tables, need
+from geodiag.figures.family_parts import PROFILE, SHARES_BY_METHOD, profile_bars, share_map
+from geodiag.figures.heatmap import Cells, cells, draw_cells
+from geodiag.figures.labels import axis_label, family_label, label, order_families
+from geodiag.figures.layout import finish
+from geodiag.figures.lines import has_values
+from geodiag.figures.panels import Panel, Prepare, Ready, compose
+from geodiag.figures.theme import ONE_COLUMN, themed
+from geodiag.signals import FAMILY_SIGNALS
+from geodiag.tables.orders import order_sizes
+
+
+@themed
+def fig17_family_profile(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Alignment, conflict and gradients of each projection family."""
+    return compose(as_tables(data, name=PROFILE), [[Panel("Profile", profile_bars())]], axes)
+
+
+@themed
+def fig18_top_layers_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Which families the layers that stand out belong to, method by method."""
+    row = [
+        Panel("Most geometry conflict", share_map("top_geometry_conflict", bar=False)),
+        Panel("Most negative gradient", share_map("top_negative_gradient")),
+    ]
+    return compose(as_tables(data, name=SHARES_BY_METHOD), [row], axes)
+
+
+@themed
+def depth_profile(
+    data: Data,
+    *,
+    signal: str = "active_conflict",
+    run: str | None = None,
+    step: int | None = None,
+    axes: Iterable[Axes] | None = None,
+) -> list[Axes]:
+    """A signal of every layer: blocks across, families down, one axes a model size, averaged over runs and steps.
+
+    Args:
+        data: a store, or rows of `layer_signals`.
+        signal: which, a name of `geodiag.signals.FAMILY_SIGNALS`.
+        run: one run; all by default.
+        step: one step; all by default.
+        axes: axes to draw in, one a size.
+
+    Raises:
+        NothingToDraw: no layer has a value of it.
+        SettingsError: there is no such signal.
+    """
+    known = [s.name for s in FAMILY_SIGNALS]
+    if signal not in known:
+        raise SettingsError(f"no layer signal {signal!r}", fix=f"one of: {', '.join(known)}")
+    tables = as_tables(data, name="layer_signals")
+    columns = ("run", "size", "step", "block", "family", signal)
+    frame = need(tables.get("layer_signals"), columns, name="layer_signals")
+    frame = frame.filter(*([pl.col("run") == run] if run else []), *([pl.col("step") == step] if step else []))
+    if not has_values(frame, signal):
+        raise NothingToDraw(f"no layer has a value of {signal}", run=run, step=step)
+    shown = {size: _block_cells(frame.filter(pl.col("size") == size), signal) for size in order_sizes(frame["size"])}
+    scale = _scale(signal, np.concatenate([matrix.values.ravel() for matrix in shown.values()]))
+    rows = [
+        [Panel(size, _profile(frame.filter(pl.col("size") == size), matrix, signal, scale))]
+        for size, matrix in shown.items()
+    ]
+    deepest = max(len(matrix.columns) for matrix in shown.values())
+    return compose(tables, rows, axes, width=ONE_COLUMN if deepest <= 16 else 2 * ONE_COLUMN)
+
+
+def _block_cells(frame: pl.DataFrame, signal: str) -> Cells:
+    means = frame.group_by("block", "family").agg(pl.col(signal).mean())
+    blocks = [str(block) for block in range(int(str(frame["block"].max())) + 1)]
+    order = {"row_order": order_families(frame["family"]), "column_order": blocks}
+    named = means.with_columns(pl.col("block").cast(pl.String))
+    return cells(named, rows="family", columns="block", value=signal, **order)
+
+
+def _profile(frame: pl.DataFrame, matrix: Cells, signal: str, scale: Scale) -> Prepare:
+    every = max(1, -(-len(matrix.columns) // 20))
+    names = [block if k % every == 0 else "" for k, block in enumerate(matrix.columns)]
+
+    def draw(ax: Axes) -> None:
+        rows = [family_label(family) for family in matrix.rows]
+        draw_cells(ax, matrix, scale, row_labels=rows, column_labels=names, digits=None, turn=False)
+        finish(ax, x="Block", y="Family")
+        text = f"{label(signal)} of each layer of {frame['size'][0]}, mean over steps and runs; blank: no such layer"
+        describe(ax, text, table="layer_signals", frame=frame, shows=[signal])
+
+    return lambda _: [Ready(draw, 0.6 + 0.16 * max(len(matrix.rows), 5))]
+
+
+def _scale(signal: str, values: np.ndarray) -> Scale:
+    found = next(s for s in FAMILY_SIGNALS if s.name == signal)
+    title = axis_label(signal)
+    return centred_scale(values, title, cmap="RdBu_r") if found.low < 0 else span_scale(values, title)
