@@ -71,7 +71,6 @@ SIGNAL_MARKERS: Mapping[str, str] = MappingProxyType(
         "current": "o",
         "old_mean": "s",
         "worst_drop": "v",
-        "step": "|",
     }
 )
 """Marker by signal or outcome; a circle for the rest."""

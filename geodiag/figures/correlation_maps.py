@@ -61,14 +61,14 @@ def correlation_maps(spec: Map, *, by: str) -> Prepare:
     def prepare(tables: Tables) -> list[Ready]:
         frame = tidy(spec, need(tables.get(spec.table), (by,), name=spec.table))
         names = unique(frame, by)
+        many = len(names) > 2
         return [
             map_ready(
-                spec,
-                frame.filter(pl.col(by) == name),
-                tables,
+                *(spec, frame.filter(pl.col(by) == name), tables),
                 title=name,
                 bar=name == names[-1],
                 names=name == names[0],
+                narrow=many,
             )
             for name in names
         ]
@@ -95,9 +95,26 @@ def tidy(spec: Map, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def map_ready(
-    spec: Map, frame: pl.DataFrame, tables: Tables, *, title: str = "", bar: bool = True, names: bool = True
+    spec: Map,
+    frame: pl.DataFrame,
+    tables: Tables,
+    *,
+    title: str = "",
+    bar: bool = True,
+    names: bool = True,
+    narrow: bool = False,
 ) -> Ready:
-    """A heatmap of correlations, ready to be drawn."""
+    """A heatmap of correlations, ready to be drawn.
+
+    Args:
+        spec: what it shows.
+        frame: its tidy rows.
+        tables: where they are from.
+        title: its title.
+        bar: whether it has a colour bar.
+        names: whether its rows are labelled.
+        narrow: whether there is little room, so that column labels stand upright.
+    """
     down, across = unique(frame, spec.down), unique(frame, spec.across)
     bounded = "ci_low" in frame.columns and frame["ci_low"].count() > 0
     shown = strengths(frame) if spec.strength else frame
@@ -108,13 +125,18 @@ def map_ready(
     def draw(ax: Axes) -> None:
         texts = _texts(shown, spec, matrix) if bounded else None
         row_labels = [label(n) if names else "" for n in down]
-        column_labels = [wrapped(n) for n in across]
-        draw_cells(ax, matrix, scale, row_labels=row_labels, column_labels=column_labels, texts=texts, bar=bar)
+        column_labels = [label(n) if narrow else wrapped(n) for n in across]
+        turn = True if narrow else None
+        draw_cells(
+            *(ax, matrix, scale), row_labels=row_labels, column_labels=column_labels, texts=texts, bar=bar, turn=turn
+        )
         ax.set_title(title)
         text = f"{title}: {spec.about}" if title else spec.about
         counted = tables.count(spec.level) if spec.level else ""
         n = observations(frame, counted, each=spec.down if "n" in frame.columns else "")
-        said = f"{text}. {BOUNDS if bounded else NO_BOUNDS}"
+        said = f"{text}. {BOUNDS if bounded else NO_BOUNDS}" + (
+            "; hatched: undefined" if matrix.undefined.any() else ""
+        )
         describe(
             ax,
             said,
@@ -125,7 +147,7 @@ def map_ready(
             shows=(*down, *across),
         )
 
-    return Ready(draw, 0.95 + (0.28 if bounded else 0.22) * len(down))
+    return Ready(draw, (1.2 if narrow else 0.95) + (0.28 if bounded else 0.22) * len(down))
 
 
 def _texts(frame: pl.DataFrame, spec: Map, matrix: Cells) -> NDArray[np.object_]:

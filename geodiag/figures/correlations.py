@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import fill
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -125,10 +126,9 @@ def signal_bars(table: str, *, about: str) -> Prepare:
     return prepare
 
 
-def wrapped(name: str) -> str:
-    """A column's name on two lines, broken after "vs" or else the first word."""
-    text = label(name)
-    return text.replace(" vs ", " vs\n") if " vs " in text else text.replace(" ", "\n", 1)
+def wrapped(name: str, width: int = 10) -> str:
+    """A column's name on lines of at most `width` letters, where its words allow it."""
+    return fill(label(name), width, break_long_words=False, break_on_hyphens=False)
 
 
 def _say(ax: Axes, text: str, table: str, frame: pl.DataFrame, tables: Tables, *, shows: Iterable[str]) -> None:

@@ -93,6 +93,7 @@ def _draw_columns(ax: Axes, matrix: Cells) -> None:
         column_labels=names,
         texts=texts,
         bar=False,
+        turn=True,
     )
     colour_bar(ax, mesh, scale, ticks={0.0: "lowest", 1.0: "highest"})
 

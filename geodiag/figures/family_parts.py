@@ -30,7 +30,12 @@ _PROFILE_COLORS = {
     "mean_grad_cos": signal_color("mean_grad_cos"),
     "neg_grad_ratio": signal_color("neg_grad_ratio"),
 }
-_PROFILE_UNITS = {"mean_grad_cos": "Cosine (−1 to 1)", "neg_grad_ratio": "Share (0 to 1)"}
+_PROFILE_UNITS = {
+    "median_sar": "Ratio (0 to 1)",
+    "mean_gc": "Conflict (0 to 1)",
+    "mean_grad_cos": "Cosine (−1 to 1)",
+    "neg_grad_ratio": "Share (0 to 1)",
+}
 
 
 def locus_bars() -> Prepare:
@@ -84,7 +89,7 @@ def share_map(ranking: str, *, bar: bool = True, names: bool = True) -> Prepare:
             text = f"{label(ranking)}: families' shares among the layers that stand out; blank: not given"
             describe(ax, text, table=SHARES_BY_METHOD, frame=frame, n=tables.count("step"), runs=tables.runs)
 
-        return [Ready(draw, 0.75 + 0.24 * len(methods))]
+        return [Ready(draw, max(0.75 + 0.24 * len(methods), 1.45))]
 
     return prepare
 
@@ -106,7 +111,6 @@ def _profile_ready(frame: pl.DataFrame, name: str, tables: Tables) -> Ready:
     styles = dict.fromkeys(frame["family"].to_list(), Series("", _PROFILE_COLORS[name]))
 
     def draw(ax: Axes) -> None:
-        unit = _PROFILE_UNITS.get(name, "0 to 1")
         draw_bars(
             *(ax, frame),
             category="family",
@@ -115,7 +119,7 @@ def _profile_ready(frame: pl.DataFrame, name: str, tables: Tables) -> Ready:
             value=name,
             dodge=False,
             name=family_label,
-            y_label=unit,
+            y_label=_PROFILE_UNITS[name],
             turn=True,
         )
         ax.set_title(label(name))

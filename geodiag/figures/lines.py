@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geodiag.errors import SettingsError
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.labels import label, task_label
-from geodiag.figures.theme import SMALL
+from geodiag.figures.theme import SMALL, TINY
 
 
 def values(frame: pl.DataFrame, name: str) -> NDArray[np.float64]:
@@ -61,7 +61,7 @@ def step_axis(ax: Axes, frame: pl.DataFrame, *, tasks: bool) -> None:
     names = [
         f"{task_label(task)}  {step}" if task else str(step) for step, task in rows.select("step", "task").iter_rows()
     ]
-    ax.set_xticks(steps, labels=names, rotation=90, fontsize=SMALL)
+    ax.set_xticks(steps, labels=names, rotation=90, fontsize=SMALL if len(steps) <= 20 else TINY)
 
 
 def one_run(frame: pl.DataFrame, run: str | None) -> pl.DataFrame:

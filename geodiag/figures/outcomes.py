@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import EMPHASIS, method_styles, share_scale
@@ -102,7 +103,8 @@ def _draw_losses(ax: Axes, frame: pl.DataFrame) -> None:
     ax.set_yticks(places, labels=[transition_label(row) for row in frame.iter_rows(named=True)])
     ax.axvline(0, color=INK, linewidth=0.6)
     grid_lines(ax, axis="x")
-    finish(ax, x="Score change (fraction)")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    finish(ax, x="Score change (fraction); ◆ from its best")
     ax.tick_params(axis="y", length=0)
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from geodiag.errors import SettingsError
 from geodiag.figures.captions import Missing, describe_missing
 from geodiag.figures.data import NothingToDraw, Tables
-from geodiag.figures.theme import TEXT, TWO_COLUMNS
+from geodiag.figures.theme import TWO_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,8 @@ def _given_axes(axes: Iterable[Axes], filled: Sequence[Sequence[_Filled]]) -> li
 
 
 def _head(ax: Axes, mark: str, title: str) -> None:
-    own = ax.get_title() or title
-    if mark or own:
-        ax.set_title(f"{mark}{own}", fontsize=TEXT)
+    # Only the text is set: a title that was moved to make room stays where it is.
+    ax.title.set_text(f"{mark}{ax.get_title() or title}")
 
 
 def _shared_legend(axes: Sequence[Axes], *, below: bool) -> None:

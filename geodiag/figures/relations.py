@@ -37,7 +37,7 @@ def relation_forest() -> Prepare:
         styles = dict.fromkeys(frame["relation"].to_list(), _RELATION)
 
         def draw(ax: Axes) -> None:
-            draw_forest(ax, frame, category="relation", series="relation", styles=styles, dodge=False, name=wrapped)
+            draw_forest(ax, frame, category="relation", series="relation", styles=styles, dodge=False, name=_broken)
             n = observations(frame, tables.count("pair"))
             text = f"Rank correlations over pairs of a new and an old task. {WHISKERS}"
             describe(ax, text, table=PAIRS, frame=frame, n=n, runs=tables.runs)
@@ -109,6 +109,10 @@ def rivals(tables: Tables) -> pl.DataFrame:
         for side in SIDES
     ]
     return pl.concat(sides).sort(pl.col("line").replace_strict({line: k for k, line in enumerate(lines)}))
+
+
+def _broken(relation: str) -> str:
+    return wrapped(relation, width=16)
 
 
 def _side(predictor: str | None) -> str:

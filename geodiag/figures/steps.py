@@ -12,7 +12,7 @@ from geodiag.figures.captions import describe
 from geodiag.figures.data import Data, NothingToDraw, as_tables, need
 from geodiag.figures.layout import finish, grid_lines, many_axes, zero_line
 from geodiag.figures.lines import draw_lines, has_values, one_run, step_axis
-from geodiag.figures.theme import ONE_COLUMN, themed
+from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS, themed
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def step_dynamics(data: Data, *, run: str | None = None, axes: Iterable[Axes] | 
     strips = [s for s in STRIPS if any(has_values(frame, name) for name in s.names)]
     if not strips:
         raise NothingToDraw("no signal of the run has a value", run=run)
-    size = ONE_COLUMN, 1.1 * len(strips) + 1.0
+    size = ONE_COLUMN if frame.height <= 20 else TWO_COLUMNS, 1.1 * len(strips) + 1.0
     found = many_axes(axes, len(strips), 1, size)
     for ax, strip in zip(found, strips, strict=True):
         _draw_strip(ax, frame, strip, last=strip is strips[-1])
