@@ -30,6 +30,15 @@ def changed_share(new: Float[Tensor, "d_out d_in"], old: Float[Tensor, "d_out d_
     return torch.count_nonzero(new != old).item() / new.numel()
 
 
+def spacing(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The unit in the last place of every entry in its stored type, in float64.
+
+    Args:
+        weight: numbers in their stored type (float16, bfloat16, float32 or float64).
+    """
+    return _powers(weight).double() * 2.0 ** -_MANTISSA[weight.dtype]
+
+
 def rounding_floor_sq(weight: Float[Tensor, "d_out d_in"]) -> float:
     """The squared Frobenius norm of the rounding error that storing `weight` in its type has left in it.
 
@@ -40,12 +49,16 @@ def rounding_floor_sq(weight: Float[Tensor, "d_out d_in"]) -> float:
     Args:
         weight: a weight in its stored type (float16, bfloat16, float32 or float64).
     """
-    p = _MANTISSA[weight.dtype]
+    norm = torch.linalg.vector_norm(_powers(weight), dtype=torch.float64).item()
+    return float((norm * 2.0 ** -_MANTISSA[weight.dtype]) ** 2 / 12)
+
+
+def _powers(weight: Tensor) -> Tensor:
+    """2^floor(log2|x|) of every entry, in at least single precision."""
     wide = weight if weight.dtype == torch.float64 else weight.float()
     # Clearing sign and mantissa bits leaves 2^floor(log2|x|), which is quicker than frexp and as exact.
     bits, mask = (torch.int64, 0x7FF << 52) if wide.dtype == torch.float64 else (torch.int32, 0x7F800000)
     power = (wide.contiguous().view(bits) & mask).view(wide.dtype)
     if weight.dtype == torch.float16:  # its subnormals are evenly spaced, and are normal once in float32
         power = power.clamp_min(torch.finfo(torch.float16).smallest_normal)
-    norm = torch.linalg.vector_norm(power, dtype=torch.float64).item()
-    return float((norm * 2.0**-p) ** 2 / 12)
+    return power

@@ -34,6 +34,15 @@ def svdvals(A: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch k"]:
         return torch.linalg.svdvals(A)
 
 
+def svd(
+    A: Float[Tensor, "*batch m n"],
+) -> tuple[Float[Tensor, "*batch m k"], Float[Tensor, "*batch k"], Float[Tensor, "*batch k n"]]:
+    """The thin singular value decomposition, values in falling order."""
+    with _one_thread(A):
+        U, s, Vh = torch.linalg.svd(A, full_matrices=False)
+    return U, s, Vh
+
+
 def qr_r(A: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch k n"]:
     """R of the QR decomposition, without Q."""
     with _one_thread(A):

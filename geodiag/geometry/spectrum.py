@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodiag.geometry import small
+from geodiag.geometry.lowrank import thin_right_vectors
 
 BLOCK, DEPTH = 20, 8
 """Columns a step and steps of the block Krylov iteration: 160 basis columns for 320 matrix-vector products."""
@@ -54,12 +55,15 @@ def right_spectrum(
         lam: the regulariser lambda; directions at or under it are no geometry.
         energy_of: what the total is: `total` ||D||_F^2, or `sketch`, the sum of the top rank + 8 values (the
             released analyzer's, which depends on how they were computed).
-        method: `exact` (full SVD in float64) or `krylov` (seeded block Krylov iteration in the precision of D).
+        method: `exact` (full SVD in float64), `krylov` (seeded block Krylov iteration in the precision of D), or
+            `thin` (exact as well, for the few rows of `geodiag.geometry.lowrank.right_factor`).
         seed: of the iteration's starting block; the same for every update, so results do not depend on batching.
     """
     k = min(rank + 8, *D.shape[-2:])
     if method == "exact":
         s, V = exact_right_vectors(D, k=k)
+    elif method == "thin":
+        s, V = thin_right_vectors(D, k=k)
     else:
         s, V = krylov_right_vectors(D, k=k, seed=seed)
     total = norm.square() if energy_of == "total" else s.square().sum(-1)
