@@ -6,6 +6,7 @@ descriptions. Nothing here reads a file, knows a layer's name or a setting's def
 """
 
 from geodiag.geometry.alignment import projected_norms, sar_from_norms
+from geodiag.geometry.barycenter import Barycenter, bures_barycenter
 from geodiag.geometry.bures import (
     PairGeometry,
     bures_conflict,
@@ -22,13 +23,17 @@ from geodiag.geometry.gradient import (
     gram_scratch_bytes,
     split_half_reliability,
 )
+from geodiag.geometry.lowrank import product_floor_sq, right_factor
+from geodiag.geometry.small import one_thread
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
 from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
 
 __all__ = [
+    "Barycenter",
     "PairGeometry",
     "Spectrum",
     "added_rank",
+    "bures_barycenter",
     "bures_conflict",
     "bures_distance",
     "bures_fidelity",
@@ -40,9 +45,12 @@ __all__ = [
     "gradient_gram",
     "gradient_norms",
     "gram_scratch_bytes",
+    "one_thread",
     "pair_geometry",
+    "product_floor_sq",
     "projected_norms",
     "rank_tolerance",
+    "right_factor",
     "right_spectrum",
     "rounding_floor_sq",
     "sar_from_norms",
