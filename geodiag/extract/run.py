@@ -25,10 +25,14 @@ from geodiag.extract.plan import Plan, make_plan
 from geodiag.extract.rows import Row, layer_rows
 from geodiag.extract.settings import Settings
 from geodiag.extract.weights import LayerWeights
+from geodiag.geometry import one_thread
 from geodiag.runs import Manifest
 
 DEFAULT_MEMORY = 4 * 2**30
 """Bytes that full updates may take on the device at once, where the caller does not say."""
+
+SMALL_LAYER = 512 * 512
+"""Entries up to which a layer is computed on one thread of the CPU."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class RunExtraction:
         )
         # The Krylov basis and its image come to less than one more update; an exact SVD holds U, V and a copy.
         bytes_each = layer.d_out * layer.d_in * (32 if exact else 8)
-        found = layer_geometry(weights, self.plan, self.settings, block=max(1, self.memory // bytes_each))
+        # On a matrix this small, threads wait for each other longer than they compute.
+        with one_thread(when=self.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
+            found = layer_geometry(weights, self.plan, self.settings, block=max(1, self.memory // bytes_each))
         return layer_rows(layer, self.plan, found)
 
     def _read(self, layer: Layer, path: Path) -> Tensor:

@@ -17,20 +17,20 @@ from torch import Tensor
 
 def eigh(A: Float[Tensor, "*batch n n"]) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch n n"]]:
     """Eigenvalues in rising order and eigenvectors of symmetric matrices."""
-    with _one_thread(A):
+    with one_thread(when=not A.is_cuda):
         values, vectors = torch.linalg.eigh(A)
     return values, vectors
 
 
 def eigvalsh(A: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n"]:
     """Eigenvalues of symmetric matrices in rising order."""
-    with _one_thread(A):
+    with one_thread(when=not A.is_cuda):
         return torch.linalg.eigvalsh(A)
 
 
 def svdvals(A: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch k"]:
     """Singular values in falling order."""
-    with _one_thread(A):
+    with one_thread(when=not A.is_cuda):
         return torch.linalg.svdvals(A)
 
 
@@ -38,21 +38,22 @@ def svd(
     A: Float[Tensor, "*batch m n"],
 ) -> tuple[Float[Tensor, "*batch m k"], Float[Tensor, "*batch k"], Float[Tensor, "*batch k n"]]:
     """The thin singular value decomposition, values in falling order."""
-    with _one_thread(A):
+    with one_thread(when=not A.is_cuda):
         U, s, Vh = torch.linalg.svd(A, full_matrices=False)
     return U, s, Vh
 
 
 def qr_r(A: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch k n"]:
     """R of the QR decomposition, without Q."""
-    with _one_thread(A):
+    with one_thread(when=not A.is_cuda):
         return torch.linalg.qr(A, mode="r").R
 
 
 @contextmanager
-def _one_thread(A: Tensor) -> Iterator[None]:
+def one_thread(*, when: bool) -> Iterator[None]:
+    """Keeps torch to one thread inside the block, where `when` holds."""
     threads = torch.get_num_threads()
-    if A.is_cuda or threads == 1:
+    if not when or threads == 1:
         yield
         return
     torch.set_num_threads(1)
