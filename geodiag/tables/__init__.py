@@ -6,7 +6,7 @@ from geodiag.tables.compute import compute_tables
 from geodiag.tables.inputs import NotInStore
 from geodiag.tables.options import Options
 from geodiag.tables.registry import TABLES
-from geodiag.tables.table import Table
+from geodiag.tables.table import Panel, Table
 from geodiag.tables.write import write_tables
 
-__all__ = ["TABLES", "NotInStore", "Options", "Table", "compute_tables", "write_tables"]
+__all__ = ["TABLES", "NotInStore", "Options", "Panel", "Table", "compute_tables", "write_tables"]

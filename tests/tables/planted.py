@@ -101,7 +101,14 @@ def _updates(run, layer, rng):
 def _pairs(run, layer, rng):
     objects = [f"task:{task}" for task in run.tasks]
     for (_, i), (t, j) in combinations(enumerate(objects, start=1), 2):
-        yield {"step": t, "kind": "active", "object_i": i, "object_j": j, **layer, **_compared(rng.random(), rng.random())}
+        yield {
+            "step": t,
+            "kind": "active",
+            "object_i": i,
+            "object_j": j,
+            **layer,
+            **_compared(rng.random(), rng.random()),
+        }
     for t in range(1, run.steps + 1):
         conflict, sar = (_chosen(run, name, t, rng.random()) for name in ("state_conflict", "state_sar"))
         for j in objects[:t]:

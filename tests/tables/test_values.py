@@ -52,7 +52,9 @@ def test_table03_p_is_the_free_shuffle(store, steps):
         assert row["p_perm"] == pytest.approx(spearmanr(both[:, 0], both[:, 1])[1], abs=0.03)
 
 
-@pytest.mark.parametrize(("stem", "by"), [("table04_scale_confidence", "size"), ("table05_method_confidence", "method")])
+@pytest.mark.parametrize(
+    ("stem", "by"), [("table04_scale_confidence", "size"), ("table05_method_confidence", "method")]
+)
 def test_grouped_estimates(stem, by, tables, steps):
     for row in tables[stem].iter_rows(named=True):
         same(row["spearman"], oracle(steps.filter(pl.col(by) == row[by]), row["signal"], "forgetting"))
@@ -65,7 +67,10 @@ def test_groups_stand_in_the_papers_order(tables):
 
 
 def test_table06(tables, pairs):
-    names = {"sar_vs_conflict": ("mean_sar", "mean_conflict"), "conflict_vs_immediate_change": ("mean_conflict", "drop")}
+    names = {
+        "sar_vs_conflict": ("mean_sar", "mean_conflict"),
+        "conflict_vs_immediate_change": ("mean_conflict", "drop"),
+    }
     names["conflict_vs_forgetting_from_best"] = ("mean_conflict", "forgetting")
     for row in tables["table06_pairwise_confidence"].iter_rows(named=True):
         signal, target = names[row["relation"]]
@@ -118,7 +123,9 @@ def test_rankings(stem, tables, steps, pairs):
         assert sizes == sorted(sizes, reverse=True)
 
 
-@pytest.mark.parametrize(("stem", "by"), [("table13_pairwise_by_method", "method"), ("table14_pairwise_by_scale", "size")])
+@pytest.mark.parametrize(
+    ("stem", "by"), [("table13_pairwise_by_method", "method"), ("table14_pairwise_by_scale", "size")]
+)
 def test_pairs_by_group(stem, by, tables, pairs):
     relations = {"sar_gc": ("mean_sar", "mean_conflict"), "sar_drop": ("mean_sar", "drop")}
     relations |= {"gc_drop": ("mean_conflict", "drop"), "gc_forget": ("mean_conflict", "forgetting")}
