@@ -30,7 +30,7 @@ def main() -> None:
     print("loops over scipy.stats.spearmanr, extrapolated from 40 draws a group:")
     for name, seconds in (("one call a pair", pairwise), ("one call a draw, all pairs", matrix)):
         print(f"  {name}: {seconds:.0f} s, {seconds / ours:.0f} times as long", flush=True)
-    print("100,000 rows of 20 runs, one group, each alone in a process:")
+    print("many rows of 20 runs, one group, each alone in a process (start and imports included):")
     for rows, free in ((1000, False), (100_000, False), (100_000, True)):
         started = measure("-m", "benchmarks.statistics", str(rows), str(int(free)))
         what = "all" if free else "all but free shuffles"

@@ -38,8 +38,12 @@ class Order:
         """Sort a column without missing values."""
         rows = np.argsort(column, kind="stable")
         ascending = column[rows]
-        below, upto = (np.searchsorted(ascending, column, side=side) for side in ("left", "right"))
-        return cls(rows, below, upto)
+        fresh = np.ones(len(column), dtype=np.bool_)
+        fresh[1:] = ascending[1:] != ascending[:-1]
+        edges = np.append(np.flatnonzero(fresh), len(column))
+        tied = np.empty(len(column), dtype=np.intp)
+        tied[rows] = np.cumsum(fresh) - 1
+        return cls(rows, edges[tied], edges[tied + 1])
 
     def centred(self, weights: NDArray[Real]) -> NDArray[Real]:
         """Weighted average ranks less their mean, exact in floating point for integer weights.
