@@ -10,6 +10,7 @@ import typer
 
 from geodiag.console import Voice, tell_batch
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.lab.commands import app as lab
 
 app = typer.Typer(
     help="Why did this step forget? Forgetting diagnostics for language models post-trained in sequence.",
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(lab, name="lab")
 
 Runs = Annotated[Path, typer.Argument(help="A folder of runs, one run's folder, or a run.yaml.")]
 StorePath = Annotated[Path, typer.Argument(help="The folder of a store.")]
