@@ -18,6 +18,7 @@ ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, 
 OutFolder = Annotated[Path, typer.Option("--out", help="Where runs go; what is there already is kept.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes at once, each with the configured threads.")]
+Only = Annotated[str, typer.Option(help="Only runs whose id matches, such as '5m-*'.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many runs.")]
 
 
@@ -33,13 +34,18 @@ def run_command(config: ConfigFile, out: OutFolder, quiet: Quiet = False) -> Non
 
 @app.command("sweep")
 def sweep_command(
-    config: ConfigFile, out: OutFolder, workers: Workers = 1, limit: Limit = None, quiet: Quiet = False
+    config: ConfigFile,
+    out: OutFolder,
+    workers: Workers = 1,
+    only: Only = "*",
+    limit: Limit = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train a grid of runs: sizes x methods x seeds, sharing bases and experts. A killed sweep goes on."""
     from geodiag.lab.sweep import run_sweep
 
     settings = load_config(find_config(config), SweepConfig)
-    run_sweep(settings, out, workers=workers, limit=limit, progress=_progress(quiet=quiet))
+    run_sweep(settings, out, workers=workers, only=only, limit=limit, progress=_progress(quiet=quiet))
 
 
 def _progress(*, quiet: bool) -> Progress:

@@ -14,7 +14,8 @@ from geodiag.lab.seeds import generator_of
 Counts = tuple[int, int, int]
 """How many training, held-out and probe items a task has."""
 
-_DRAWS_PER_ITEM = 50
+_REPEATS = 1000
+"""Draws in a row that bring nothing new, after which a domain counts as exhausted."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ def generate_task(domain: Domain, *, seed: int, counts: Counts) -> Task:
     Raises:
         SettingsError: the domain has too few distinct items.
     """
-    rng, wanted = generator_of("suite", seed, domain.name), sum(counts)
+    rng, wanted, repeats = generator_of("suite", seed, domain.name), sum(counts), 0
     items: dict[str, Item] = {}
-    for _ in range(wanted * _DRAWS_PER_ITEM):
+    while len(items) < wanted and repeats < _REPEATS:
         body = domain.draw(rng)
         target = domain.target(body)
+        repeats = repeats + 1 if body in items else 0
         items.setdefault(body, Item(domain.prompt(body), target, target if domain.classes else ""))
-        if len(items) == wanted:
-            return _split(domain.name, list(items.values()), counts=counts)
+    if len(items) == wanted:
+        return _split(domain.name, list(items.values()), counts=counts)
     raise SettingsError(
         f"task {domain.name} has only about {len(items)} distinct items, {wanted} are asked for",
         where="suite",

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
@@ -35,18 +36,25 @@ class Job:
         return weights * training.batch * training.steps
 
 
-def plan_sweep(config: SweepConfig, *, limit: int | None = None) -> tuple[Job, ...]:
+def plan_sweep(config: SweepConfig, *, only: str = "*", limit: int | None = None) -> tuple[Job, ...]:
     """The jobs of a sweep, costliest first within what is possible.
 
     Args:
         config: the grid.
-        limit: plan only the first so many runs, with the bases and experts they need.
+        only: plan only the runs whose id matches this pattern, such as `5m-*`.
+        limit: plan only the first so many of them, with the bases and experts they need.
 
     Returns:
         Bases, then experts and runs; each name once.
+
+    Raises:
+        SettingsError: no run's id matches.
     """
+    runs = [run for run in config.runs() if fnmatch(run.run, only)][:limit]
+    if not runs:
+        raise SettingsError(f"no run's id matches '{only}'", where="only", fix=f"as in {config.runs()[0].run}")
     jobs: dict[str, Job] = {}
-    for run in config.runs()[:limit]:
+    for run in runs:
         base = f"bases/{run.size}"
         experts = f"experts/{run.size}-s{run.seed}"
         jobs.setdefault(base, Job("base", base, run))
@@ -56,7 +64,13 @@ def plan_sweep(config: SweepConfig, *, limit: int | None = None) -> tuple[Job, .
 
 
 def run_sweep(
-    config: SweepConfig, out: Path, *, workers: int = 1, limit: int | None = None, progress: Progress
+    config: SweepConfig,
+    out: Path,
+    *,
+    workers: int = 1,
+    only: str = "*",
+    limit: int | None = None,
+    progress: Progress,
 ) -> Path:
     """Train a sweep into `out`: `bases/<size>`, `experts/<size>-s<seed>/<task>` and `runs/<run>`.
 
@@ -66,7 +80,8 @@ def run_sweep(
         config: the grid.
         out: the sweep's folder.
         workers: processes at once, each with the configured threads; 1 trains in this process.
-        limit: train only the first so many runs.
+        only: train only the runs whose id matches this pattern.
+        limit: train only the first so many of them.
         progress: is told one line at a time.
 
     Returns:
@@ -75,7 +90,7 @@ def run_sweep(
     Raises:
         SettingsError: `out` holds something made with other settings, or a job failed.
     """
-    jobs = plan_sweep(config, limit=limit)
+    jobs = plan_sweep(config, only=only, limit=limit)
     if workers == 1:
         for job in jobs:
             do_job(job, out, progress=progress)

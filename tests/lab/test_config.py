@@ -95,6 +95,13 @@ def test_a_limited_plan_has_only_what_its_runs_need(tmp_path):
     assert names == {"bases/S", "experts/S-s0", "runs/s-seq_sft-s0", "runs/s-ewc-s0"}
 
 
+def test_runs_are_chosen_by_their_ids(tmp_path):
+    names = {job.name for job in plan_sweep(grid(tmp_path), only="l-*-s7")}
+    assert names == {"bases/L", "experts/L-s7", "runs/l-seq_sft-s7", "runs/l-ewc-s7"}
+    with pytest.raises(SettingsError, match="no run's id matches 'x-\\*'; as in s-seq_sft-s0"):
+        plan_sweep(grid(tmp_path), only="x-*")
+
+
 @pytest.mark.parametrize("name", ["demo", "sweep"])
 def test_the_configurations_that_come_along_are_valid(name):
     assert load_config(find_config(name), SweepConfig).runs()

@@ -155,15 +155,24 @@ def test_bfloat16_runs_go_on_from_what_was_saved(tmp_path):
 
 
 def test_adapters_are_saved_alone_and_go_on_from_each_other(tmp_path):
-    run = train_run(config("ewc", lora={"r": 2, "alpha": 4}), tmp_path / "run", progress=quietly)
-    states = [
-        load_file(run / f"checkpoints/{step}/adapter_model.safetensors") for step in ("step_01_copy", "step_02_facts")
-    ]
-    assert all(".lora_" in name for name in states[0])
-    assert len(states[0]) == 14  # A and B of seven projections
-    assert not equal(*states)
+    settings = config(lora={"r": 2, "alpha": 4})
+    run = train_run(settings, tmp_path / "run", progress=quietly)
+    files = [run / f"checkpoints/{step}/adapter_model.safetensors" for step in ("step_01_copy", "step_02_facts")]
+    first, second = (load_file(file) for file in files)
+    assert len(first) == 14  # A and B of seven projections
+    assert all(".lora_" in name for name in first)
+    assert not equal(first, second)
     assert (run / "experts/copy/adapter_config.json").is_file()
     assert not (run / "experts/copy/model.safetensors").exists()
+    shutil.rmtree(files[1].parent)
+    train_run(settings, run, progress=quietly)
+    assert equal(load_file(files[1]), second)
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu(tmp_path):
+    run = train_run(config("ewc", device="cuda"), tmp_path / "run", progress=quietly)
+    assert len(load_manifest(run).steps) == 2
 
 
 def test_a_local_base_is_used_as_it_is(ewc_run, tmp_path):
