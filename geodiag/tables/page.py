@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from geodiag.paper import load_paper
 from geodiag.tables.beside import beside, is_published
 from geodiag.tables.compute import Computed
 from geodiag.tables.inputs import Inputs
@@ -56,12 +57,18 @@ def make_page(found: Computed, *, compare_paper: bool) -> Page:
 
 
 def _section(table: Table, frame: pl.DataFrame, *, compare_paper: bool) -> Section:
-    panels: Sequence[Panel]
-    if compare_paper and is_published(table):
-        panels = [Panel("", beside(table, frame))]
-    else:
-        panels = table.panels(frame) if table.panels else [Panel("", frame)]
+    compared = compare_paper and is_published(table)
+    panels = _compare(table, frame) if compared else table.panels(frame) if table.panels else [Panel("", frame)]
     return Section(table, table.shows(frame) if table.shows else "", tuple(panels))
+
+
+def _compare(table: Table, frame: pl.DataFrame) -> Sequence[Panel]:
+    """Ours and published side by side, or one after the other where they have no row in common."""
+    published = load_paper(table.name)
+    key = list(table.key)
+    if frame.join(published.cast({name: frame.schema[name] for name in key}), on=key, how="semi").height:
+        return [Panel("", beside(table, frame))]
+    return [Panel("This store.", frame), Panel("Published; no row of it is in this store.", published)]
 
 
 def _summary(found: Computed) -> tuple[str, ...]:

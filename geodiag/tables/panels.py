@@ -41,6 +41,9 @@ def confound_panels(frame: pl.DataFrame) -> list[Panel]:
 
 def incremental_panels(frame: pl.DataFrame) -> list[Panel]:
     """What each signal is called, and the numbers behind the last question."""
+    if frame["slope_low"].count() == 0:
+        counts = frame["verdict"].value_counts(sort=True)
+        return [Panel("No signal can be tested in this store; the file says why for each.", counts)]
     columns = ("slope", "slope_low", "slope_high", "slope_p_bh", "spearman_gain", "gain_low", "gain_high", "n", "runs")
     rows = {target: frame.filter(pl.col("target") == target) for target in frame["target"].unique(maintain_order=True)}
     panels = [Panel(f"{label(target)}.", part.select("signal", "verdict", *columns)) for target, part in rows.items()]

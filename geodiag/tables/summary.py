@@ -81,7 +81,9 @@ def summarise(confounds: pl.DataFrame, incremental: pl.DataFrame, options: Optio
     if not ranked:
         return ["No signal can be held against forgetting in this store: nothing varies, or too few steps were scored."]
     few = all(row["low"] is None for row in ranked)
-    opening = [_too_few(facts, ranked), _closest_few(ranked)] if few else [_explains(facts, ranked), _does_not(facts)]
+    opening = (
+        [_too_few(facts, ranked), _closest_few(facts, ranked)] if few else [_explains(facts, ranked), _does_not(facts)]
+    )
     return [*opening, _step_index(facts, ranked)]
 
 
@@ -94,8 +96,11 @@ def _too_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _closest_few(ranked: Sequence[dict[str, Any]]) -> str:
-    told = f"Over their {ranked[0]['n']} steps {_told(ranked[0])} goes most closely with forgetting"
+def _closest_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
+    first, fixed = ranked[0], facts.cell(ranked[0]["signal"], "step_partial")["rho"]
+    held = "" if fixed is None else f", at a fixed step {number(fixed)}"
+    told = f"Over their {first['n']} steps the {in_text(first['signal'])} (ρ = {number(first['rho'])}{held}) goes most "
+    told += "closely with forgetting"
     if len(ranked) > 1:
         told += f", then {_told(ranked[1])}"
     if len(ranked) > 2:
