@@ -81,7 +81,7 @@ PAIR_TABLES: tuple[Table, ...] = (
         "Table 18: families of the layers that stand out",
         "Which families do the layers with most conflict, or most opposed gradients, belong to?",
         "A share depends on how many layers a family has. Here every step gives its top layers and counts the same; "
-        "the released code takes a run's 200 highest pairs of layers, so that a few late steps decide.",
+        "the released code takes the 200 highest of a run's rows, one a pair and layer, so that late steps decide.",
         ("conflict",),
         layers.top_families,
         key=("ranking",),

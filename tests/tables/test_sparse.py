@@ -140,6 +140,25 @@ def _renamed(runs, steps):
     return runs
 
 
+def test_published_rows_stand_apart_where_the_store_has_none_of_them(tmp_path):
+    runs = [Planted(run.name, size="tiny", forgetting=run.forgetting) for run in noise_runs(0, runs=2, steps=4)]
+    text = page(write(tmp_path, runs), tmp_path, compare_paper=True)
+    section = text.split("### Table 4")[1].split("### Table 5")[0]
+    ours, theirs = section.split("Published; no row of it is in this store.")
+    assert "| tiny" in ours
+    assert "| 14B" in theirs
+    assert "(published)" not in section
+    # Table 3 speaks of the same signals whatever the sizes.
+    assert "ρ (published)" in text.split("### Table 3")[1].split("### Table 4")[0]
+
+
+def test_where_nothing_can_be_tested_no_empty_rows_are_shown(tmp_path):
+    text = page(write(tmp_path, noise_runs(0, runs=2, steps=4)), tmp_path)
+    section = text.split("### What each signal adds")[1].split("\n### ")[0]
+    assert "No signal can be tested in this store" in section
+    assert "Global gap" not in section
+
+
 def test_an_unknown_table_is_named(tmp_path):
     store = write(tmp_path, noise_runs(0, runs=1, steps=2))
     with pytest.raises(SettingsError, match="no table 'table99'; one of: incremental, confounds"):
