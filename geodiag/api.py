@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from geodiag.errors import SettingsError
 from geodiag.store import StoreReader
 
 if TYPE_CHECKING:
+    from geodiag.explain import Explanation
     from geodiag.jobs import BatchReport
 
 
@@ -44,6 +47,17 @@ class Store(StoreReader):
 
         return layer_signals(self)
 
+    def explain(self, run: str, step: int) -> Explanation:
+        """Why this step forgot, in order of evidence (`geodiag.explain.explain_step`).
+
+        Args:
+            run: the run's id.
+            step: the step, from 1.
+        """
+        from geodiag.explain import explain_step
+
+        return explain_step(self, run, step)
+
     def outcomes(self) -> pl.DataFrame:
         """One row a run: final scores, forgetting, OP, BWT and FWT (`geodiag.signals.run_outcomes`)."""
         from geodiag.signals import run_outcomes
@@ -61,6 +75,24 @@ def open_store(path: str | Path) -> Store:
         StoreError: it is not there, is no store, or was written by a newer version.
     """
     return Store(path)
+
+
+EXAMPLES = ("lab",)
+"""Stores that come with the package."""
+
+
+def load_example(name: str) -> Store:
+    """Opens a store of real runs that comes with the package.
+
+    Args:
+        name: `lab`: forty small models trained over fourteen text tasks under four strategies.
+
+    Raises:
+        SettingsError: there is no such example.
+    """
+    if name not in EXAMPLES:
+        raise SettingsError(f"no example {name!r}", where="load_example", fix=f"one of: {', '.join(EXAMPLES)}")
+    return Store(Path(str(files("geodiag"))) / "_data" / name / "store")
 
 
 def extract(

@@ -128,9 +128,19 @@ def extract(
 
 
 @app.command()
+def pack(store: StorePath, out: Out) -> None:
+    """Copy a store into a new one of about a third the size, rounded to single precision."""
+    from geodiag.store import StoreReader, pack_store
+
+    _voice.say(str(pack_store(StoreReader(store), out)))
+
+
+@app.command()
 def analyze(
     store: StorePath,
     out: Out,
+    cluster: Annotated[str, typer.Option(help="What is independent: run, size, method or seed.")] = "run",
+    compare_paper: Annotated[bool, typer.Option("--compare-paper", help="Set the published numbers beside.")] = False,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of runs.")] = 2000,
     permutations: Annotated[int, typer.Option(help="Shuffles behind a p-value.")] = 3000,
     seed: Annotated[int, typer.Option(help="The seed of both.")] = 0,
@@ -139,7 +149,8 @@ def analyze(
     from geodiag.api import Store
     from geodiag.tables import Options, write_tables
 
-    for path in write_tables(Store(store), out, Options(resamples=resamples, permutations=permutations, seed=seed)):
+    options = Options(resamples=resamples, permutations=permutations, seed=seed, cluster=cluster)
+    for path in write_tables(Store(store), out, options, compare_paper=compare_paper):
         _voice.say(str(path))
 
 
@@ -165,6 +176,32 @@ def figures(
     drawn = draw_paper(out, **chosen) if store is None else draw_all(Store(store), out, **chosen)
     for line in drawn.lines():
         _voice.say(line)
+
+
+@app.command()
+def explain(
+    store: StorePath,
+    run: Annotated[str, typer.Option(help="The run's id.")],
+    step: Annotated[int, typer.Option(help="The step, from 1.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Say why one step forgot: the evidence, how far to trust it, and what to try."""
+    from geodiag.api import Store
+
+    found = Store(store).explain(run, step)
+    _voice.say(found.to_json() if as_json else found.to_text())
+
+
+@app.command()
+def report(
+    store: StorePath,
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML page about a store."""
+    from geodiag.api import Store
+    from geodiag.report import write_report
+
+    _voice.say(str(write_report(Store(store), out)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geodiag.store.commit import recover
 from geodiag.store.layout import create_store
+from geodiag.store.pack import pack_store
 from geodiag.store.reader import StoreReader
 from geodiag.store.schema import SCHEMA_VERSION, TABLES, Column, Table
 from geodiag.store.writer import add_table, remove_run, write_run
@@ -16,6 +17,7 @@ __all__ = [
     "Table",
     "add_table",
     "create_store",
+    "pack_store",
     "recover",
     "remove_run",
     "write_run",
