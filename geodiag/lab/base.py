@@ -21,15 +21,20 @@ from geodiag.lab.train import fit
 class StopWhenGood(TrainerCallback):  # type: ignore[misc]
     """Looks at the mean held-out score now and then and stops the training once it is good enough."""
 
-    def __init__(self, model: Model, held_out: dict[str, Encoded], *, until: float, every: int) -> None:
+    def __init__(
+        self, model: Model, held_out: dict[str, Encoded], *, until: float, every: int, progress: Progress
+    ) -> None:
         self.model, self.held_out, self.until, self.every = model, held_out, until, every
+        self.progress = progress
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop after this step if the mean score has reached its mark."""
         del args
         if state.global_step % self.every == 0:
             scores = score_tasks(self.model, self.held_out)
-            if sum(score.score for score in scores) >= self.until * len(scores):
+            mean = sum(score.score for score in scores) / len(scores)
+            self.progress(f"base: {state.global_step} steps, mean of its tasks {mean:.3f}")
+            if mean >= self.until:
                 control.should_training_stop = True
 
 
@@ -59,7 +64,7 @@ def prepare_base(config: LabConfig, folder: Path, *, progress: Progress) -> Path
         folder=config.suite.folder,
     )
     progress(f"base {config.size}: training on {len(_mixture(config))} tasks")
-    model, tokenizer = _trained_base(config, tasks)
+    model, tokenizer = _trained_base(config, tasks, progress=progress)
     with whole_folder(folder) as part:
         save_model(model, part, tokenizer=tokenizer, dtype=config.dtype)
         write_recipe(part, recipe)
@@ -71,22 +76,26 @@ def _mixture(config: LabConfig) -> tuple[str, ...]:
     return tuple(sorted(named or config.tasks))
 
 
-def _trained_base(config: LabConfig, tasks: tuple[Task, ...]) -> tuple[Model, Any]:
+def _trained_base(config: LabConfig, tasks: tuple[Task, ...], *, progress: Progress) -> tuple[Model, Any]:
     assert config.model is not None
     tokenizer = build_tokenizer(characters_of(tasks))
     model = build_model(config.model, tokenizer=tokenizer, seed=seed_of("base", config.size, config.suite.seed))
     model.to(pick_device(config.device))
     if config.base_training is not None:
-        _learn_mixture(config, model, [task for task in tasks if task.name in _mixture(config)], tokenizer)
+        mixture = [task for task in tasks if task.name in _mixture(config)]
+        _learn_mixture(config, model, mixture, tokenizer, progress=progress)
     settle(model, dtype=config.dtype)
     return model, tokenizer
 
 
-def _learn_mixture(config: LabConfig, model: Model, tasks: list[Task], tokenizer: Any) -> None:
+def _learn_mixture(config: LabConfig, model: Model, tasks: list[Task], tokenizer: Any, *, progress: Progress) -> None:
     budget = config.base_training
     assert budget is not None
     encoded = encode(tokenizer, [item for task in tasks for item in task.train])
     held_out = {task.name: encode(tokenizer, task.test) for task in tasks}
-    watch = StopWhenGood(model, held_out, until=budget.until or 2.0, every=budget.check_every)
     rng = generator_of("base order", config.size, config.suite.seed)
-    fit(model, encoded, training=budget, rng=rng, callbacks=[watch] if budget.until else [])
+    callbacks = []
+    if budget.until is not None:
+        every = budget.check_every
+        callbacks = [StopWhenGood(model, held_out, until=budget.until, every=every, progress=progress)]
+    fit(model, encoded, training=budget, rng=rng, callbacks=callbacks)

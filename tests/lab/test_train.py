@@ -56,11 +56,14 @@ def test_training_leaves_nothing_behind(model, encoded, tmp_path, monkeypatch, c
 
 
 def test_a_good_base_stops_early(model, encoded, tokenizer, tasks):
-    watch = StopWhenGood(model, {"copy": encode(tokenizer, tasks["copy"].test)}, until=0.0, every=3)
-    seen = []
+    seen, said = [], []
+    held_out = {"copy": encode(tokenizer, tasks["copy"].test)}
+    watch = StopWhenGood(model, held_out, until=0.0, every=3, progress=said.append)
     watch.on_step_begin = lambda args, state, control, **_: seen.append(state.global_step)
     fit(model, encoded["copy"], training=Training(steps=9, lr=1e-3), rng=generator_of(0), callbacks=[watch])
     assert seen == [0, 1, 2]
+    assert len(said) == 1
+    assert said[0].startswith("base: 3 steps, mean of its tasks 0.")
 
 
 def test_the_memory_is_a_share_with_every_class(tasks):
