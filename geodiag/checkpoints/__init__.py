@@ -1,17 +1,20 @@
 """Weights on disk: lazy tensors, and which of them are the layers that are compared."""
 
+from geodiag.checkpoints.adapter import Adapter, Factors
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.fingerprint import fingerprint
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut, Part
 from geodiag.checkpoints.match import match_layers
-from geodiag.checkpoints.open import open_checkpoint
+from geodiag.checkpoints.open import open_checkpoint, open_model
 from geodiag.checkpoints.read import check_same_layers, read_layer
 from geodiag.checkpoints.safetensors_file import TensorInfo
 from geodiag.families import FAMILIES
 
 __all__ = [
     "FAMILIES",
+    "Adapter",
     "Checkpoint",
+    "Factors",
     "Layer",
     "LayerTable",
     "LeftOut",
@@ -21,5 +24,6 @@ __all__ = [
     "fingerprint",
     "match_layers",
     "open_checkpoint",
+    "open_model",
     "read_layer",
 ]

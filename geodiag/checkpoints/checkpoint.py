@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodiag.checkpoints.dtypes import READABLE
+from geodiag.checkpoints.layers import Part
 from geodiag.checkpoints.safetensors_file import TensorInfo, open_weights, readable
 from geodiag.errors import CheckpointError
 
@@ -28,6 +29,8 @@ class Checkpoint:
     """Its `config.json`; empty where there is none."""
     tensors: Mapping[str, tuple[TensorInfo, Path]]
     """What is stored of each tensor, and in which file."""
+    index: dict[str, tuple[str, Part]] = field(default_factory=dict, repr=False)
+    """Filled by `geodiag.checkpoints.index.layer_index` when it is first asked for."""
     _handles: dict[Path, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -102,3 +105,51 @@ def check_readable(info: TensorInfo, *, where: Path, tensor: str, method: str | 
         what = f"stored as {info.dtype}{by}, which cannot be compared"
         fix = "bring the checkpoint in bfloat16, float16, float32 or float64"
         raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
+
+
+def check_shape(found: tuple[int, ...], right: tuple[int, ...], *, where: Path, tensor: str, of: str = "base") -> None:
+    """Refuse a tensor that is not of the base's shape.
+
+    Args:
+        found: its shape.
+        right: the shape it should have.
+        where: the folder, for the error.
+        tensor: its name, for the error.
+        of: what asks for that shape.
+
+    Raises:
+        CheckpointError: the shapes differ.
+    """
+    if found != right:
+        verb = "has" if of == "base" else "ask for"
+        what = f"shape {_by(found)} where the {of} {verb} {_by(right)}"
+        fix = "give a checkpoint of the base's own size" if of == "base" else "give the base it was trained on"
+        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
+
+
+def check_finite(weight: torch.Tensor, checkpoint: Checkpoint, name: str) -> None:
+    """Refuse a tensor with NaN or infinities.
+
+    Args:
+        weight: the tensor, or the part of it that is used.
+        checkpoint: where it comes from, for the error.
+        name: its name.
+
+    Raises:
+        CheckpointError: it holds one; the error counts them.
+    """
+    import torch
+
+    # One pass without a copy: minimum and maximum are NaN or infinite as soon as one number is. Counting
+    # with isfinite takes some forty times longer, so it waits for a reason.
+    low, high = torch.aminmax(weight)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        n_nan, n_inf = int(weight.isnan().sum()), int(weight.isinf().sum())
+        what = f"{n_nan} NaN and {n_inf} infinite of {weight.numel()} numbers"
+        file = checkpoint.tensors[name][1]
+        fix = "the checkpoint comes from a diverged or broken run; use an earlier one"
+        raise CheckpointError(what, where=file, tensor=name, fix=fix)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

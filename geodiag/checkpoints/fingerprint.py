@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
+from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.safetensors_file import header_bytes, readable
 
 
-def fingerprint(checkpoint: Checkpoint) -> str:
+def fingerprint(checkpoint: Checkpoint | Adapter) -> str:
     """A short key that stays the same as long as a checkpoint's files do.
 
     It digests, for each safetensors file, the name, the size, the time of the last change in nanoseconds
@@ -18,7 +19,7 @@ def fingerprint(checkpoint: Checkpoint) -> str:
     the old time back (`rsync --times` from a copy of the same size and time, `touch -r`), or twice within
     one tick of the file system's clock. What it reports needlessly: the same bytes copied or downloaded
     anew, because the time differs. Folder names and `config.json` do not count, so moving a folder is no
-    change.
+    change. Of an adapter, whose `adapter_config.json` scales its update, that file counts with all it says.
 
     Args:
         checkpoint: the checkpoint.
@@ -33,7 +34,7 @@ def fingerprint(checkpoint: Checkpoint) -> str:
     for file in checkpoint.files:
         with readable(file):
             stat = file.stat()
-        header = header_bytes(file)
+            header = file.read_bytes() if file.suffix == ".json" else header_bytes(file)
         # Every part is preceded by its length, so that no two sequences of parts read the same.
         for part in (file.name.encode(), str(stat.st_size).encode(), str(stat.st_mtime_ns).encode(), header):
             digest.update(len(part).to_bytes(8, "little"))

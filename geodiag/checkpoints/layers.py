@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from geodiag.families import FAMILIES
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +21,10 @@ class Part:
     """The index into the first dimension of a tensor that stacks experts."""
     transposed: bool = False
     """Whether the matrix is stored (d_in, d_out)."""
+    groups: int = 1
+    """Into how many equal stretches the rows of the matrix fall."""
     rows: tuple[int, int] | None = None
-    """From which row up to which, of a matrix that stacks several projections."""
+    """From which row up to which in each of them, of a matrix that holds several projections; None takes all."""
 
     def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the part of a tensor with the shape `stored`; what does not fit is kept as it is."""
@@ -27,16 +32,23 @@ class Part:
             stored = stored[1:] if stored and self.expert < stored[0] else stored
         if self.transposed:
             stored = stored[::-1]
-        if self.rows is not None and stored:
-            start, stop, _ = slice(*self.rows).indices(stored[0])
-            stored = (max(0, stop - start), *stored[1:])
+        if self.rows is not None and stored and stored[0] % self.groups == 0:
+            start, stop, _ = slice(*self.rows).indices(stored[0] // self.groups)
+            stored = (self.groups * max(0, stop - start), *stored[1:])
         return stored
 
     def take(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The part itself, a view."""
+        """The part itself; a view, but for rows of several stretches."""
         tensor = tensor if self.expert is None else tensor[self.expert]
-        tensor = tensor.T if self.transposed else tensor
-        return tensor if self.rows is None else tensor[slice(*self.rows)]
+        return self.take_rows(tensor.T if self.transposed else tensor)
+
+    def take_rows(self, matrix: torch.Tensor) -> torch.Tensor:
+        """The part's rows of a (rows, ...) matrix that is neither stacked nor transposed, such as a left factor."""
+        if self.rows is None:
+            return matrix
+        if self.groups == 1:
+            return matrix[slice(*self.rows)]
+        return matrix.reshape(self.groups, -1, *matrix.shape[1:])[:, slice(*self.rows)].flatten(0, 1)
 
 
 WHOLE = Part()
@@ -74,7 +86,8 @@ class LeftOut:
     shape: tuple[int, ...]
     """Its shape as stored."""
     why: str
-    """What it is ("embedding", "norm", "bias", "router", "expert", "vision", "head", "buffer", "unknown"), or
+    """What it is ("embedding", "norm", "bias", "router", "expert", "vision", "head", "buffer", "fused",
+    "unknown"), or
     why a projection is not taken ("shape": no matrix; "family", "pattern": not asked for)."""
 
 
@@ -94,8 +107,54 @@ class LayerTable:
         """How many tensors were left out for each reason, the most frequent first."""
         return dict(Counter(left.why for left in self.left_out).most_common())
 
+    @property
+    def family_counts(self) -> dict[str, int]:
+        """How many layers each family has, in the order of `FAMILIES`."""
+        counts = Counter(layer.family for layer in self.layers)
+        return {family: counts[family] for family in FAMILIES if family in counts}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may not be as meant: families of other sizes in other blocks, and fused weights that were not split."""
+        # With a pattern, blocks differ because they were asked to.
+        uneven = {} if "pattern" in self.left_out_counts else _unevenness(self.layers)
+        told = [
+            f"{', '.join(families)}: different counts in different blocks, {counts}"
+            for counts, families in uneven.items()
+        ]
+        fused = [left.name for left in self.left_out if left.why == "fused"]
+        if fused:
+            why = f"how their rows are shared is not known for model type {self.naming}"
+            told.append(f"{len(fused)} fused weights, such as {fused[0]}, are left out: {why}")
+        return tuple(told)
+
     def __str__(self) -> str:
+        """What was matched and what was left out, family by family and reason by reason, and the warnings."""
         blocks, families = {layer.block for layer in self.layers}, {layer.family for layer in self.layers}
         told = ", ".join(f"{count} {why}" for why, count in self.left_out_counts.items())
         line = f"{len(self.layers)} layers in {len(blocks)} blocks and {len(families)} families"
-        return f"{line}; left out {len(self.left_out)} tensors" + (f": {told}" if told else "")
+        line += f"; left out {len(self.left_out)} tensors" + (f": {told}" if told else "")
+        line += f"; matched {', '.join(f'{count} {family}' for family, count in self.family_counts.items())}"
+        return line + "".join(f"; warning: {text}" for text in self.warnings)
+
+
+def _unevenness(layers: Sequence[Layer]) -> dict[str, list[str]]:
+    """`64 in 26 blocks, 1 in block 0` -> the families of which that is so, where blocks differ."""
+    counts = Counter((layer.family, layer.block) for layer in layers)
+    blocks = sorted({layer.block for layer in layers})
+    found: dict[str, list[str]] = {}
+    for family in dict.fromkeys(layer.family for layer in layers):
+        by_count: dict[int, list[int]] = {}
+        for block in blocks:
+            by_count.setdefault(counts[family, block], []).append(block)
+        if len(by_count) > 1:
+            most_first = sorted(by_count.items(), key=lambda item: -len(item[1]))
+            told = ", ".join(f"{count} in {_blocks(where)}" for count, where in most_first)
+            found.setdefault(told, []).append(family)
+    return found
+
+
+def _blocks(blocks: Sequence[int]) -> str:
+    if len(blocks) == 1:
+        return f"block {blocks[0]}"
+    return f"{len(blocks)} blocks" if len(blocks) > 4 else f"blocks {', '.join(map(str, blocks))}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from geodiag.checkpoints.checkpoint import Checkpoint, check_readable
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
-from geodiag.checkpoints.naming import Place, naming_of, why_left_out
+from geodiag.checkpoints.naming import Projection, Site, naming_of, text_config, why_left_out
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.families import FAMILIES
 
@@ -28,19 +28,29 @@ def match_layers(
         CheckpointError: no projection was found, two tensors are one layer, or a layer is quantised.
     """
     asked, fits = _families(families), _pattern(pattern)
-    naming, place_of = naming_of(checkpoint.config)
+    naming, site_of = naming_of(checkpoint.config)
     layers: dict[str, Layer] = {}
     left_out: list[LeftOut] = []
     for name, (info, _) in checkpoint.tensors.items():
-        place = place_of(name)
-        why = why_left_out(name) if place is None else _why_not(place, info.shape, asked, fits)
-        if place is None or why:
+        site = site_of(name)
+        found = [] if site is None else _projections(checkpoint, name, site)
+        taken = [projection for projection in found if not _why_not(projection, asked, fits)]
+        for projection in taken:
+            _add(layers, _layer(checkpoint, name, projection), checkpoint)
+        if not taken:
+            why = why_left_out(name) if site is None else _why_not(found[0], asked, fits) if found else "shape"
             left_out.append(LeftOut(name, info.shape, why))
-        else:
-            _add(layers, _layer(checkpoint, name, place), checkpoint)
     if not layers:
         raise _nothing_found(checkpoint, naming, left_out, families=families, pattern=pattern)
     return LayerTable(tuple(sorted(layers.values(), key=_order)), tuple(left_out), naming)
+
+
+def _projections(checkpoint: Checkpoint, tensor: str, site: Site) -> list[Projection]:
+    try:
+        return list(site.projections(checkpoint.info(tensor).shape, text_config(checkpoint.config)))
+    except ValueError as error:
+        fix = "give the model's own config.json beside its weights"
+        raise CheckpointError(str(error), where=checkpoint.path, tensor=tensor, fix=fix) from error
 
 
 def _families(families: Sequence[str] | None) -> frozenset[str]:
@@ -62,21 +72,21 @@ def _pattern(pattern: str | None) -> re.Pattern[str]:
         raise SettingsError(what, fix=r"for example 'layers\.[0-3]\.'") from error
 
 
-def _why_not(place: Place, shape: tuple[int, ...], asked: frozenset[str], fits: re.Pattern[str]) -> str:
+def _why_not(projection: Projection, asked: frozenset[str], fits: re.Pattern[str]) -> str:
     """Why a projection is not taken; empty when it is."""
-    if len(shape) != 2 or 0 in shape:
-        return "shape"
-    if place.family not in asked:
+    if projection.family not in asked:
         return "family"
-    return "" if fits.search(place.layer) else "pattern"
+    return "" if fits.search(projection.layer) else "pattern"
 
 
-def _layer(checkpoint: Checkpoint, tensor: str, place: Place) -> Layer:
+def _layer(checkpoint: Checkpoint, tensor: str, projection: Projection) -> Layer:
     info = checkpoint.info(tensor)
     method = quantisation(checkpoint.config)
     check_readable(info, where=checkpoint.path, tensor=tensor, method=method)
-    d_out, d_in = info.shape
-    return Layer(place.layer, place.block, place.family, d_out, d_in, info.dtype, tensor)
+    d_out, d_in = projection.part.shape(info.shape)
+    return Layer(
+        projection.layer, projection.block, projection.family, d_out, d_in, info.dtype, tensor, projection.part
+    )
 
 
 def quantisation(config: Mapping[str, Any]) -> str | None:
@@ -92,8 +102,9 @@ def _add(layers: dict[str, Layer], layer: Layer, checkpoint: Checkpoint) -> None
     layers[layer.name] = layer
 
 
-def _order(layer: Layer) -> tuple[int, int, str]:
-    return layer.block, FAMILIES.index(layer.family), layer.name
+def _order(layer: Layer) -> tuple[int, int, int, str]:
+    expert = re.search(r"\.experts\.(\d+)\.", layer.name)
+    return layer.block, FAMILIES.index(layer.family), int(expert[1]) if expert else -1, layer.name
 
 
 def _nothing_found(

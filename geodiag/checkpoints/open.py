@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from geodiag.checkpoints import refused
+from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.json_file import read_json
+from geodiag.checkpoints.open_adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, open_adapter
 from geodiag.checkpoints.safetensors_file import read_infos
 from geodiag.checkpoints.shards import read_shards
 from geodiag.errors import CheckpointError
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_ADAPTER_CONFIG, _ADAPTER = "adapter_config.json", "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,32 @@ def open_checkpoint(path: Path) -> Checkpoint:
     _refuse_folder(path, entries)
 
 
+def open_model(path: Path, *, base: Checkpoint) -> Checkpoint | Adapter:
+    """Open what a run names as a state or an expert: whole weights, or a LoRA adapter of its base.
+
+    Args:
+        path: what `open_checkpoint` takes, or the folder of a PEFT LoRA adapter, or the folder that holds one
+            adapter in a folder of its name.
+        base: the run's base. Its configuration stands in where a checkpoint has none of its own.
+
+    Raises:
+        CheckpointError: there is nothing that can be read, or an adapter of another kind or model.
+    """
+    path = Path(os.path.abspath(path))
+    # Where whole weights lie beside an adapter, opening them as a checkpoint says so.
+    if adapter_folder(path) is not None and not (path.is_dir() and _safetensors(frozenset(os.listdir(path)))):
+        return open_adapter(path, base=base)
+    checkpoint = open_checkpoint(path)
+    return checkpoint if checkpoint.config else replace(checkpoint, config=base.config)
+
+
 def _open_file(path: Path) -> Checkpoint:
     if path.suffix in refused.PICKLES:
         raise refused.pickled_file(path)
-    if path.name.endswith(".safetensors.index.json") or path.name in ("config.json", _ADAPTER_CONFIG):
+    if path.name.endswith(".safetensors.index.json") or path.name in ("config.json", ADAPTER_CONFIG):
         raise CheckpointError("a file that only describes weights", where=path, fix=f"give its folder {path.parent}")
+    if path.suffix == ".gguf":
+        raise refused.gguf(path)
     if path.suffix != ".safetensors":
         what = f"the ending {path.suffix!r} is not that of a checkpoint"
         raise CheckpointError(what, where=path, fix="give a .safetensors file or a Hugging Face folder")
@@ -91,12 +113,12 @@ def _config(folder: Path) -> dict[str, object]:
 
 
 def _safetensors(entries: frozenset[str]) -> list[str]:
-    return sorted(name for name in entries if name.endswith(".safetensors") and name != _ADAPTER)
+    return sorted(name for name in entries if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS)
 
 
 def _refuse_adapter(path: Path, entries: frozenset[str]) -> Checkpoint:
     if _safetensors(entries):
-        what = f"holds both whole weights and an adapter ({_ADAPTER_CONFIG})"
+        what = f"holds both whole weights and an adapter ({ADAPTER_CONFIG})"
         raise CheckpointError(what, where=path, fix="keep one of them in the folder")
     raise refused.adapter(path)
 
@@ -111,7 +133,7 @@ def _has_pickles(entries: frozenset[str]) -> bool:
 
 
 LAYOUTS: tuple[Layout, ...] = (
-    Layout("adapter", lambda _, entries: _ADAPTER_CONFIG in entries, _refuse_adapter),
+    Layout("adapter", lambda _, entries: ADAPTER_CONFIG in entries, _refuse_adapter),
     Layout("one file", lambda _, entries: _SINGLE in entries, lambda path, _: _whole(path, path / _SINGLE)),
     Layout("shards", lambda _, entries: _INDEX in entries, _sharded),
     Layout(
@@ -135,6 +157,9 @@ def _refuse_folder(path: Path, entries: frozenset[str]) -> NoReturn:
     state = sorted(name for name in entries if name.startswith(_TRAINER_STATE) or name.endswith(".distcp"))
     if state:
         raise refused.training_state(path, state[0])
+    ggufs = sorted(name for name in entries if name.endswith(".gguf"))
+    if ggufs:
+        raise refused.gguf(path / ggufs[0])
     inside = sorted(name for name in entries if any((path / name / file).is_file() for file in (_SINGLE, _INDEX)))
     if inside:
         what = "holds no weights itself, but its folders do"

@@ -38,9 +38,19 @@ def pickled_file(path: Path) -> CheckpointError:
 
 
 def adapter(path: Path) -> CheckpointError:
-    """A LoRA adapter where whole weights are asked for."""
-    fix = _command(_MERGE_ADAPTER, path, path.with_name(path.name + "-merged"), verb="merge")
-    return CheckpointError("a LoRA adapter, not a checkpoint with whole weights", where=path, fix=fix)
+    """A LoRA adapter where whole weights are asked for, as in the base of a run."""
+    return CheckpointError("a LoRA adapter, not a checkpoint with whole weights", where=path, fix=merge_command(path))
+
+
+def merge_command(path: Path) -> str:
+    """The command that merges an adapter into its base."""
+    return _command(_MERGE_ADAPTER, path, path.with_name(path.name + "-merged"), verb="merge")
+
+
+def gguf(path: Path) -> CheckpointError:
+    """A GGUF file, whose weights are quantised or renamed for llama.cpp."""
+    what = "a GGUF file, whose weights are packed for llama.cpp"
+    return CheckpointError(what, where=path, fix="bring the Hugging Face checkpoint that it was made from")
 
 
 def training_state(path: Path, found: str) -> CheckpointError:

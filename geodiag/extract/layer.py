@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodiag.extract.plan import Pair, Plan
 from geodiag.extract.settings import Settings
-from geodiag.extract.weights import LayerWeights, Measures
+from geodiag.extract.weights import LayerUpdates, Measures
 from geodiag.geometry import (
     PairGeometry,
     Spectrum,
@@ -44,44 +44,70 @@ class LayerGeometry:
     """A step's ranks of the union bases without and with the state."""
 
 
-def layer_geometry(weights: LayerWeights, plan: Plan, settings: Settings, *, block: int) -> LayerGeometry:
-    """Computes one layer, holding at most `block` full updates at a time.
+@dataclass(frozen=True)
+class _Batch:
+    """Updates of one layer that are read and measured together."""
 
-    SAR needs every full update against the others' subspaces, so updates are read a second time when they
+    members: tuple[int, ...]
+    """Indices into the plan's updates, rising."""
+    factored: bool
+    """Whether they are right factors, a few rows each, rather than full matrices."""
+
+
+def layer_geometry(updates: LayerUpdates, plan: Plan, settings: Settings, *, block: int) -> LayerGeometry:
+    """Computes one layer, holding at most `block` full updates at a time; factored ones are small and all held.
+
+    SAR needs every full update against the others' subspaces, so full updates are read a second time when they
     do not all fit in one block; otherwise each is read once.
 
     Args:
-        weights: the layer's weights.
+        updates: the layer's updates.
         plan: what to compute.
         settings: how.
         block: the most updates held in full.
     """
-    n = len(plan.updates)
-    blocks = [range(first, min(first + block, n)) for first in range(0, n, block)]
-    measures: list[Measures] = []
+    batches = _batches(updates, len(plan.updates), block)
+    measures: dict[int, Measures] = {}
     spectra: list[Spectrum] = []
-    D = torch.empty(0)
-    for members in blocks:
-        deltas: list[Tensor] = []
-        for i in members:
-            deltas.append(weights.delta(i))
-            measures.append(weights.measures(i, deltas[-1]))
-        D = torch.stack(deltas)
-        spectra.append(_spectrum(D, measures[-len(members) :], settings))
-    spectrum = _concatenate(spectra)
-    projected = _projections(weights, plan, spectrum.V.to(D.dtype), blocks, D if len(blocks) == 1 else None)
+    held: dict[_Batch, Tensor] = {}
+    for batch in batches:
+        D = _read(updates, batch, measures)
+        spectra.append(_spectrum(D, [measures[i] for i in batch.members], settings, factored=batch.factored))
+        if batch.factored or sum(not b.factored for b in batches) == 1:
+            held[batch] = D
+    spectrum = _in_plan_order(spectra, batches)
+    projected = _projections(updates, plan, spectrum.V, batches, held)
+    ordered = [measures[i] for i in range(len(plan.updates))]
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
     return LayerGeometry(
-        measures=tuple(measures),
+        measures=tuple(ordered),
         spectrum=_to_cpu(spectrum),
         pairs=_to_cpu(_pair_geometry(spectrum, plan.pairs, lam=settings.lam, tol=tol)),
-        sar=_sar(projected.cpu(), measures, spectrum.rank.cpu(), plan.pairs),
+        sar=_sar(projected.cpu(), ordered, spectrum.rank.cpu(), plan.pairs),
         union_ranks=tuple(_union_ranks(spectrum, plan, tol=tol)),
     )
 
 
-def _spectrum(D: Tensor, measures: Sequence[Measures], settings: Settings) -> Spectrum:
+def _batches(updates: LayerUpdates, n: int, block: int) -> list[_Batch]:
+    """Full updates in blocks, then all factored ones."""
+    full = [i for i in range(n) if not updates.factored(i)]
+    factored = tuple(i for i in range(n) if updates.factored(i))
+    blocks = [_Batch(tuple(full[first : first + block]), False) for first in range(0, len(full), block)]
+    return blocks + ([_Batch(factored, True)] if factored else [])
+
+
+def _read(updates: LayerUpdates, batch: _Batch, measures: dict[int, Measures]) -> Tensor:
+    """The updates of a batch, stacked; right factors of fewer rows than others get rows of zeros."""
+    read: list[Tensor] = []
+    for i in batch.members:
+        read.append(updates.matrix(i))
+        measures[i] = updates.measures(i, read[-1])
+    rows = max(1, *(len(D) for D in read)) if batch.factored else len(read[0])
+    return torch.stack([torch.nn.functional.pad(D, (0, 0, 0, rows - len(D))) if len(D) < rows else D for D in read])
+
+
+def _spectrum(D: Tensor, measures: Sequence[Measures], settings: Settings, *, factored: bool) -> Spectrum:
     norm = torch.tensor([m.norm for m in measures], dtype=torch.float64, device=D.device)
     return right_spectrum(
         D,
@@ -90,20 +116,35 @@ def _spectrum(D: Tensor, measures: Sequence[Measures], settings: Settings) -> Sp
         energy=settings.energy,
         lam=settings.lam,
         energy_of=settings.energy_of,
-        method=settings.spectrum,
+        method="thin" if factored else settings.spectrum,
     )
 
 
-def _projections(weights: LayerWeights, plan: Plan, V: Tensor, blocks: Sequence[range], held: Tensor | None) -> Tensor:
-    """||D_i V_j||_F at [i, j] for the pairs of the plan, NaN elsewhere."""
+def _projections(
+    updates: LayerUpdates, plan: Plan, V: Tensor, batches: Sequence[_Batch], held: dict[_Batch, Tensor]
+) -> Tensor:
+    """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
     partners = plan.partners()
     found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
-    for members in blocks:
-        for row, i in enumerate(members):
+    rounded = V.to(torch.float32) if any(not batch.factored for batch in batches) else V
+    for batch in batches:
+        if batch.factored:
+            found[list(batch.members)] = _all_projections(held[batch], V)
+            continue
+        for row, i in enumerate(batch.members):
             if i in partners:
                 others = torch.tensor(partners[i], device=V.device)
-                found[i, others] = projected_norms(held[row] if held is not None else weights.delta(i), V[others])
+                D = held[batch][row] if batch in held else updates.matrix(i)
+                found[i, others] = projected_norms(D, (rounded if D.dtype == rounded.dtype else V)[others])
     return found
+
+
+def _all_projections(C: Tensor, V: Tensor) -> Tensor:
+    """||C_i V_j||_F of every right factor and every basis, in one product."""
+    m, rows, d_in = C.shape
+    n, _, k = V.shape
+    CV = C.reshape(m * rows, d_in) @ V.permute(1, 0, 2).reshape(d_in, n * k)
+    return torch.linalg.vector_norm(CV.view(m, rows, n, k), dim=(1, 3))
 
 
 def _sar(projected: Tensor, measures: Sequence[Measures], rank: Tensor, pairs: Sequence[Pair]) -> Tensor:
@@ -137,14 +178,24 @@ def _union_ranks(spectrum: Spectrum, plan: Plan, *, tol: float) -> Iterator[tupl
         yield Q.shape[1], Q.shape[1] + added_rank(Q, V[2 * t - 1], tol=tol)
 
 
-def _concatenate(spectra: Sequence[Spectrum]) -> Spectrum:
+def _in_plan_order(spectra: Sequence[Spectrum], batches: Sequence[_Batch]) -> Spectrum:
+    """The spectra of all batches as one, no wider than the most directions that any update kept."""
+    members = torch.tensor([i for batch in batches for i in batch.members])
+    order = members.argsort().to(spectra[0].V.device)
+    width = max(1, *(int(s.rank.max()) for s in spectra))
     return Spectrum(
-        V=torch.cat([s.V for s in spectra]),
-        s=torch.cat([s.s for s in spectra]),
-        rank=torch.cat([s.rank for s in spectra]),
-        s_1=torch.cat([s.s_1 for s in spectra]),
-        energy_kept=torch.cat([s.energy_kept for s in spectra]),
+        V=torch.cat([_to_width(s.V, width) for s in spectra])[order],
+        s=torch.cat([_to_width(s.s, width) for s in spectra])[order],
+        rank=torch.cat([s.rank for s in spectra])[order],
+        s_1=torch.cat([s.s_1 for s in spectra])[order],
+        energy_kept=torch.cat([s.energy_kept for s in spectra])[order],
     )
+
+
+def _to_width(columns: Tensor, width: int) -> Tensor:
+    """Zero columns added or dropped at the end."""
+    missing = max(0, width - columns.shape[-1])
+    return torch.nn.functional.pad(columns, (0, missing))[..., :width]
 
 
 def _to_cpu(result: _Result) -> _Result:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from geodiag.checkpoints import (
+    Adapter,
     Checkpoint,
     Layer,
     LayerTable,
     check_same_layers,
     match_layers,
     open_checkpoint,
+    open_model,
     read_layer,
 )
 from geodiag.errors import GeodiagError, SettingsError
@@ -24,7 +26,7 @@ from geodiag.extract.layer import layer_geometry
 from geodiag.extract.plan import Plan, make_plan
 from geodiag.extract.rows import Row, layer_rows
 from geodiag.extract.settings import Settings
-from geodiag.extract.weights import LayerWeights
+from geodiag.extract.weights import LayerSource, LayerUpdates, Stored
 from geodiag.geometry import one_thread
 from geodiag.runs import Manifest
 
@@ -45,7 +47,7 @@ class RunExtraction:
     """The base's target layers, and what was left out."""
     device: torch.device
     memory: int
-    checkpoints: dict[Path, Checkpoint]
+    checkpoints: dict[Path, Checkpoint | Adapter]
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -65,24 +67,49 @@ class RunExtraction:
             if layer.name not in done:
                 yield layer, self._layer_rows(layer)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the run before it is computed, one sentence each."""
+        run = self.plan.manifest.run
+        return tuple(f"run {run}: {text}" for text in (*self.table.warnings, *adapter_notes(self)))
+
     def _layer_rows(self, layer: Layer) -> dict[str, list[Row]]:
         exact = self.settings.spectrum == "exact"
-        weights = LayerWeights(
+        source = LayerSource(
             partial(self._read, layer),
-            self.plan.updates,
+            partial(self._is_whole, layer),
             base=self.plan.manifest.base,
-            device=self.device,
-            dtype=torch.float64 if exact else torch.float32,
+            shape=(layer.d_out, layer.d_in),
         )
+        dtype = torch.float64 if exact else torch.float32
+        updates = LayerUpdates(source, self.plan.updates, device=self.device, dtype=dtype)
         # The Krylov basis and its image come to less than one more update; an exact SVD holds U, V and a copy.
         bytes_each = layer.d_out * layer.d_in * (32 if exact else 8)
         # On a matrix this small, threads wait for each other longer than they compute.
         with one_thread(when=self.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
-            found = layer_geometry(weights, self.plan, self.settings, block=max(1, self.memory // bytes_each))
+            found = layer_geometry(updates, self.plan, self.settings, block=max(1, self.memory // bytes_each))
         return layer_rows(layer, self.plan, found)
 
-    def _read(self, layer: Layer, path: Path) -> Tensor:
-        return read_layer(self.checkpoints[path], layer)
+    def _read(self, layer: Layer, path: Path) -> Stored:
+        source = self.checkpoints[path]
+        return source.read(layer) if isinstance(source, Adapter) else read_layer(source, layer)
+
+    def _is_whole(self, layer: Layer, path: Path) -> bool:
+        source = self.checkpoints[path]
+        return not isinstance(source, Adapter) or source.holds(layer) == "whole"
+
+
+def adapter_notes(extraction: RunExtraction) -> Iterator[str]:
+    """What the adapters of a run leave as it is, counted: those layers have no update and no geometry."""
+    adapters = [source for source in extraction.checkpoints.values() if isinstance(source, Adapter)]
+    if not adapters:
+        return
+    counts = Counter(adapter.holds(layer) for adapter in adapters for layer in extraction.layers)
+    whole = f", {counts['whole']} saved whole" if counts["whole"] else ""
+    line = f"{len(adapters)} LoRA adapters, kept factored: {counts['factors']} layers with factors{whole}"
+    if counts["nothing"]:
+        line += f"; {counts['nothing']} layers that they leave as the base has them count as updates of zero"
+    yield line
 
 
 def prepare(
@@ -97,7 +124,8 @@ def prepare(
         memory: bytes that full updates may take at once.
 
     Raises:
-        CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has.
+        CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has; an adapter is
+            refused or another model's.
         SettingsError: the device does not exist.
     """
     place = pick_device(device)
@@ -108,11 +136,11 @@ def prepare(
     except GeodiagError as error:
         error.run = manifest.run
         raise
-    checkpoints = {manifest.base: base}
+    checkpoints: dict[Path, Checkpoint | Adapter] = {manifest.base: base}
     for update in plan.updates:
         if update.new not in checkpoints:
             try:
-                checkpoints[update.new] = open_checkpoint(update.new)
+                checkpoints[update.new] = open_model(update.new, base=base)
                 check_same_layers(table.layers, checkpoints[update.new])
             except GeodiagError as error:
                 error.run, error.step = manifest.run, update.step

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from geodiag.checkpoints import Layer, Part, check_same_layers, match_layers, open_checkpoint, read_layer
-from geodiag.checkpoints.architectures import ARCHITECTURES, LEFT_OUT, PREFIXES
+from geodiag.checkpoints.architectures import ARCHITECTURES, LEFT_OUT, PLAIN, PREFIXES
 from geodiag.checkpoints.naming import naming_of, other_names, why_left_out
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.families import FAMILIES
@@ -17,15 +17,26 @@ def base(tmp_path):
     return open_checkpoint(save_folder(tmp_path / "base", block_weights(), config={"model_type": "llama"}))
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+PLAIN_TYPES = [name for name, table in ARCHITECTURES.items() if table is PLAIN]
+
+
+def projection(name, config=None, shape=(8, 4)):
+    """The first projection of a tensor by its name; None when it holds none."""
+    config = config or {}
+    site = naming_of(config)[1](name)
+    return None if site is None else next(site.projections(shape, config))
+
+
+@pytest.mark.parametrize("model_type", PLAIN_TYPES)
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_table_names_every_family_under_every_prefix(model_type, prefix):
-    naming, place_of = naming_of({"model_type": model_type})
-    assert naming == model_type
+    config = {"model_type": model_type}
+    assert naming_of(config)[0] == model_type
     for family in FAMILIES:
         module = f"{'self_attn' if family[0] in 'qkvo' else 'mlp'}.{family}"
-        place = place_of(f"{prefix}11.{module}.weight")
-        assert (place.layer, place.block, place.family) == (f"model.layers.11.{module}", 11, family)
+        found = projection(f"{prefix}11.{module}.weight", config)
+        assert (found.layer, found.block, found.family) == (f"model.layers.11.{module}", 11, family)
+        assert found.part == Part()
 
 
 def test_the_type_of_the_language_part_is_known_too():
@@ -42,19 +53,20 @@ def test_the_type_of_the_language_part_is_known_too():
         ("model.language_model.layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj"),
         ("thinker.model.layers.3.mlp.up_proj.weight", "thinker.model.layers.3.mlp.up_proj"),
         ("decoder.layers.0.self_attn.k_proj.weight", "decoder.layers.0.self_attn.k_proj"),
+        ("model.layers.0.mlp.experts.1.gate_proj.weight", "model.layers.0.mlp.experts.1.gate_proj"),
+        ("model.layers.0.mlp.shared_expert.gate_proj.weight", "model.layers.0.mlp.shared_expert.gate_proj"),
         ("vision_tower.encoder.layers.0.self_attn.q_proj.weight", None),
         ("model.visual.layers.0.mlp.up_proj.weight", None),
         ("model.layers.0.mlp.gate.weight", None),
-        ("model.layers.0.mlp.experts.1.gate_proj.weight", None),
-        ("model.layers.0.mlp.shared_expert.gate_proj.weight", None),
+        ("model.layers.0.mlp.experts.gate_up_proj", None),
         ("model.layers.0.self_attn.q_proj.bias", None),
         ("model.layers.0.self_attn.q_proj.lora_A.weight", None),
         ("model.layers.0.self_attn.my_q_proj.weight", None),
     ],
 )
 def test_unknown_types_go_by_pattern(name, layer):
-    place = naming_of({})[1](name)
-    assert (place.layer if place else None) == layer
+    found = projection(name)
+    assert (found.layer if found else None) == layer
 
 
 @pytest.mark.parametrize(
@@ -73,8 +85,11 @@ def test_unknown_types_go_by_pattern(name, layer):
         ("model.layers.0.block_sparse_moe.gate.weight", "router"),
         ("model.layers.0.mlp.shared_expert_gate.weight", "router"),
         ("model.layers.0.feed_forward.router.weight", "router"),
-        ("model.layers.0.mlp.experts.3.gate_proj.weight", "expert"),
-        ("model.layers.0.mlp.shared_expert.up_proj.weight", "expert"),
+        ("model.layers.0.mlp.experts.3.w9.weight", "expert"),
+        ("model.layers.0.self_attn.qkv_proj.weight", "fused"),
+        ("transformer.h.0.attn.c_attn.weight", "fused"),
+        ("model.layers.0.mlp.experts.gate_up_proj", "fused"),
+        ("transformer.blocks.0.norm_1.weight", "norm"),
         ("model.visual.blocks.0.norm1.weight", "vision"),
         ("vision_tower.encoder.layers.0.self_attn.q_proj.weight", "vision"),
         ("multi_modal_projector.mm_soft_emb_norm.weight", "vision"),
@@ -94,7 +109,11 @@ def test_layers_go_by_block_and_then_by_family(tmp_path):
         (block, family) for block in range(11) for family in FAMILIES
     ]
     assert table.left_out == ()
-    assert str(table) == "77 layers in 11 blocks and 7 families; left out 0 tensors"
+    assert table.family_counts == dict.fromkeys(FAMILIES, 11)
+    assert str(table) == (
+        "77 layers in 11 blocks and 7 families; left out 0 tensors; matched 11 q_proj, 11 k_proj, 11 v_proj, "
+        "11 o_proj, 11 gate_proj, 11 up_proj, 11 down_proj"
+    )
 
 
 def test_families_and_pattern_choose(base):
@@ -105,7 +124,7 @@ def test_families_and_pattern_choose(base):
     ]
     assert table.left_out_counts == {"family": 10, "pattern": 2}
     assert str(table) == (
-        "2 layers in 1 blocks and 2 families; left out 12 tensors: 10 family, 2 pattern"
+        "2 layers in 1 blocks and 2 families; left out 12 tensors: 10 family, 2 pattern; matched 1 q_proj, 1 down_proj"
     )  # fmt: skip
 
 
@@ -134,12 +153,12 @@ def test_one_family_as_a_word_will_do(base):
 
 
 def test_no_target_layers_shows_what_there_is(tmp_path):
-    weights = {"model.norm.weight": torch.ones(4), "transformer.h.0.attn.c_attn.weight": torch.ones(4, 12)}
+    weights = {"model.norm.weight": torch.ones(4), "transformer.h.0.attn.all.weight": torch.ones(4, 12)}
     checkpoint = open_checkpoint(save_folder(tmp_path / "m", weights, config={"model_type": "gpt_x"}))
     with pytest.raises(CheckpointError) as caught:
         match_layers(checkpoint)
     assert str(caught.value) == (
-        f"{tmp_path}/m: no target layers among 2 tensors; tensors are transformer.h.0.attn.c_attn.weight, "
+        f"{tmp_path}/m: no target layers among 2 tensors; tensors are transformer.h.0.attn.all.weight, "
         "model.norm.weight; names were looked for as in any, such as model.layers.0.self_attn.q_proj.weight"
     )
 
@@ -190,6 +209,37 @@ def test_every_plain_type_is_read_as_stored(tmp_path, dtype):
         assert torch.equal(read, weights[layer.tensor])
 
 
+def experts(blocks, per_block, *, shape=(8, 4)):
+    return {
+        f"model.layers.{block}.mlp.experts.{e}.up_proj.weight": torch.ones(shape)
+        for block in blocks
+        for e in range(per_block)
+    }
+
+
+def test_blocks_that_differ_are_warned_of(tmp_path):
+    weights = block_weights(blocks=1) | {
+        name: weight for name, weight in block_weights(blocks=7).items() if "self_attn" in name
+    }
+    weights |= experts(range(1, 7), 12) | {"model.layers.3.self_attn.qkv_proj.weight": torch.ones(3, 2)}
+    table = match_layers(open_checkpoint(save_folder(tmp_path / "m", weights)))
+    assert table.warnings == (
+        "gate_proj, down_proj: different counts in different blocks, 0 in 6 blocks, 1 in block 0",
+        "up_proj: different counts in different blocks, 12 in 6 blocks, 1 in block 0",
+        "1 fused weights, such as model.layers.3.self_attn.qkv_proj.weight, are left out: how their rows are shared is "
+        "not known for model type any",
+    )
+    assert str(table).endswith("".join(f"; warning: {text}" for text in table.warnings))
+    numbers = [int(layer.name.split(".")[5]) for layer in table.layers if layer.block == 1 and "experts" in layer.name]
+    assert numbers == list(range(12))
+    assert not match_layers(open_checkpoint(tmp_path / "m"), pattern=r"layers\.[12]\.").warnings[:-1]
+
+
+def test_alike_blocks_are_no_warning(tmp_path):
+    weights = block_weights() | experts((0, 1), 3)
+    assert match_layers(open_checkpoint(save_folder(tmp_path / "m", weights))).warnings == ()
+
+
 def test_a_projection_that_is_no_matrix_is_left_out(tmp_path):
     name = "model.layers.0.mlp.up_proj.weight"
     weights = block_weights() | {name: torch.ones(2, 8, 4)}
@@ -218,7 +268,9 @@ def test_a_layer_is_found_under_another_prefix(tmp_path, base):
 def test_other_names_are_the_other_prefixes():
     names = other_names("layers.4.mlp.up_proj.weight")
     assert "model.layers.4.mlp.up_proj.weight" in names
-    assert len(names) == len(PREFIXES) - 1
+    assert set(names) >= {f"{prefix}4.mlp.up_proj.weight" for prefix in PREFIXES if prefix != "layers."}
+    assert "gpt_neox.layers.4.mlp.up_proj.weight" in names
+    assert other_names("transformer.h.2.attn.c_attn.weight") == ("h.2.attn.c_attn.weight",)
     assert other_names("thinker.model.layers.4.mlp.up_proj.weight") == ()
 
 
@@ -308,6 +360,9 @@ STACK = torch.arange(48, dtype=torch.float32).reshape(2, 6, 4)
         (Part(expert=1), STACK, STACK[1]),
         (Part(expert=1, rows=(0, 3)), STACK, STACK[1][:3]),
         (Part(expert=0, transposed=True), STACK, STACK[0].T),
+        (Part(groups=3, rows=(1, 2)), STACK[0], STACK[0][[1, 3, 5]]),
+        (Part(groups=2, rows=(0, 2)), STACK[0], STACK[0][[0, 1, 3, 4]]),
+        (Part(expert=1, transposed=True, groups=2, rows=(1, 2)), STACK, STACK[1].T[[1, 3]]),
     ],
 )
 def test_a_layer_may_be_part_of_a_tensor(tmp_path, part, stored, expected):
@@ -319,7 +374,11 @@ def test_a_layer_may_be_part_of_a_tensor(tmp_path, part, stored, expected):
 
 
 @pytest.mark.parametrize(
-    "part", [Part(rows=(4, 7)), Part(rows=(9, 12)), Part(expert=2), Part(transposed=True), Part(expert=0)]
+    "part",
+    [
+        *(Part(rows=(4, 7)), Part(rows=(9, 12)), Part(expert=2), Part(transposed=True), Part(expert=0)),
+        *(Part(groups=3, rows=(0, 2)), Part(groups=4, rows=(0, 1))),
+    ],
 )
 def test_a_part_that_does_not_fit_is_another_shape(tmp_path, part):
     save_file({"w": STACK[0].contiguous()}, tmp_path / "m.safetensors")

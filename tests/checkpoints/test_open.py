@@ -228,11 +228,20 @@ def test_files_that_are_no_weights(tmp_path):
         assert error_of(tmp_path / "m" / name) == (
             f"{tmp_path}/m/{name}: a file that only describes weights; give its folder {tmp_path}/m"
         )
-    (tmp_path / "a.gguf").touch()
-    assert error_of(tmp_path / "a.gguf") == (
-        f"{tmp_path}/a.gguf: the ending '.gguf' is not that of a checkpoint; give a .safetensors file or a Hugging "
+    (tmp_path / "a.onnx").touch()
+    assert error_of(tmp_path / "a.onnx") == (
+        f"{tmp_path}/a.onnx: the ending '.onnx' is not that of a checkpoint; give a .safetensors file or a Hugging "
         "Face folder"
     )
+
+
+def test_gguf_is_refused_by_name(tmp_path):
+    (tmp_path / "m-Q4_K_M.gguf").touch()
+    for path in (tmp_path, tmp_path / "m-Q4_K_M.gguf"):
+        assert error_of(path) == (
+            f"{tmp_path}/m-Q4_K_M.gguf: a GGUF file, whose weights are packed for llama.cpp; bring the Hugging Face "
+            "checkpoint that it was made from"
+        )
 
 
 def test_several_files_without_an_index(tmp_path):

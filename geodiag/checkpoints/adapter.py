@@ -1,0 +1,124 @@
+"""A LoRA adapter on disk: for each layer the factors of its update, which is never multiplied out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from geodiag.checkpoints.adapter_settings import AdapterSettings
+from geodiag.checkpoints.checkpoint import Checkpoint, check_finite, check_readable, check_shape
+from geodiag.checkpoints.layers import Layer, LeftOut, Part
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A factored update of one layer, D = scale * B A, as stored."""
+
+    B: torch.Tensor
+    """(d_out, r) in its stored type."""
+    A: torch.Tensor
+    """(r, d_in) in its stored type."""
+    scale: float
+    """alpha / r, or alpha / sqrt(r)."""
+
+
+@dataclass(frozen=True)
+class FactorNames:
+    """Where an adapter keeps the factors of one layer."""
+
+    module: str
+    """The module's path in the model."""
+    B: str
+    """The tensor with the left factor."""
+    A: str
+    """The tensor with the right factor."""
+    part: Part
+    """Which rows of B are the layer's, where a module holds several projections."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A LoRA adapter of one base. Opening one reads headers; only `read` touches a factor.
+
+    It means theta = theta_base + scale * B A on the layers that it has factors of, its own weight in place of the
+    base's where it was saved whole (`modules_to_save`), and the base everywhere else.
+    """
+
+    path: Path
+    """The folder."""
+    settings: AdapterSettings
+    """Ranks and scales."""
+    weights: Checkpoint
+    """Its tensors as stored."""
+    factors: Mapping[str, FactorNames]
+    """By the canonical name of the layer."""
+    whole: Mapping[str, tuple[str, Part]]
+    """Layers that are saved whole: the tensor, and which part of it."""
+    left_out: tuple[LeftOut, ...]
+    """Tensors that change no projection."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that make it up."""
+        return (self.path / "adapter_config.json", *self.weights.files)
+
+    def holds(self, layer: Layer) -> Literal["factors", "whole", "nothing"]:
+        """What the adapter has of a layer; of nothing, the layer is the base's own."""
+        if layer.name in self.factors:
+            return "factors"
+        return "whole" if layer.name in self.whole else "nothing"
+
+    def check(self, layer: Layer) -> None:
+        """Check from headers alone that what the adapter has of a layer fits the base.
+
+        Raises:
+            CheckpointError: a factor or weight has another shape or rank than it should, or is quantised.
+        """
+        expected = (layer.d_out, layer.d_in)
+        if layer.name in self.factors:
+            self._check_factors(self.factors[layer.name], expected)
+        elif layer.name in self.whole:
+            tensor, part = self.whole[layer.name]
+            check_readable(self.weights.info(tensor), where=self.path, tensor=tensor)
+            check_shape(part.shape(self.weights.info(tensor).shape), expected, where=self.path, tensor=tensor)
+
+    def read(self, layer: Layer) -> Factors | torch.Tensor | None:
+        """What the adapter has of one layer.
+
+        Args:
+            layer: the layer, as the base has it.
+
+        Returns:
+            Its factors; or the whole weight (d_out, d_in) where the adapter replaces it; or None where the layer is
+            the base's own. On the CPU, in stored types; every number is finite.
+
+        Raises:
+            CheckpointError: as `check`, or NaN or infinities.
+        """
+        self.check(layer)
+        if layer.name in self.factors:
+            names = self.factors[layer.name]
+            B, A = self._finite(names.B), self._finite(names.A)
+            return Factors(names.part.take_rows(B), A, self.settings.scale(names.module))
+        if layer.name in self.whole:
+            tensor, part = self.whole[layer.name]
+            return part.take(self._finite(tensor))
+        return None
+
+    def _check_factors(self, names: FactorNames, expected: tuple[int, int]) -> None:
+        r = self.settings.rank(names.module)
+        B, A = self.weights.info(names.B), self.weights.info(names.A)
+        for tensor, info in ((names.B, B), (names.A, A)):
+            check_readable(info, where=self.path, tensor=tensor)
+        check_shape(names.part.shape(B.shape), (expected[0], r), where=self.path, tensor=names.B, of="rank and base")
+        check_shape(A.shape, (r, expected[1]), where=self.path, tensor=names.A, of="rank and base")
+
+    def _finite(self, tensor: str) -> torch.Tensor:
+        value = self.weights.read(tensor)
+        check_finite(value, self.weights, tensor)
+        return value

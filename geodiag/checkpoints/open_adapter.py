@@ -1,0 +1,148 @@
+"""Opening a LoRA adapter against its base: which layers its tensors belong to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from geodiag.checkpoints import refused
+from geodiag.checkpoints.adapter import Adapter, FactorNames
+from geodiag.checkpoints.adapter_settings import read_settings
+from geodiag.checkpoints.adapter_tensors import AdapterTensors, sort_tensors
+from geodiag.checkpoints.checkpoint import Checkpoint
+from geodiag.checkpoints.index import layer_index
+from geodiag.checkpoints.json_file import read_json
+from geodiag.checkpoints.layers import LeftOut, Part
+from geodiag.checkpoints.naming import Projection, naming_of, other_names, text_config, why_left_out
+from geodiag.checkpoints.safetensors_file import read_infos
+from geodiag.errors import CheckpointError
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def adapter_folder(path: Path) -> Path | None:
+    """The folder of the adapter at a path; None when there is none.
+
+    PEFT saves an adapter that is not named "default" in a folder of its name, so a folder whose only adapter
+    lies one level down stands for it.
+
+    Args:
+        path: a folder, or a file of an adapter.
+
+    Raises:
+        CheckpointError: several adapters lie one level down.
+    """
+    if path.is_file():
+        return path.parent if path.name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) else None
+    if (path / ADAPTER_CONFIG).is_file():
+        return path
+    names = sorted(os.listdir(path)) if path.is_dir() else []
+    if any(name.endswith(".safetensors") for name in names):
+        return None
+    below = [name for name in names if (path / name / ADAPTER_CONFIG).is_file()]
+    if len(below) > 1:
+        what = f"holds {len(below)} adapters: {', '.join(below[:6])}"
+        raise CheckpointError(what, where=path, fix=f"name one of them, such as {path / below[0]}")
+    return path / below[0] if below else None
+
+
+def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
+    """Open a PEFT LoRA adapter, reading headers only.
+
+    Modules are matched with the base's layers by what they are called in the model. Of a module that PEFT knows as
+    a transposed one (`fan_in_fan_out`), the factors are those of the (d_out, d_in) matrix like any other's: the
+    base's architecture says how the weight itself is stored.
+
+    Args:
+        path: the folder, or the one that holds it.
+        base: the checkpoint that the adapter was trained on.
+
+    Raises:
+        CheckpointError: the adapter is of a kind that is not read, is damaged, or is another model's.
+    """
+    folder = adapter_folder(path)
+    if folder is None:
+        raise CheckpointError("holds no adapter", where=path, fix=f"give a folder with {ADAPTER_CONFIG}")
+    settings = read_settings(read_json(folder / ADAPTER_CONFIG), where=folder / ADAPTER_CONFIG)
+    weights = _weights(folder, base)
+    tensors = sort_tensors(weights)
+    found = _Found(list(tensors.left_out))
+    _place_factors(tensors, weights, base, found)
+    _place_whole(tensors, weights, base, found)
+    if found.strangers:
+        what = f"{len(found.strangers)} of its modules are not in the base {base.path}, such as {found.strangers[0]}"
+        raise CheckpointError(what, where=folder, fix="give the base that the adapter was trained on")
+    if not found.factors and not found.whole:
+        what = f"changes no projection of the base {base.path}"
+        raise CheckpointError(what, where=folder, fix="give an adapter of the base's attention or feed-forward weights")
+    return Adapter(folder, settings, weights, found.factors, found.whole, tuple(found.left_out))
+
+
+@dataclass
+class _Found:
+    """What is being gathered of an adapter."""
+
+    left_out: list[LeftOut]
+    strangers: list[str] = field(default_factory=list)
+    factors: dict[str, FactorNames] = field(default_factory=dict)
+    whole: dict[str, tuple[str, Part]] = field(default_factory=dict)
+
+
+def _weights(folder: Path, base: Checkpoint) -> Checkpoint:
+    file = folder / ADAPTER_WEIGHTS
+    if not file.is_file():
+        pickles = [name for name in sorted(os.listdir(folder)) if name.endswith(refused.PICKLES)]
+        if "adapter_model.bin" in pickles:
+            raise refused.pickled_file(folder / "adapter_model.bin")
+        raise CheckpointError(f"holds no {ADAPTER_WEIGHTS}", where=folder, fix="save the adapter in safetensors")
+    infos = read_infos(file)
+    return Checkpoint(folder, base.config, {name: (info, file) for name, info in infos.items()})
+
+
+def _place_factors(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, found: _Found) -> None:
+    for module, sides in tensors.factors.items():
+        shape = weights.info(sides["B"]).shape
+        placed = _projections(f"{module}.weight", shape, weights, sides["B"], factored=True)
+        known = [p for p in placed if p.layer in layer_index(base)]
+        for p in known:
+            found.factors[p.layer] = FactorNames(module, sides["B"], sides["A"], p.part)
+        if not known:
+            _leave_out(f"{module}.weight", tuple(sides.values()), weights, base, found)
+
+
+def _place_whole(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, found: _Found) -> None:
+    for name, tensor in tensors.whole.items():
+        shape = weights.info(tensor).shape
+        placed = _projections(name, shape, weights, tensor, factored=False)
+        known = [p for p in placed if p.layer in layer_index(base)]
+        for p in known:
+            found.whole[p.layer] = (tensor, p.part)
+        if not known:
+            _leave_out(name, (tensor,), weights, base, found)
+
+
+def _projections(
+    name: str, shape: tuple[int, ...], weights: Checkpoint, tensor: str, *, factored: bool
+) -> Iterator[Projection]:
+    """The projections in a module by its name; `shape` is that of its left factor, or of the whole weight."""
+    site = naming_of(weights.config)[1](name)
+    if site is None or len(shape) < 2:
+        return
+    config = text_config(weights.config)
+    try:
+        yield from site.rows(shape[0], config) if factored else site.projections(shape, config)
+    except ValueError as error:
+        fix = "give the base that the adapter was trained on"
+        raise CheckpointError(str(error), where=weights.path, tensor=tensor, fix=fix) from error
+
+
+def _leave_out(name: str, tensors: tuple[str, ...], weights: Checkpoint, base: Checkpoint, found: _Found) -> None:
+    """A module that holds no projection: told, or a stranger where the base does not have it at all."""
+    why = why_left_out(name)
+    # Tied weights are stored under one of their names, so that a head may not be in the base's file.
+    if why in ("head", "embedding") or any(known in base.tensors for known in (name, *other_names(name))):
+        found.left_out += [LeftOut(tensor, weights.info(tensor).shape, why) for tensor in tensors]
+    else:
+        found.strangers.append(name.removesuffix(".weight"))
