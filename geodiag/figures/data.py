@@ -80,7 +80,8 @@ class Tables:
                 self._known[name] = cause
         found = self._known[name]
         if isinstance(found, GeodiagError):
-            raise found if isinstance(found, NothingToDraw) else NothingToDraw(str(found)) from found
+            # Without the table's name, so that panels that lack the same thing say it in the same words.
+            raise NothingToDraw(found.what, fix=found.fix) from found
         if found.is_empty():
             raise NothingToDraw(f"table {name} has no rows", where=self.origin)
         return found

@@ -46,7 +46,9 @@ def write_store(folder: Path, shape: Shape | None = None, *, seed: int = 0) -> S
     return StoreReader(folder)
 
 
-def run_tables(shape: Shape, *, size: str, method: str, scale: float, rng: np.random.Generator) -> dict[str, pl.DataFrame]:
+def run_tables(
+    shape: Shape, *, size: str, method: str, scale: float, rng: np.random.Generator
+) -> dict[str, pl.DataFrame]:
     made = {
         "runs": _runs(shape, size, method),
         "active": _active(shape),

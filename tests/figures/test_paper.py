@@ -33,7 +33,12 @@ def test_a_table_is_found_by_its_number() -> None:
     ],
 )
 def test_numbers_are_those_of_the_paper(name: str, where: dict[str, str], column: str, value: float) -> None:
-    assert load_paper(name).row(by_predicate=pl.all_horizontal(pl.col(k) == v for k, v in where.items()), named=True)[column] == value
+    assert (
+        load_paper(name).row(by_predicate=pl.all_horizontal(pl.col(k) == v for k, v in where.items()), named=True)[
+            column
+        ]
+        == value
+    )
 
 
 def test_counts_are_those_the_tables_state() -> None:
