@@ -15,6 +15,8 @@ class Measured:
 
     seconds: float
     """Wall time."""
+    cpu_seconds: float
+    """Processor time of all its threads, which other processes do not lengthen."""
     peak_bytes: int
     """Peak resident memory of the process."""
 
@@ -27,7 +29,7 @@ def measure(*arguments: str) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} exited with {process.returncode}")
-    return Measured(time.perf_counter() - start, usage.ru_maxrss * 1024)
+    return Measured(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def extract_command(run: str, store: str) -> tuple[str, ...]:
