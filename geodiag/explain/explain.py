@@ -1,0 +1,64 @@
+"""Explaining a step: every section's evidence, the verdict, and what to try."""
+
+from __future__ import annotations
+
+from geodiag.errors import SettingsError
+from geodiag.explain.advice import advise
+from geodiag.explain.causes import Case
+from geodiag.explain.differ import step_section
+from geodiag.explain.evidence import Evidence
+from geodiag.explain.health import health_section
+from geodiag.explain.lost import losses, lost_section
+from geodiag.explain.results import Explanation
+from geodiag.explain.subject import Subject
+from geodiag.explain.verdict import judge
+from geodiag.explain.where import where_section
+from geodiag.explain.whom import whom_section
+from geodiag.store import StoreReader
+
+
+def explain_step(store: StoreReader, run: str, step: int, *, evidence: Evidence | None = None) -> Explanation:
+    """Why a step forgot, as far as the store's numbers can tell.
+
+    Every number is placed among the run's other steps and the whole store, and each kind of evidence comes with how
+    it has gone with forgetting in this store at a fixed step index, so that weak evidence is called weak.
+
+    Args:
+        store: the store, or a view of some of its runs; what is usual is judged within it.
+        run: the run.
+        step: the step, from 1.
+        evidence: what explanations of one store share; made here by default. Give one to explain many steps.
+
+    Returns:
+        The explanation; `str()` of it is for a terminal, `to_json()` for a program, and Jupyter shows it as HTML.
+
+    Raises:
+        StoreError: the store does not hold the run.
+        SettingsError: the run has no such step, or `evidence` is of another store.
+    """
+    if evidence is not None and evidence.store is not store and evidence.store.path != store.path:
+        raise SettingsError("evidence of another store", where=evidence.store.path, fix=f"make it from {store.path}")
+    subject = Subject(evidence or Evidence(store), run, step)
+    found = losses(subject)
+    sections = (
+        lost_section(subject, found),
+        step_section(subject),
+        where_section(subject),
+        whom_section(subject, found),
+        health_section(subject),
+    )
+    case = Case(subject, tuple(found), sections)
+    verdict = judge(case)
+    return Explanation(
+        run=run,
+        size=str(subject.row["size"]),
+        method=str(subject.row["method"]),
+        step=step,
+        n_steps=len(subject.steps),
+        task=subject.task,
+        label=subject.task_label,
+        verdict=verdict,
+        sections=sections,
+        advice=advise(case, verdict),
+        runs=len(subject.evidence.runs),
+    )

@@ -1,0 +1,160 @@
+"""What each cause looks for. See `geodiag.explain.causes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING
+
+from geodiag.explain.place import LEAST_OTHERS
+from geodiag.explain.results import Finding, Line
+from geodiag.explain.whom import SIGNALS, pair_place
+from geodiag.explain.words import figure, listed, percent
+
+if TYPE_CHECKING:
+    from geodiag.explain.causes import Case
+
+FAR = 2.0
+"""Times the usual odds from which a family's share is far from usual."""
+SMALL, LARGE = 0.5, 1.5
+"""Times the median update norm of the other steps under or over which a step is small or large."""
+LIKE = 0.6
+"""Times the median GC of the run's other pairs under which two updates are much alike."""
+SAME_GC, SAME_SAR = 0.05, 0.9
+"""GC and SAR of updates that are nearly the same, where there are no other pairs to compare with."""
+
+
+def no_change(case: Case) -> Finding | None:
+    """A step that left the weights as they were."""
+    if case.subject.row["update_norm"] != 0:
+        return None
+    return Finding("no change", (), (), "changed no weight that was compared", ("update_norm",))
+
+
+def scaled_family(case: Case) -> Finding | None:
+    """A family far above its usual share."""
+    return _family(case, FAR)
+
+
+def shifted_family(case: Case) -> Finding | None:
+    """A family above its usual share."""
+    return _family(case, 1.0)
+
+
+def scaled_block(case: Case) -> Finding | None:
+    """A block far above its usual share."""
+    return _above("block", case.lines("block:"), 1.0)
+
+
+def not_learnt(case: Case) -> Finding | None:
+    """A step whose own task stayed low."""
+    line, task = case.line("current"), case.subject.task
+    if line is None or task is None or not line.warn:
+        return None
+    usual = max(v for v in (line.numbers["peers"], line.numbers["others"]) if v is not None)
+    told = f"left its own task {case.subject.task_label} at {figure(line.value)}, where {figure(usual)} is usual"
+    return Finding("not learnt", (task,), (case.subject.task_label,), told, (line.name,), line.track, sign=-1.0)
+
+
+def repeat(case: Case) -> Finding | None:
+    """An update much like an old task's."""
+    known = [row for row in case.subject.pairs if row["mean_conflict"] is not None]
+    if not known:
+        return None
+    row = min(known, key=lambda pair: pair["mean_conflict"])
+    others = [
+        pair["mean_conflict"]
+        for pair in case.subject.run_pairs
+        if pair["mean_conflict"] is not None and pair is not row
+    ]
+    gc, sar = row["mean_conflict"], row["mean_sar"]
+    if len(others) < LEAST_OTHERS:
+        if gc > SAME_GC or (sar or 0.0) < SAME_SAR:
+            return None
+        usual = ""
+    else:
+        place = pair_place(case.subject, row, "mean_conflict")
+        if place is None or not place.unusual or gc > LIKE * median(others):
+            return None
+        usual = f", GC {figure(median(others))} being usual for the run's pairs"
+    old = row["old_task"]
+    told = f"made an update much like that of {case.subject.label(old)} (GC {figure(gc)}, SAR {figure(sar)}{usual})"
+    return Finding("repeat", (old,), (case.subject.label(old),), told, (f"pair:{old}",))
+
+
+def small_update(case: Case) -> Finding | None:
+    """A step that moved the weights far less than usual."""
+    return _norm(case, "small update", lambda ratio, z: ratio <= SMALL and z < 0)
+
+
+def large_update(case: Case) -> Finding | None:
+    """A step that moved the weights far more than usual."""
+    return _norm(case, "large update", lambda ratio, z: ratio >= LARGE and z > 0)
+
+
+def tracked_signal(case: Case) -> Finding | None:
+    """A signal that is unusual in the direction that goes with loss in this store."""
+    step = next(section for section in case.sections if section.name == "step")
+    for line in sorted((*step.lines, *step.more), key=lambda line: -line.weight):
+        if line.name == "current" or line.place is None or line.track is None or not line.place.unusual:
+            continue
+        z = line.place.z or 0.0
+        if line.track.harmful(z):
+            told = f"has an unusual {line.track.signal} ({figure(line.value)}, robust z {figure(z)})"
+            return Finding("signal", (line.name,), (line.label,), told, (line.name,), line.track, sign=z)
+    return None
+
+
+def tracked_pair(case: Case) -> Finding | None:
+    """A lost task whose pair with the new one is unusual in the direction that goes with loss in this store."""
+    rows = {row["old_task"]: row for row in case.subject.pairs}
+    for loss in case.losses:
+        if not loss.is_lost:
+            continue
+        for name in SIGNALS:
+            place, track = pair_place(case.subject, rows[loss.task], name), case.subject.evidence.tracks.pairs[name]
+            if place is not None and place.unusual and track.harmful(place.z or 0.0):
+                label = case.subject.label(loss.task)
+                told = f"has an unusual {track.signal} with {label}, which it lost "
+                told += f"({figure(rows[loss.task][name])}, robust z {figure(place.z)})"
+                return Finding("pair", (loss.task,), (label,), told, (f"pair:{loss.task}",), track, sign=place.z or 0.0)
+    return None
+
+
+def _family(case: Case, least: float) -> Finding | None:
+    return _above("family", [*case.lines("family:"), *case.lines("task_family:")], least)
+
+
+def _above(cause: str, lines: list[Line], least: float) -> Finding | None:
+    """Parts that took more than their usual share, the furthest off by at least so many times the odds."""
+    more = sorted((line for line in lines if line.warn and _odds(line) > 1), key=_odds, reverse=True)
+    if not more or _odds(more[0]) < least:
+        return None
+    first = more[0]
+    in_task = first.name.startswith("task_")
+    same = [line for line in more if line.name.startswith("task_") == in_task]
+    source = "the new task's update" if in_task else "its change"
+    parts = [f"{percent(line.value)} of {source} in {line.label} ({percent(_usual(line))} is usual)" for line in same]
+    names = tuple(line.name.split(":", 1)[1] for line in same)
+    labels = tuple(line.label for line in same)
+    return Finding(cause, names, labels, f"put {listed(parts)}", tuple(line.name for line in same), first.track)
+
+
+def _odds(line: Line) -> float:
+    return line.numbers.get("odds_ratio") or 0.0
+
+
+def _usual(line: Line) -> float | None:
+    return line.numbers.get("usual")
+
+
+def _norm(case: Case, cause: str, test: Callable[[float, float], bool]) -> Finding | None:
+    line = case.line("update_norm")
+    if line is None or line.value is None or line.place is None or not line.place.unusual:
+        return None
+    course = case.subject.course("update_norm")
+    usual = median(v for step, v in course.items() if v is not None and step != case.subject.step)
+    if usual == 0 or not test(line.value / usual, line.place.z or 0.0):
+        return None
+    told = f"moved the weights by {figure(line.value)}, where {figure(usual)} is usual for the run"
+    return Finding(cause, (), (), told, (line.name,), line.track, sign=line.place.z or 0.0)

@@ -1,0 +1,164 @@
+"""The verdict: what happened, what stands out, and how far the one may be taken for the reason of the other."""
+
+from __future__ import annotations
+
+from geodiag.explain.causes import Case, findings
+from geodiag.explain.lost import outcome
+from geodiag.explain.results import Confidence, Finding, Line, Outcome, Track, Verdict
+from geodiag.explain.words import STRONG, count, figure, listed, signed
+from geodiag.tables.format import number
+
+UNEXPLAINED, ORDINARY = "unexplained", "ordinary"
+"""The causes of a verdict that names none: something was lost for no reason seen; nothing was lost."""
+
+
+def judge(case: Case) -> Verdict:
+    """The verdict on a step."""
+    found, kind = findings(case), outcome(case.subject, list(case.losses))
+    first = found[0] if found else None
+    confidence, why = _confidence(case, kind, first)
+    text = f"{_happened(case, kind, first)} {_opening(confidence, kind)}: {why}."
+    none = UNEXPLAINED if kind == "lost" else ORDINARY
+    return Verdict(
+        outcome=kind,
+        cause=first.cause if first else none,
+        subjects=first.subjects if first else (),
+        confidence=confidence,
+        text=text,
+        findings=found,
+    )
+
+
+def _happened(case: Case, kind: Outcome, first: Finding | None) -> str:
+    """The first sentence."""
+    told = _outcome_words(case, kind)
+    if first is not None:
+        link = "and it" if kind == "lost" else "but it"
+        return f"{told}, {link} {first.text}."
+    if kind == "lost":
+        line = case.line("mean_drop")
+        usual = line is not None and line.place is not None and line.place.z is not None
+        if usual and not _loss_unusual(case):
+            return f"{told}, which is in line with the run's other steps, and the signals do not explain this step."
+        return f"{told}, and the signals do not explain this step."
+    return f"{told}, and nothing about it stands out."
+
+
+def _outcome_words(case: Case, kind: Outcome) -> str:
+    subject = case.subject
+    name = f"Step {subject.step} ({subject.task_label})"
+    if kind == "first step":
+        return f"{name} had no old task to forget"
+    if kind == "not scored":
+        return f"Whether {name[:1].lower()}{name[1:]} lost anything is not known for want of scores"
+    if kind == "within noise":
+        return f"{name} lost nothing beyond the noise of its scores"
+    lost = [loss for loss in case.losses if loss.is_lost]
+    worst = f"{subject.label(lost[0].task)} by {figure(-(lost[0].drop or 0.0))}"
+    if len(lost) == 1:
+        return f"{name} cost {worst}"
+    scored = sum(loss.drop is not None for loss in case.losses)
+    return f"{name} cost {len(lost)} of {count(scored, 'old task')}, most of all {worst}"
+
+
+def _confidence(case: Case, kind: Outcome, first: Finding | None) -> tuple[Confidence, str]:
+    """How sure, and why."""
+    if kind != "lost":
+        return "none", _nothing_to_explain(kind, first)
+    if first is None:
+        return "none", _unexplained(case)
+    if first.cause == "no change":
+        return "high", "weights that did not change cost nothing, so the scores differ by how they were taken"
+    unusual, reasons = _loss_unusual(case), [_loss_words(case)]
+    points = int(unusual) + _track_points(first)
+    if words := _track_reason(first):
+        reasons.append(words)
+    if (doubt := _doubt(case, first)) is not None:
+        reasons.append(doubt)
+        points -= 1
+    strong = first.track is not None and abs(first.track.rho or 0.0) >= STRONG
+    level: Confidence = "low"
+    if points >= 1 and (first.track is None or first.track.known):
+        level = "high" if points >= 2 and strong else "moderate"
+    told = "that it stands out so is plain, that this is the reason is not shown by one step"
+    return level, "; ".join([told, *reasons])
+
+
+def _loss_unusual(case: Case) -> bool:
+    """Whether old tasks together lost more than at the run's other steps."""
+    line = case.line("mean_drop")
+    return line is not None and line.warn
+
+
+def _loss_words(case: Case) -> str:
+    line = case.line("mean_drop")
+    if line is None or line.place is None or line.place.z is None:
+        return "there are too few other steps to say whether the loss is unusual"
+    z = f"mean change {signed(line.value)}, robust z {signed(line.place.z, 1)}"
+    return f"the loss is unusual for the run too ({z})" if line.warn else f"the loss is not unusual for the run ({z})"
+
+
+def _track_points(first: Finding) -> int:
+    track = first.track
+    if track is None or not track.clear:
+        return 0
+    return 1 if track.harmful(first.sign) else -1
+
+
+def _track_reason(first: Finding) -> str:
+    track = first.track
+    if track is None:
+        return ""
+    if not track.known:
+        few = f"{count(track.runs, 'run')} of the {track.least} it takes"
+        return f"whether {track.signal} goes with {track.target} cannot be known from this store ({few})"
+    rho = f"ρ = {number(track.rho)} at a fixed step"
+    if not track.clear:
+        return f"over the store {track.signal} shows no relation to {track.target} ({rho}), so this is weak evidence"
+    if track.harmful(first.sign):
+        return f"over the store such a departure goes with more lost ({rho})"
+    return f"over the store such a departure goes with less lost ({rho}), which speaks against it"
+
+
+def _doubt(case: Case, first: Finding) -> str | None:
+    """A failed check that concerns the numbers of a finding from geometry or gradients."""
+    if first.cause not in ("repeat", "signal", "pair"):
+        return None
+    gradients = any("grad" in name for name in first.lines)
+    names = ["grad_reliability"] if gradients else ["floor_share", "lambda_share_mean", "energy_kept"]
+    bad = [line for name in names if (line := case.line(f"health:{name}")) is not None and line.warn]
+    return f"{listed([line.label.lower() for line in bad])} failed its check" if bad else None
+
+
+def _unexplained(case: Case) -> str:
+    signals = [line for section in case.sections if section.name == "step" for line in (*section.lines, *section.more)]
+    signals = [line for line in signals if line.name != "current"]
+    judged = [line for line in signals if line.place is not None and line.place.z is not None]
+    if not judged:
+        return "with so few steps in the run nothing can be called unusual"
+    odd = [line.label for line in judged if line.warn]
+    if odd:
+        return f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} unusual, but {_not_shown(judged)}"
+    none = f"none of {count(len(judged), 'signal')} is unusual"
+    return f"{none}, nor is where the weights changed, nor its own task's score"
+
+
+def _not_shown(judged: list[Line]) -> str:
+    tracks: list[Track] = [line.track for line in judged if line.warn and line.track is not None]
+    if any(not track.known for track in tracks):
+        return "it cannot be known from this store whether that goes with forgetting"
+    return "in this store that does not go with more lost at a fixed step"
+
+
+def _nothing_to_explain(kind: Outcome, first: Finding | None) -> str:
+    if kind == "not scored":
+        return "without scores before and after the step there is nothing to hold the signals against"
+    if kind == "first step":
+        return "there is no loss to explain"
+    return "there is no loss to explain" if first is None else "what stands out did no harm that the scores can show"
+
+
+def _opening(confidence: Confidence, kind: Outcome) -> str:
+    if confidence != "none":
+        return f"Confidence {confidence}"
+    return "No reason is named (confidence none)" if kind == "lost" else "No reason is sought (confidence none)"
