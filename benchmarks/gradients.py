@@ -12,9 +12,9 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from geodiag.checkpoints import FAMILIES, Layer
-from geodiag.extract.gradients import compare
-from geodiag.extract.gradients.encoding import Encoded
-from geodiag.extract.gradients.passes import held_bytes, split_layers
+from geodiag.extraction.gradients import compare
+from geodiag.extraction.gradients.encoding import Encoded
+from geodiag.extraction.gradients.passes import held_bytes, split_layers
 
 TASKS, PROBES, TOKENS, BLOCKS, VOCABULARY = 6, 8, 96, 8, 4096
 

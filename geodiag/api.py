@@ -116,7 +116,7 @@ def extract(
         strict: raise at the first run that fails instead of going on with the rest.
         preset: `paper` or `release`.
         families: the projection families to read; None is all seven.
-        settings: fields of `geodiag.extract.Settings`, such as `rank=16`.
+        settings: fields of `geodiag.extraction.Settings`, such as `rank=16`.
 
     Returns:
         What became of every run.
@@ -124,7 +124,7 @@ def extract(
     Raises:
         GeodiagError: there is no run, a setting is out of its range, or `strict` is set and a run failed.
     """
-    from geodiag.extract import make_settings
+    from geodiag.extraction import make_settings
     from geodiag.jobs import extract_all
 
     chosen = make_settings(preset, families=None if families is None else tuple(families), **settings)

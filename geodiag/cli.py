@@ -90,8 +90,8 @@ def extract(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first run that fails.")] = False,
 ) -> None:
     """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
-    from geodiag.extract import make_settings
-    from geodiag.extract.gradients import GradientOptions
+    from geodiag.extraction import make_settings
+    from geodiag.extraction.gradients import GradientOptions
     from geodiag.jobs import extract_all, parse_bytes, plan_all
 
     options = GradientOptions(probes_per_task=probes_per_task) if gradients or gradients_only else None

@@ -57,7 +57,7 @@ def _train(out: Path, tell: Callable[[str], None]) -> Path:
 
 
 def _extract(runs: Path, store: Path, voice: Voice, tell: Callable[[str], None]) -> Store:
-    from geodiag.extract import make_settings
+    from geodiag.extraction import make_settings
     from geodiag.jobs import extract_all
 
     with voice.progress() as progress:

@@ -13,11 +13,11 @@ import geodiag
 
 PACKAGE = Path(geodiag.__file__).parent
 ROOMS = (
-    *("errors", "families", "runs", "checkpoints", "geometry", "extract", "store", "jobs", "signals", "stats"),
+    *("errors", "families", "runs", "checkpoints", "geometry", "extraction", "store", "jobs", "signals", "stats"),
     *("paper", "tables", "figures", "explain", "report", "api", "console", "demo", "cli"),
 )
 """Left to right: a module imports only from its own room and from rooms to its left."""
-BESIDE = {"lab": "jobs", "merge": "jobs"}
+BESIDE = {"lab": "jobs", "merging": "jobs"}
 """Rooms that make runs: they may import what stands left of, and with, the room named."""
 LAB_FRIENDS = {"demo", "cli"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from geodiag.errors import GeodiagError, StoreError
-from geodiag.extract import RunExtraction, Settings, prepare
-from geodiag.extract.gradients import GradientOptions
-from geodiag.extract.run import DEFAULT_MEMORY, pick_device
+from geodiag.extraction import RunExtraction, Settings, prepare
+from geodiag.extraction.gradients import GradientOptions
+from geodiag.extraction.run import DEFAULT_MEMORY, pick_device
 from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.run import store_run
 from geodiag.runs import Manifest, check_unique_runs, find_manifests, load_manifest

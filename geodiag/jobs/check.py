@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geodiag.errors import GeodiagError
-from geodiag.extract import Settings, prepare
+from geodiag.extraction import Settings, prepare
 from geodiag.jobs.batch import BatchReport, RunOutcome
 from geodiag.runs import Manifest, check_manifest, check_unique_runs, find_manifests, load_manifest
 

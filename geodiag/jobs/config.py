@@ -9,7 +9,7 @@ from typing import Any
 
 from geodiag import __version__
 from geodiag.checkpoints import fingerprint
-from geodiag.extract import RunExtraction
+from geodiag.extraction import RunExtraction
 
 SETTING_KEYS = (
     "rank",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from geodiag.errors import StoreError
-from geodiag.extract import RunExtraction
-from geodiag.extract.gradients import GradientOptions, GradientPlan, gradient_plan, gradient_rows
+from geodiag.extraction import RunExtraction
+from geodiag.extraction.gradients import GradientOptions, GradientPlan, gradient_plan, gradient_rows
 from geodiag.jobs.config import run_config, staging_key
 from geodiag.jobs.progress import Progress
 from geodiag.jobs.staging import Staging

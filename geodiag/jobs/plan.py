@@ -8,9 +8,9 @@ from pathlib import Path
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
-from geodiag.extract import RunExtraction, Settings, prepare
-from geodiag.extract.gradients import GradientOptions, gradient_plan
-from geodiag.extract.run import DEFAULT_MEMORY
+from geodiag.extraction import RunExtraction, Settings, prepare
+from geodiag.extraction.gradients import GradientOptions, gradient_plan
+from geodiag.extraction.run import DEFAULT_MEMORY
 from geodiag.geometry.spectrum import BLOCK, DEPTH
 from geodiag.runs import find_manifests, load_manifest
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from geodiag import __version__
 from geodiag.errors import StoreError
-from geodiag.extract import PER_LAYER_TABLES, RunExtraction, active_rows
+from geodiag.extraction import PER_LAYER_TABLES, RunExtraction, active_rows
 from geodiag.jobs.config import changed_inputs, changed_settings, run_config, staging_key
 from geodiag.jobs.progress import Progress
 from geodiag.jobs.staging import Staging, rows_frame, sweep

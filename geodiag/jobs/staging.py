@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from geodiag.extract import Row
+from geodiag.extraction import Row
 from geodiag.store import TABLES
 
 FOLDER = Path(".staging") / "parts"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from geodiag.errors import GeodiagError, StoreError
-from geodiag.extract import make_settings
+from geodiag.extraction import make_settings
 from geodiag.jobs import Silent, check_all, extract_all
 from geodiag.store import StoreReader
 from tests import synthetic
@@ -189,7 +189,7 @@ def test_check_reads_no_weight_and_says_what_it_matched(tmp_path, monkeypatch):
     def never(*_args):
         raise AssertionError("a weight was read")
 
-    monkeypatch.setattr("geodiag.extract.run.read_layer", never)
+    monkeypatch.setattr("geodiag.extraction.run.read_layer", never)
     folder = synthetic.write_run(tmp_path / "runs" / "a", steps=2)
     good = check_all(folder)
     assert good.exit_code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geodiag.errors import SettingsError
-from geodiag.extract import make_settings
+from geodiag.extraction import make_settings
 from geodiag.jobs import parse_bytes, plan_all
 from tests import synthetic
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from geodiag.errors import CheckpointError, GeodiagError, SettingsError
-from geodiag.extract.gradients.compare import Compared, compare_tasks
-from geodiag.extract.gradients.encoding import Encoded, cut_counts, encode_probe
-from geodiag.extract.gradients.loading import load_model, load_tokenizer
-from geodiag.extract.gradients.passes import bytes_text
-from geodiag.extract.gradients.plan import GradientPlan, GradientStep
-from geodiag.extract.rows import Row
-from geodiag.extract.run import pick_device
+from geodiag.extraction.gradients.compare import Compared, compare_tasks
+from geodiag.extraction.gradients.encoding import Encoded, cut_counts, encode_probe
+from geodiag.extraction.gradients.loading import load_model, load_tokenizer
+from geodiag.extraction.gradients.passes import bytes_text
+from geodiag.extraction.gradients.plan import GradientPlan, GradientStep
+from geodiag.extraction.rows import Row
+from geodiag.extraction.run import pick_device
 from geodiag.geometry import gradient_cosines, gradient_norms
 
 DEFAULT_BATCH_TOKENS = 2048

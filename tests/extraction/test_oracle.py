@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.extract import make_settings
+from geodiag.extraction import make_settings
 from geodiag.jobs import extract_all
 from geodiag.signals import step_signals
 from geodiag.store import StoreReader
@@ -169,7 +169,7 @@ def test_a_small_memory_changes_nothing(tmp_path, updates):
 
 def test_each_checkpoint_is_read_once_a_layer(tmp_path, monkeypatch):
     """The base, the experts and the states: 1 + T + T reads a layer with experts, 1 + T with increments."""
-    from geodiag.extract import run as room
+    from geodiag.extraction import run as room
 
     reads = []
 

@@ -1,9 +1,9 @@
 """From checkpoints to rows: the plan of a run and the one loop over its layers."""
 
-from geodiag.extract.plan import Pair, Plan, Update, make_plan
-from geodiag.extract.rows import PER_LAYER_TABLES, Row, active_rows, layer_rows
-from geodiag.extract.run import RunExtraction, pick_device, prepare
-from geodiag.extract.settings import PRESETS, Settings, make_settings
+from geodiag.extraction.plan import Pair, Plan, Update, make_plan
+from geodiag.extraction.rows import PER_LAYER_TABLES, Row, active_rows, layer_rows
+from geodiag.extraction.run import RunExtraction, pick_device, prepare
+from geodiag.extraction.settings import PRESETS, Settings, make_settings
 
 __all__ = [
     "PER_LAYER_TABLES",

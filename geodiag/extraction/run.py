@@ -22,11 +22,11 @@ from geodiag.checkpoints import (
     read_layer,
 )
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extract.layer import layer_geometry
-from geodiag.extract.plan import Plan, make_plan
-from geodiag.extract.rows import Row, layer_rows
-from geodiag.extract.settings import Settings
-from geodiag.extract.weights import LayerSource, LayerUpdates, Stored
+from geodiag.extraction.layer import layer_geometry
+from geodiag.extraction.plan import Plan, make_plan
+from geodiag.extraction.rows import Row, layer_rows
+from geodiag.extraction.settings import Settings
+from geodiag.extraction.weights import LayerSource, LayerUpdates, Stored
 from geodiag.geometry import one_thread
 from geodiag.runs import Manifest
 

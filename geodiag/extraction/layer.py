@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from geodiag.extract.plan import Pair, Plan
-from geodiag.extract.settings import Settings
-from geodiag.extract.weights import LayerUpdates, Measures
+from geodiag.extraction.plan import Pair, Plan
+from geodiag.extraction.settings import Settings
+from geodiag.extraction.weights import LayerUpdates, Measures
 from geodiag.geometry import (
     PairGeometry,
     Spectrum,

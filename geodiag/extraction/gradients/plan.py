@@ -8,11 +8,11 @@ from typing import Any
 
 from geodiag.checkpoints import Checkpoint, Layer, match_layers, open_checkpoint
 from geodiag.errors import GeodiagError, ProbesError
-from geodiag.extract.gradients.options import GradientOptions
-from geodiag.extract.gradients.passes import bytes_text, held_bytes, split_layers
-from geodiag.extract.plan import make_plan
-from geodiag.extract.run import DEFAULT_MEMORY
-from geodiag.extract.settings import Settings
+from geodiag.extraction.gradients.options import GradientOptions
+from geodiag.extraction.gradients.passes import bytes_text, held_bytes, split_layers
+from geodiag.extraction.plan import make_plan
+from geodiag.extraction.run import DEFAULT_MEMORY
+from geodiag.extraction.settings import Settings
 from geodiag.runs import Manifest, Probe, choose_probes, load_probes, repeated_probes
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from geodiag.checkpoints import Layer
-from geodiag.extract.layer import LayerGeometry
-from geodiag.extract.plan import Plan
+from geodiag.extraction.layer import LayerGeometry
+from geodiag.extraction.plan import Plan
 
 Row = Mapping[str, Any]
 """One row: column name to value; undefined values are None."""

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3ForCausalLM
 
 from geodiag.errors import CheckpointError, ProbesError, SettingsError
-from geodiag.extract import Settings
-from geodiag.extract.gradients import GradientOptions, gradient_plan, gradient_rows, run
+from geodiag.extraction import Settings
+from geodiag.extraction.gradients import GradientOptions, gradient_plan, gradient_rows, run
 from geodiag.store.schema import TABLES
-from tests.extract.gradient_runs import PROBES, tiny_model, true_gradients, write_manifest, write_probes, write_run
+from tests.extraction.gradient_runs import PROBES, tiny_model, true_gradients, write_manifest, write_probes, write_run
 
 ALL = 2**30
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geodiag.checkpoints import Layer
-from geodiag.extract.gradients.batches import MicroBatch, target_loss
+from geodiag.extraction.gradients.batches import MicroBatch, target_loss
 
 RELAYED = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 """Model types whose blocks are a chain: nothing but the hidden state goes from one to the next."""

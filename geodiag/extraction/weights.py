@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geodiag.checkpoints import Factors
-from geodiag.extract.plan import Update
+from geodiag.extraction.plan import Update
 from geodiag.geometry import changed_share, frobenius_norm, product_floor_sq, right_factor, rounding_floor_sq
 
 Stored = Tensor | Factors | None

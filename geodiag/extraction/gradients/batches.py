@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from geodiag.extract.gradients.encoding import Encoded
+from geodiag.extraction.gradients.encoding import Encoded
 
 
 @dataclass(frozen=True)

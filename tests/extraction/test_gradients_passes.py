@@ -10,14 +10,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
-from geodiag.extract import Settings
-from geodiag.extract.gradients import compare, gradient_plan
-from geodiag.extract.gradients.compare import compare_tasks
-from geodiag.extract.gradients.encoding import Encoded
-from geodiag.extract.gradients.passes import bytes_text, held_bytes, split_layers
-from geodiag.extract.gradients.relay import RELAYED
+from geodiag.extraction import Settings
+from geodiag.extraction.gradients import compare, gradient_plan
+from geodiag.extraction.gradients.compare import compare_tasks
+from geodiag.extraction.gradients.encoding import Encoded
+from geodiag.extraction.gradients.passes import bytes_text, held_bytes, split_layers
+from geodiag.extraction.gradients.relay import RELAYED
 from geodiag.families import FAMILIES
-from tests.extract.gradient_runs import BYTES, random_model, tiny_model
+from tests.extraction.gradient_runs import BYTES, random_model, tiny_model
 
 MODULES = {family: "mlp" if family in FAMILIES[4:] else "self_attn" for family in FAMILIES}
 

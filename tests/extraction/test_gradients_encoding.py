@@ -7,11 +7,11 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from geodiag.errors import ProbesError, SettingsError
-from geodiag.extract.gradients.batches import micro_batches, target_loss
-from geodiag.extract.gradients.encoding import Encoded, cut_counts, encode_probe
-from geodiag.extract.gradients.relay import RELAYED
+from geodiag.extraction.gradients.batches import micro_batches, target_loss
+from geodiag.extraction.gradients.encoding import Encoded, cut_counts, encode_probe
+from geodiag.extraction.gradients.relay import RELAYED
 from geodiag.runs import Probe
-from tests.extract.gradient_runs import BOS, byte_ids, random_model, tiny_model, tokenizer
+from tests.extraction.gradient_runs import BOS, byte_ids, random_model, tiny_model, tokenizer
 
 CPU = torch.device("cpu")
 

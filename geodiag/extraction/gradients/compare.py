@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from geodiag.checkpoints import Layer
 from geodiag.checkpoints.naming import other_names
 from geodiag.errors import CheckpointError
-from geodiag.extract.gradients.accumulate import HeldGradients
-from geodiag.extract.gradients.batches import MicroBatch, micro_batches, target_loss
-from geodiag.extract.gradients.encoding import Encoded
-from geodiag.extract.gradients.relay import RELAYED, Relay
+from geodiag.extraction.gradients.accumulate import HeldGradients
+from geodiag.extraction.gradients.batches import MicroBatch, micro_batches, target_loss
+from geodiag.extraction.gradients.encoding import Encoded
+from geodiag.extraction.gradients.relay import RELAYED, Relay
 
 
 @dataclass(frozen=True)

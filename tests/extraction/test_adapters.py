@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from geodiag.extract import layer as layer_room
-from geodiag.extract import weights as weights_room
-from tests.extract.adapters import ALL_LINEAR, GPT2, LLAMA, PHI3, rows, save_pair, write_runs
+from geodiag.extraction import layer as layer_room
+from geodiag.extraction import weights as weights_room
+from tests.extraction.adapters import ALL_LINEAR, GPT2, LLAMA, PHI3, rows, save_pair, write_runs
 
 PATTERNS = {
     "rank_pattern": {"q_proj": 3, "layers.1.mlp.down_proj": 5},
@@ -109,7 +109,7 @@ def test_no_product_is_formed_and_the_base_is_not_read(plain, monkeypatch):
         raise AssertionError("a whole weight was read")
 
     monkeypatch.setattr(weights_room.LayerUpdates, "matrix", watched)
-    monkeypatch.setattr("geodiag.extract.run.read_layer", never)
+    monkeypatch.setattr("geodiag.extraction.run.read_layer", never)
     rows(plain)
     assert {n for n, _ in shapes} == {4}
     shapes.clear()

@@ -1,0 +1,64 @@
+"""The functions of a notebook, as the contract with users names them."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+import geodiag
+from tests import synthetic
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    synthetic.write_run(folder / "runs" / "a", run="a", steps=4)
+    report = geodiag.extract(folder / "runs", store=folder / "store", device="cpu", rank=4)
+    assert report.exit_code == 0
+    return geodiag.open_store(folder / "store")
+
+
+def test_extract_stays_a_function(store):
+    """Its package is imported by the first call, and must not take its name."""
+    import geodiag.jobs
+
+    again = geodiag.extract(store.path.parent / "runs", store=store.path, device="cpu", rank=4)
+    assert [outcome.status for outcome in again.outcomes] == ["unchanged"]
+
+
+def test_frames_have_one_row_a_key(store):
+    layers = len(synthetic.SHAPES)
+    for frame, key, rows in (
+        (store.steps(), ("run", "step"), 4),
+        (store.pairs(), ("run", "step", "new_task", "old_task"), 6),
+        (store.families(), ("run", "step", "family"), 4 * layers),
+        (store.layers(), ("run", "step", "layer"), 4 * layers),
+        (store.outcomes(), ("run",), 1),
+    ):
+        assert frame.height == rows
+        assert frame.select(key).is_unique().all()
+        assert frame.to_pandas().shape[0] == rows
+
+
+def test_scan_is_lazy(store):
+    assert isinstance(store.scan("pairs"), pl.LazyFrame)
+
+
+def test_analyze_gives_frames(store):
+    tables = geodiag.analyze(store, resamples=20, permutations=20)
+    assert "table03_global_step_confidence" in tables
+
+
+def test_published_numbers_are_at_hand():
+    frame = geodiag.load_paper("table03")
+    assert frame.filter(pl.col("signal") == "update_norm")["spearman"].item() == -0.48
+
+
+def test_an_unknown_example_is_named():
+    with pytest.raises(geodiag.GeodiagError, match="no example 'x'; one of: lab"):
+        geodiag.load_example("x")
+
+
+def test_unknown_names_raise_as_usual():
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        geodiag.nope  # noqa: B018
