@@ -172,8 +172,10 @@ def figures(
             where="geodiag figures",
             fix="give one of them",
         )
-    chosen = {"only": only, "format": form}
-    drawn = draw_paper(out, **chosen) if store is None else draw_all(Store(store), out, **chosen)
+    if store is None:
+        drawn = draw_paper(out, only=only, format=form)
+    else:
+        drawn = draw_all(Store(store), out, only=only, format=form)
     for line in drawn.lines():
         _voice.say(line)
 
@@ -190,18 +192,6 @@ def explain(
 
     found = Store(store).explain(run, step)
     _voice.say(found.to_json() if as_json else found.to_text())
-
-
-@app.command()
-def report(
-    store: StorePath,
-    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
-) -> None:
-    """Write one self-contained HTML page about a store."""
-    from geodiag.api import Store
-    from geodiag.report import write_report
-
-    _voice.say(str(write_report(Store(store), out)))
 
 
 def main(arguments: list[str] | None = None) -> None:
