@@ -11,6 +11,8 @@ from geodiag.explain.words import count, figure, listed, signed
 
 MOST_TASKS = 3
 """Tasks named for replay."""
+WORTH_TELLING = 0.02
+"""The smallest fall that more test items are suggested for."""
 
 
 SUGGESTIONS: Mapping[str, str] = MappingProxyType(
@@ -19,13 +21,14 @@ SUGGESTIONS: Mapping[str, str] = MappingProxyType(
         "family": "Repeat the step with {named} frozen, regularised or at a smaller learning rate, or merge with a "
         "smaller coefficient there",
         "block": "Repeat the step with {named} frozen, regularised or at a smaller learning rate",
-        "not learnt": "Look at the labels, the prompt format and the learning rate of {task}, and leave the step out "
-        "until it learns",
+        "not learnt": "Look at the labels, the prompt format and the learning rate of {task}, which may also be too hard "
+        "for the model; leave the step out until it learns",
         "repeat": "Leave the step out, or train {task} and {named} as one task",
         "small update": "Look at the scores before the training: score both checkpoints again",
         "large update": "Repeat the step with a smaller learning rate, or merge it with a smaller coefficient",
         "signal": "Merge the step with GCWM, which weighs updates by their geometry, or with a smaller coefficient",
         "pair": "Merge the step with GCWM, which weighs updates by their geometry, or replay {named}",
+        "run": "Change what this run does at all steps, such as its method, learning rate or merge coefficient",
     }
 )
 """What each finding suggests; `{named}` is what it names, `{task}` the step's task."""
@@ -45,7 +48,8 @@ def advise(case: Case, verdict: Verdict) -> tuple[Advice, ...]:
 
 
 def _follow(case: Case, finding: Finding) -> Advice:
-    template = GRADIENT if any("grad" in name for name in finding.lines) else SUGGESTIONS[finding.cause]
+    by_gradient = finding.cause in ("signal", "pair") and any("grad" in name for name in finding.lines)
+    template = GRADIENT if by_gradient else SUGGESTIONS[finding.cause]
     named = listed(finding.labels) if finding.labels else ""
     action = template.format(named=named, task=case.subject.task_label)
     return Advice(action, f"the step {finding.text}", finding.lines)
@@ -95,7 +99,7 @@ def _measure(case: Case, verdict: Verdict) -> list[Advice]:
 
 def _more_items(case: Case) -> Advice | None:
     """How many test items would tell the largest fall from noise."""
-    fallen = [loss for loss in case.losses if (loss.drop or 0.0) < 0]
+    fallen = [loss for loss in case.losses if (loss.drop or 0.0) <= -WORTH_TELLING]
     line = case.line(f"task:{fallen[0].task}") if fallen else None
     needed = None if line is None else line.numbers.get("items_needed")
     if line is None or needed is None or needed > 100_000:

@@ -60,6 +60,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause("large update", "the step moved the weights far more than usual", find.large_update),
     Cause("signal", "a signal that goes with forgetting in this store is unusual", find.tracked_signal),
     Cause("pair", "the pair of new and lost task is unusual in a way that goes with loss", find.tracked_pair),
+    Cause("run", "a signal that goes with forgetting in this store is far out among runs at this step", find.high_run),
 )
 """Every way, the most specific first."""
 

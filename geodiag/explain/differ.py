@@ -53,7 +53,7 @@ def signal_line(subject: Subject, signal: Signal) -> Line | None:
         weight=0.0 if place is None else weigh(place.departure, track),
         course=tuple(subject.course(signal.name).values()),
         at=subject.at,
-        warn=place is not None and place.unusual,
+        warn=place is not None and place.stands_out,
     )
 
 

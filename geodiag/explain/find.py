@@ -7,9 +7,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from geodiag.explain.place import LEAST_OTHERS
-from geodiag.explain.results import Finding, Line
+from geodiag.explain.results import LEAST_AT_STEP, OUTER, Finding, Line
 from geodiag.explain.whom import SIGNALS, pair_place
-from geodiag.explain.words import figure, listed, percent
+from geodiag.explain.words import MODERATE, figure, listed, percent, signed
 
 if TYPE_CHECKING:
     from geodiag.explain.causes import Case
@@ -18,7 +18,7 @@ FAR = 2.0
 """Times the usual odds from which a family's share is far from usual."""
 SMALL, LARGE = 0.5, 1.5
 """Times the median update norm of the other steps under or over which a step is small or large."""
-LIKE = 0.6
+LIKE = 0.5
 """Times the median GC of the run's other pairs under which two updates are much alike."""
 SAME_GC, SAME_SAR = 0.05, 0.9
 """GC and SAR of updates that are nearly the same, where there are no other pairs to compare with."""
@@ -51,8 +51,7 @@ def not_learnt(case: Case) -> Finding | None:
     line, task = case.line("current"), case.subject.task
     if line is None or task is None or not line.warn:
         return None
-    usual = max(v for v in (line.numbers["peers"], line.numbers["others"]) if v is not None)
-    told = f"left its own task {case.subject.task_label} at {figure(line.value)}, where {figure(usual)} is usual"
+    told = f"left its own task {case.subject.task_label} at {figure(line.value)}, where {_usual_score(line)}"
     return Finding("not learnt", (task,), (case.subject.task_label,), told, (line.name,), line.track, sign=-1.0)
 
 
@@ -93,15 +92,34 @@ def large_update(case: Case) -> Finding | None:
 
 
 def tracked_signal(case: Case) -> Finding | None:
-    """A signal that is unusual in the direction that goes with loss in this store."""
-    step = next(section for section in case.sections if section.name == "step")
-    for line in sorted((*step.lines, *step.more), key=lambda line: -line.weight):
-        if line.name == "current" or line.place is None or line.track is None or not line.place.unusual:
+    """A signal that stands out in the direction that goes with loss in this store."""
+    for line in _signals(case):
+        if line.place is None or line.track is None or not line.warn:
             continue
         z = line.place.z or 0.0
-        if line.track.harmful(z):
-            told = f"has an unusual {line.track.signal} ({figure(line.value)}, robust z {figure(z)})"
+        if line.track.harmful(z) and abs(line.track.rho or 0.0) >= MODERATE:
+            told = f"has an unusual {line.track.signal} ({figure(line.value)}, robust z {signed(z, 1)})"
             return Finding("signal", (line.name,), (line.label,), told, (line.name,), line.track, sign=z)
+    return None
+
+
+def high_run(case: Case) -> Finding | None:
+    """A signal far out among other runs at this step, in the direction that goes with loss in this store.
+
+    It is named only where the step's forgetting is on the worse side of those runs' too.
+    """
+    forgetting = case.subject.place("forgetting")
+    if forgetting is None or forgetting.at_step is None or forgetting.at_step > 50:
+        return None
+    for line in sorted(_signals(case), key=lambda line: -abs(line.track.rho or 0.0) if line.track else 0.0):
+        place, track = line.place, line.track
+        if place is None or track is None or place.at_step is None or place.among_at_step < LEAST_AT_STEP:
+            continue
+        side = place.at_step - 50
+        if abs(side) >= 50 - OUTER and track.harmful(side) and abs(track.rho or 0.0) >= MODERATE:
+            told = f"has a {'high' if side > 0 else 'low'} {track.signal} for its step index ({figure(line.value)}, "
+            told += f"percentile {place.at_step:.0f} among {place.among_at_step} of other runs)"
+            return Finding("run", (line.name,), (line.label,), told, (line.name,), track, sign=side)
     return None
 
 
@@ -113,12 +131,29 @@ def tracked_pair(case: Case) -> Finding | None:
             continue
         for name in SIGNALS:
             place, track = pair_place(case.subject, rows[loss.task], name), case.subject.evidence.tracks.pairs[name]
-            if place is not None and place.unusual and track.harmful(place.z or 0.0):
+            if place is None or not place.unusual or abs(track.rho or 0.0) < MODERATE:
+                continue
+            if track.harmful(place.z or 0.0):
                 label = case.subject.label(loss.task)
                 told = f"has an unusual {track.signal} with {label}, which it lost "
-                told += f"({figure(rows[loss.task][name])}, robust z {figure(place.z)})"
+                told += f"({figure(rows[loss.task][name])}, robust z {signed(place.z, 1)})"
                 return Finding("pair", (loss.task,), (label,), told, (f"pair:{loss.task}",), track, sign=place.z or 0.0)
     return None
+
+
+def _usual_score(line: Line) -> str:
+    """What other runs reach on the task, and other steps on theirs."""
+    peers, others = line.numbers["peers"], line.numbers["others"]
+    known = [] if others is None else [f"{figure(others)} is usual at the run's other steps"]
+    known += [] if peers is None else [f"{figure(peers)} in other runs of this size"]
+    return listed(known)
+
+
+def _signals(case: Case) -> list[Line]:
+    """Signals of the step, the weightiest first."""
+    step = next(section for section in case.sections if section.name == "step")
+    lines = [line for line in (*step.lines, *step.more) if line.name != "current"]
+    return sorted(lines, key=lambda line: -line.weight)
 
 
 def _family(case: Case, least: float) -> Finding | None:

@@ -138,7 +138,8 @@ def _lead(subject: Subject, found: list[Loss], kind: Outcome) -> str:
     worst = f"{subject.label(lost[0].task)} by {figure(-(lost[0].drop or 0.0))}"
     if scored == 1:
         return f"The one old task fell: {worst}."
-    return f"{len(lost)} of {scored} old tasks fell, most of all {worst}.{before}"
+    many = f"All {scored} old tasks" if len(lost) == scored else f"{len(lost)} of {scored} old tasks"
+    return f"{many} fell, most of all {worst}.{before}"
 
 
 def _task_line(subject: Subject, loss: Loss) -> Line:
@@ -211,7 +212,7 @@ def _mean_line(subject: Subject) -> Line | None:
         numbers={name: row[name] for name in ("old_mean", "forgetting", "retention_loss", "worst_drop")},
         course=tuple(subject.course("mean_drop").values()),
         at=subject.at,
-        warn=place is not None and place.unusual and (place.z or 0.0) < 0,
+        warn=place is not None and place.stands_out and (place.z or 0.0) < 0,
     )
 
 

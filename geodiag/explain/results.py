@@ -10,6 +10,11 @@ Confidence = Literal["high", "moderate", "low", "none"]
 Outcome = Literal["lost", "within noise", "not scored", "first step"]
 Number = float | int | None
 
+LEAST_AT_STEP = 5
+"""Other runs' values at a step from which a percentile among them is told."""
+OUTER = 10.0
+"""Percent at either end that count as far out among other runs at a step."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -40,6 +45,16 @@ class Place:
     def unusual(self) -> bool:
         """Whether |z| is larger than chance would make it 1 time in 100."""
         return self.z is not None and self.critical is not None and abs(self.z) > self.critical
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it is unusual, and not only because numbers at its step index vary more in every run.
+
+        Means over few pairs or few old tasks, as at early steps, scatter more than those over many.
+        """
+        if not self.unusual or self.at_step is None or self.among_at_step < LEAST_AT_STEP:
+            return self.unusual
+        return self.at_step >= 100 - OUTER if (self.z or 0.0) > 0 else self.at_step <= OUTER
 
     @property
     def departure(self) -> float:
@@ -165,7 +180,7 @@ class Verdict:
     outcome: Outcome
     """What the scores say of the old tasks at this step."""
     cause: str
-    """The name of the finding that stands out most, or `unexplained`, or `ordinary` where nothing was lost."""
+    """The finding that sets the step apart most; `unexplained` where none does, `ordinary` where nothing was lost."""
     subjects: tuple[str, ...]
     """What it names: families, tasks, signals."""
     confidence: Confidence
@@ -173,7 +188,7 @@ class Verdict:
     text: str
     """Two sentences: what happened and what stands out; how sure that is."""
     findings: tuple[Finding, ...] = ()
-    """Everything that stands out, the first being the one the text is about."""
+    """Everything that stands out, the most specific first; `run` is about the run and never the cause of a step."""
 
 
 @dataclass(frozen=True)

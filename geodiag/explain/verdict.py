@@ -15,8 +15,8 @@ UNEXPLAINED, ORDINARY = "unexplained", "ordinary"
 def judge(case: Case) -> Verdict:
     """The verdict on a step."""
     found, kind = findings(case), outcome(case.subject, list(case.losses))
-    first = found[0] if found else None
-    confidence, why = _confidence(case, kind, first)
+    first = next((finding for finding in found if finding.cause != "run"), None)
+    confidence, why = _confidence(case, kind, first, found)
     text = f"{_happened(case, kind, first)} {_opening(confidence, kind)}: {why}."
     none = UNEXPLAINED if kind == "lost" else ORDINARY
     return Verdict(
@@ -36,12 +36,16 @@ def _happened(case: Case, kind: Outcome, first: Finding | None) -> str:
         link = "and it" if kind == "lost" else "but it"
         return f"{told}, {link} {first.text}."
     if kind == "lost":
-        line = case.line("mean_drop")
-        usual = line is not None and line.place is not None and line.place.z is not None
-        if usual and not _loss_unusual(case):
-            return f"{told}, which is in line with the run's other steps, and the signals do not explain this step."
-        return f"{told}, and the signals do not explain this step."
+        return f"{told}, {_loss_in_run(case)}and the signals do not explain this step."
     return f"{told}, and nothing about it stands out."
+
+
+def _loss_in_run(case: Case) -> str:
+    """Whether the loss is usual for the run, as an insertion."""
+    line = case.line("mean_drop")
+    if line is None or line.place is None or line.place.z is None:
+        return ""
+    return "more than is usual for the run, " if line.warn else "which is in line with the run's other steps, "
 
 
 def _outcome_words(case: Case, kind: Outcome) -> str:
@@ -58,30 +62,31 @@ def _outcome_words(case: Case, kind: Outcome) -> str:
     if len(lost) == 1:
         return f"{name} cost {worst}"
     scored = sum(loss.drop is not None for loss in case.losses)
-    return f"{name} cost {len(lost)} of {count(scored, 'old task')}, most of all {worst}"
+    many = f"all {scored} old tasks" if len(lost) == scored else f"{len(lost)} of {scored} old tasks"
+    return f"{name} cost {many}, most of all {worst}"
 
 
-def _confidence(case: Case, kind: Outcome, first: Finding | None) -> tuple[Confidence, str]:
+def _confidence(case: Case, kind: Outcome, first: Finding | None, found: tuple[Finding, ...]) -> tuple[Confidence, str]:
     """How sure, and why."""
     if kind != "lost":
         return "none", _nothing_to_explain(kind, first)
     if first is None:
-        return "none", _unexplained(case)
+        return "none", "; ".join(part for part in (_unexplained(case), _run_words(found)) if part)
     if first.cause == "no change":
         return "high", "weights that did not change cost nothing, so the scores differ by how they were taken"
-    unusual, reasons = _loss_unusual(case), [_loss_words(case)]
-    points = int(unusual) + _track_points(first)
-    if words := _track_reason(first):
-        reasons.append(words)
-    if (doubt := _doubt(case, first)) is not None:
-        reasons.append(doubt)
-        points -= 1
-    strong = first.track is not None and abs(first.track.rho or 0.0) >= STRONG
-    level: Confidence = "low"
-    if points >= 1 and (first.track is None or first.track.known):
-        level = "high" if points >= 2 and strong else "moderate"
+    reasons, doubt = [_loss_words(case), _track_reason(first)], _doubt(case, first)
     told = "that it stands out so is plain, that this is the reason is not shown by one step"
-    return level, "; ".join([told, *reasons])
+    level = "low" if doubt else _level(case, first)
+    return level, "; ".join(part for part in (told, *reasons, doubt) if part)
+
+
+def _level(case: Case, first: Finding) -> Confidence:
+    """What the loss of this step and the record over the store allow."""
+    track, unusual = first.track, _loss_unusual(case)
+    strong = track is not None and track.harmful(first.sign) and abs(track.rho or 0.0) >= STRONG
+    if not unusual or (track is not None and not track.harmful(first.sign)):
+        return "low"
+    return "high" if strong else "moderate"
 
 
 def _loss_unusual(case: Case) -> bool:
@@ -96,13 +101,6 @@ def _loss_words(case: Case) -> str:
         return "there are too few other steps to say whether the loss is unusual"
     z = f"mean change {signed(line.value)}, robust z {signed(line.place.z, 1)}"
     return f"the loss is unusual for the run too ({z})" if line.warn else f"the loss is not unusual for the run ({z})"
-
-
-def _track_points(first: Finding) -> int:
-    track = first.track
-    if track is None or not track.clear:
-        return 0
-    return 1 if track.harmful(first.sign) else -1
 
 
 def _track_reason(first: Finding) -> str:
@@ -141,6 +139,15 @@ def _unexplained(case: Case) -> str:
         return f"{listed(odd)} {'is' if len(odd) == 1 else 'are'} unusual, but {_not_shown(judged)}"
     none = f"none of {count(len(judged), 'signal')} is unusual"
     return f"{none}, nor is where the weights changed, nor its own task's score"
+
+
+def _run_words(found: tuple[Finding, ...]) -> str:
+    """What sets the run apart from other runs at this step, where nothing sets the step apart in its run."""
+    finding = next((finding for finding in found if finding.cause == "run"), None)
+    if finding is None or finding.track is None:
+        return ""
+    rho = f"ρ = {number(finding.track.rho)} at a fixed step"
+    return f"but the run {finding.text}, and over the store that goes with more lost ({rho}), which tells runs apart"
 
 
 def _not_shown(judged: list[Line]) -> str:

@@ -14,6 +14,8 @@ ODDS = {"family": 1.5, "block": 2.0}
 """How many times its usual odds a part's share must have before it stands out; there are more blocks than families."""
 TOP = 3
 """Blocks and layers shown."""
+LEAST_FOR_THIRDS = 6
+"""Blocks from which thirds of the depth say more than the blocks themselves."""
 
 
 def where_section(subject: Subject) -> Section:
@@ -110,7 +112,7 @@ def _nothing(subject: Subject) -> str:
 
 def _notes(blocks: Shares, moved: Moved | None) -> list[str]:
     notes = []
-    if len(blocks.parts) >= 3:
+    if len(blocks.parts) >= LEAST_FOR_THIRDS:
         thirds = blocks.thirds()
         notes.append(
             f"By depth: {percent(thirds[0])} of the squared update in the first third of the blocks, "

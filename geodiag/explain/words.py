@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from geodiag.explain.results import Explanation, Place, Track
+from geodiag.explain.results import LEAST_AT_STEP, Explanation, Place, Track
 from geodiag.tables.format import interval, number
 
 STRONG, MODERATE = 0.5, 0.3
 """|rho| at a fixed step from which a clear relation is called strong or moderate."""
-
-LEAST_AT_STEP = 5
-"""Other runs' values at a step from which a percentile among them is told."""
 
 
 def figure(value: float | None) -> str:
@@ -79,9 +76,9 @@ def place_words(place: Place | None) -> str:
     told = ", ".join(part for part in (rank_words(place), z_words(place)) if part)
     if place.percentile is not None:
         kind = f" of size {place.within}" if place.within else ""
-        told += f"; percentile {place.percentile:.0f} of {place.among} others in the store{kind}"
+        told += f"; percentile {place.percentile:.0f} among {place.among} others in the store{kind}"
     if place.at_step is not None and place.among_at_step >= LEAST_AT_STEP:
-        told += f", {place.at_step:.0f} of {place.among_at_step} at this step of other runs"
+        told += f", {place.at_step:.0f} among {place.among_at_step} at this step of other runs"
     return told
 
 
