@@ -34,7 +34,8 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 figures: setup
-	$(BIN)/python -m geodiag figures --paper --out figures/paper
+	$(BIN)/geodiag figures data/lab/store --out figures/lab
+	$(BIN)/geodiag figures --paper --out figures/paper
 
 clean:
 	rm -rf demo bench-out .pytest_cache .mypy_cache .ruff_cache

@@ -62,3 +62,15 @@ def test_an_unknown_example_is_named():
 def test_unknown_names_raise_as_usual():
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         geodiag.nope  # noqa: B018
+
+
+def test_the_shipped_runs_are_whole():
+    """Forty runs of fourteen steps: every score, every pair, every gradient."""
+    runs = geodiag.load_example("lab")
+    assert runs.runs().height == 40
+    steps = runs.steps()
+    assert steps.group_by("run").len()["len"].unique().to_list() == [14]
+    later = steps.filter(pl.col("step") > 1)
+    for column in ("forgetting", "global_gap", "update_norm", "mean_grad_cos"):
+        assert later[column].null_count() == 0
+    assert runs.scan("scores").collect().height == 40 * 15 * 14
