@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodiag.geometry import small
+
 
 @dataclass(frozen=True)
 class Barycenter:
@@ -70,12 +72,12 @@ def _mean_map(
     S: Float[Tensor, "*batch q q"], roots: Float[Tensor, "*batch m q q"], w: Float[Tensor, "*weights m 1 1"]
 ) -> tuple[Float[Tensor, "*batch q q"], Float[Tensor, "*batch"]]:
     """sum_i w_i T_i at S, and its distance from the identity of S's range."""
-    values, U = torch.linalg.eigh((S + S.mT) / 2)
+    values, U = small.eigh((S + S.mT) / 2)
     real = values > values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1:]
     root = torch.where(real, values, 0.0).sqrt()
     inverse = torch.where(real, values, 1.0).rsqrt() * real
     # In the eigenbasis of S its roots only scale rows and columns.
-    X, sigma, _ = torch.linalg.svd((root[..., :, None] * U.mT)[..., None, :, :] @ roots)
+    X, sigma, _ = small.svd((root[..., :, None] * U.mT)[..., None, :, :] @ roots)
     mean = (w * ((X * sigma[..., None, :]) @ X.mT)).sum(-3)
     T = inverse[..., :, None] * mean * inverse[..., None, :]
     off = torch.linalg.matrix_norm(T - torch.diag_embed(real.to(T.dtype)))
@@ -83,7 +85,7 @@ def _mean_map(
 
 
 def _root(B: Float[Tensor, "*batch q q"]) -> Float[Tensor, "*batch q q"]:
-    values, U = torch.linalg.eigh((B + B.mT) / 2)
+    values, U = small.eigh((B + B.mT) / 2)
     return (U * values.clamp(min=0).sqrt()[..., None, :]) @ U.mT
 
 

@@ -1,0 +1,113 @@
+"""WUDI: the merged update that interferes least with each update's own inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodiag.merging.gram import coefficients, half_gradient, input_gram
+from geodiag.merging.path import DIRECTIONS, PathProduct
+from geodiag.merging.settings import WudiSettings
+
+_BETA_2 = 0.999
+"""Adam's decay of squared gradients."""
+
+
+@dataclass(frozen=True)
+class Wudi:
+    """A merged update and how it was reached."""
+
+    update: Float[Tensor, "d_out d_in"]
+    """M."""
+    products: int
+    """Products of a d_out x d_in with a d_in x d_in matrix that the iterations took, of one each at most."""
+    gradient_error: float
+    """The largest measured error of a gradient, as a share of their running root mean square; 0 if multiplied out."""
+
+
+def wudi(updates: Sequence[Tensor], weights: Float[Tensor, " m"], settings: WudiSettings) -> Wudi:
+    """Minimises sum_i w_i / ||D_i||_F^2 * ||(M - D_i) D_i'||_F^2 over M (Cheng et al., ICML 2025), from M = sum_i D_i.
+
+    The rows of D_i span the inputs that task i has learnt to respond to; the objective is small where M responds
+    to them as D_i does. A zero update takes no part. With one update M is that update.
+
+    Adam runs as torch's does. Its gradient 2 (M H - R) takes one product an iteration instead of the definition's
+    2m, and with a tolerance that product is taken only where `PathProduct` cannot tell it from earlier ones.
+
+    The exact minimum is not what Adam's few hundred iterations reach, and is known to make worse merges: H has
+    eigenvalues near zero, along which the minimum lies far away and the iterations stay at the start. It is there
+    for comparison, and for updates of low rank; with a ridge it filters as the iterations do.
+
+    Args:
+        updates: D_i (d_out, d_in), of one floating type, float32 or float64.
+        weights: w_i >= 0.
+        settings: how.
+    """
+    start = sum(updates[1:], updates[0])
+    c = coefficients(updates, weights)
+    updates, c = [D for D, c_i in zip(updates, c, strict=True) if c_i], [c_i for c_i in c if c_i]
+    if len(updates) < 2:
+        return Wudi(start.clone(), 0, 0.0)
+    if settings.solver == "exact":
+        return Wudi(_solve(start, updates, c, settings), 0, 0.0)
+    return _descend(start, updates, [2 * c_i for c_i in c], settings)
+
+
+Gradient = Callable[[Tensor, float, Tensor], float]
+"""(X, allowed error, out): writes the gradient at start + X to out, and returns its error."""
+
+
+def _descend(start: Tensor, updates: Sequence[Tensor], c: Sequence[float], settings: WudiSettings) -> Wudi:
+    """Adam on the way X = M - start: with c doubled the gradient is slope + X H, the slope that at the start."""
+    slope = half_gradient(start, updates, c)
+    if settings.tolerance == 0 or start.shape[1] < 8 * DIRECTIONS:  # there products are not what takes the time
+        H = input_gram(updates, c)
+
+        def full(X: Tensor, _: float, out: Tensor) -> float:
+            torch.addmm(slope, X, H, out=out)
+            return 0.0
+
+        X, _ = _adam(slope, full, settings)
+        return Wudi(X.add_(start), settings.iterations, 0.0)
+    path = PathProduct(updates, c)
+    X, error = _adam(slope, lambda X, allowed, out: path.add_to(slope, X, allowed=allowed, out=out), settings)
+    return Wudi(X.add_(start), path.products, error)
+
+
+def _adam(slope: Tensor, gradient: Gradient, settings: WudiSettings) -> tuple[Tensor, float]:
+    """Where torch's Adam gets to from X = 0, and the largest relative error of a gradient on the way."""
+    X = torch.zeros_like(slope)
+    X.grad = torch.empty_like(slope)
+    optimizer = torch.optim.Adam([X], lr=settings.lr, betas=(0.9, _BETA_2), fused=True)
+    size = slope.norm().item()
+    mean_square, worst = 0.0, 0.0
+    for t in range(1, settings.iterations + 1):
+        error = gradient(X, settings.tolerance * size, X.grad)
+        # Adam divides by the root of this mean, so it is what an error is large or small against.
+        mean_square = _BETA_2 * mean_square + (1 - _BETA_2) * X.grad.norm().item() ** 2
+        size = (mean_square / (1 - _BETA_2**t)) ** 0.5
+        worst = max(worst, error / size if error else 0.0)
+        optimizer.step()
+    return X, worst
+
+
+def _solve(start: Tensor, updates: Sequence[Tensor], c: Sequence[float], settings: WudiSettings) -> Tensor:
+    """M = start - (start H - R) F(H) in float64, F(h) = 1 / (h + ridge) on the eigenvalues of H.
+
+    Along eigenvectors of h far above the ridge M is the minimum; far below it M stays at the start, or vanishes
+    where the ridge pulls to zero.
+    """
+    updates, dtype = [D.double() for D in updates], start.dtype
+    start = start.double()
+    slope, H = half_gradient(start, updates, c), input_gram(updates, c)
+    if settings.ridge == 0:
+        return (start - slope @ torch.linalg.pinv(H, hermitian=True)).to(dtype)
+    if settings.ridge_to == "zero":
+        slope += settings.ridge * start
+    H.diagonal().add_(settings.ridge)
+    step = torch.cholesky_solve(slope.mT, torch.linalg.cholesky(H)).mT
+    return (start - step).to(dtype)
