@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, log10
+from math import ceil, floor, log10
 from types import MappingProxyType
 
 import matplotlib as mpl
@@ -127,9 +127,13 @@ class Scale:
     """What is measured, with its unit, for the colour bar."""
 
 
-def share_scale(label: str) -> Scale:
-    """A scale for values in 0..1."""
-    return Scale("viridis", 0.0, 1.0, label)
+def share_scale(values: ArrayLike, label: str, *, from_zero: bool = False) -> Scale:
+    """A scale for values in 0..1, from the tenth below the smallest, or from 0, to the tenth above the largest."""
+    array = np.asarray(values, dtype=np.float64)
+    # Rounding first: 0.3 * 10 lies a hair below 3 or above, and must not take a tenth more.
+    low = 0.0 if from_zero else floor(round(float(np.nanmin(array)) * 10, 9)) / 10
+    high = ceil(round(float(np.nanmax(array)) * 10, 9)) / 10
+    return Scale("viridis", low, high if high > low else low + 0.1, label)
 
 
 def correlation_scale(label: str = "Spearman ρ") -> Scale:

@@ -16,7 +16,7 @@ from geodiag import __version__
 from geodiag.errors import SettingsError
 from geodiag.figures.captions import Caption, Missing, caption, join, missing_panels
 from geodiag.figures.data import NothingToDraw, Tables, paper_tables, store_tables
-from geodiag.figures.registry import Figure, select_figures
+from geodiag.figures.registry import FIGURES, Figure, select_figures
 from geodiag.figures.theme import save
 from geodiag.store import StoreReader
 from geodiag.tables import Options
@@ -149,10 +149,14 @@ def _account(found: Drawing, origin: str, command: str) -> dict[str, Any]:
         "command": command,
         "geodiag_version": __version__,
         "figures": [_entry(one, command) for one in found if one.file],
-        "not_drawn": [
-            {"figure": one.figure, "title": one.title, "reason": one.reason} for one in found if not one.file
-        ],
+        "not_drawn": [_excuse(one) for one in found if not one.file],
     }
+
+
+def _excuse(one: Drawn) -> dict[str, Any]:
+    (figure,) = [figure for figure in FIGURES if figure.name == one.figure]
+    wanted = {"tables": list(figure.tables), "needs": figure.needs}
+    return {"figure": one.figure, "title": one.title, "reason": one.reason, **wanted}
 
 
 def _entry(one: Drawn, command: str) -> dict[str, Any]:

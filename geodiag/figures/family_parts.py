@@ -69,24 +69,24 @@ def locus_bars() -> Prepare:
     return prepare
 
 
-def share_map(ranking: str, *, bar: bool = True, names: bool = True) -> Prepare:
+def share_map(ranking: str, *, bar: bool = True) -> Prepare:
     """Families' shares in one ranking, method by method."""
 
     def prepare(tables: Tables) -> list[Ready]:
         frame = need(tables.get(SHARES_BY_METHOD), ("ranking", "method", "family", "share"), name=SHARES_BY_METHOD)
+        shares = frame["share"].drop_nulls()
         frame = frame.filter(pl.col("ranking") == ranking)
         if frame["share"].drop_nulls().is_empty():
             raise NothingToDraw(f"{SHARES_BY_METHOD} has no share of {ranking}")
+        # One scale for all rankings, so that maps of two of them can share a colour bar.
+        scale = share_scale(shares, "Share of top layers", from_zero=True)
         methods, families = unique(frame, "method"), order_families([*FAMILIES, *frame["family"]])
         matrix = cells(frame, rows="method", columns="family", value="share", row_order=methods, column_order=families)
 
         def draw(ax: Axes) -> None:
-            labels = [method if names else "" for method in methods]
             columns = [family_label(family) for family in families]
-            draw_cells(
-                ax, matrix, share_scale("Share of top layers"), row_labels=labels, column_labels=columns, bar=bar
-            )
-            text = f"{label(ranking)}: families' shares among the layers that stand out; blank: not given"
+            draw_cells(ax, matrix, scale, column_labels=columns, bar=bar)
+            text = f"{label(ranking)}: families' shares among the layers that stand out; blank: none is listed"
             describe(ax, text, table=SHARES_BY_METHOD, frame=frame, n=tables.count("step"), runs=tables.runs)
 
         return [Ready(draw, max(0.75 + 0.24 * len(methods), 1.45))]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator
 
 from geodiag.errors import SettingsError
-from geodiag.figures.theme import FAINT, SMALL, TEXT
+from geodiag.figures.theme import FAINT, INK, SMALL
 
 Size = tuple[float, float]
 """Width and height in inches."""
@@ -59,7 +60,10 @@ def finish(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     ax.set_ylabel(y or ax.get_ylabel())
     if title:
         ax.set_title(title)
-    ax.tick_params(labelsize=SMALL, length=ax.xaxis.get_tick_params().get("length", 2), width=0.6)
+    for axis in (ax.xaxis, ax.yaxis):
+        # Ticks at fixed places are there already; others are made when the figure is drawn, outside the theme.
+        if not isinstance(axis.get_major_locator(), FixedLocator):
+            axis.set_tick_params(labelsize=SMALL, length=2, width=0.6, pad=2, color=INK, labelcolor=INK)
     return ax
 
 
@@ -72,11 +76,3 @@ def zero_line(ax: Axes, *, along: str = "x") -> None:
 def grid_lines(ax: Axes, *, axis: str) -> None:
     """Faint lines across one axis' ticks."""
     ax.grid(visible=True, axis=axis, color=FAINT, linewidth=0.5)  # type: ignore[arg-type]
-
-
-def letter(axes: Sequence[Axes]) -> None:
-    """Puts (a), (b), ... before the titles of panels."""
-    if len(axes) < 2:
-        return
-    for k, ax in enumerate(axes):
-        ax.set_title(f"({chr(ord('a') + k)}) {ax.get_title()}".rstrip(), fontsize=TEXT)

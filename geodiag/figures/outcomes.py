@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.captions import describe
-from geodiag.figures.colors import EMPHASIS, method_styles, share_scale
+from geodiag.figures.colors import EMPHASIS, Scale, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
-from geodiag.figures.labels import label, task_label
+from geodiag.figures.labels import label, number, task_label
 from geodiag.figures.layout import finish, grid_lines
 from geodiag.figures.lines import has_values, values
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
@@ -111,13 +111,15 @@ def _draw_losses(ax: Axes, frame: pl.DataFrame) -> None:
 def _geometry_strip(frame: pl.DataFrame, names: list[str], tables: Tables, height: float) -> Ready:
     found = np.column_stack([values(frame, name) for name in names])
     rows = tuple(str(k) for k in range(frame.height))
+    scale = Scale("viridis", -1.0 if np.nanmin(found) < 0 else 0.0, 1.0, "")
     matrix = Cells(rows, tuple(names), found, np.ones(found.shape, dtype=bool))
 
     def draw(ax: Axes) -> None:
         columns = [label(name) for name in names]
-        draw_cells(ax, matrix, share_scale("Value"), row_labels=[""] * len(rows), column_labels=columns, bar=False)
+        draw_cells(ax, matrix, scale, row_labels=[""] * len(rows), column_labels=columns, bar=False)
         ax.set_title("Geometry and gradients")
-        text = "SAR, geometry conflict (0 to 1) and gradient cosine (−1 to 1) of the two tasks; colours from 0 to 1"
+        text = "SAR, geometry conflict (0 to 1) and gradient cosine (−1 to 1) of the two tasks; "
+        text += f"colours from {number(scale.low, 0)} to 1"
         describe(ax, text, table=HARMFUL, frame=frame, runs=tables.runs)
 
     return Ready(draw, height)

@@ -66,7 +66,7 @@ def fig14_pair_change_by_method(data: Data, *, axes: Iterable[Axes] | None = Non
 def fig15_pair_conflict_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Geometry conflict of every two tasks' updates, method by method, averaged over runs."""
     about = "Mean geometry conflict of the two tasks' updates over layers and runs"
-    spec = TaskMaps("mean_conflict", about, lambda _: share_scale("Geometry conflict"), directed=False)
+    spec = TaskMaps("mean_conflict", about, lambda values: share_scale(values, "Geometry conflict"), directed=False)
     return _draw_maps(as_tables(data, name="pair_signals"), spec, axes)
 
 

@@ -37,7 +37,7 @@ def pair_conflict_heatmap(data: Data, *, run: str | None = None, ax: Axes | None
     tasks = order_tasks(frame)
     matrix = task_cells(ordered(frame, tasks), "mean_conflict", tasks)
     ax = one_axes(ax, pair_size(matrix))
-    draw_pairs(ax, matrix, share_scale("Geometry conflict"))
+    draw_pairs(ax, matrix, share_scale(matrix.values, "Geometry conflict"))
     finish(ax, x="Old task", y="New task", title=run or "")
     said = f"Geometry conflict of two tasks' updates, mean over layers{_over(run)}; {EMPTY}"
     describe(ax, said, table="pair_signals", frame=frame)

@@ -102,11 +102,12 @@ def regime_cloud() -> Prepare:
                 _draw_points(ax, part, cloud, color=color, marker=marker, name=f"old task {regime}")
             ax.set_xlim(0, 100)
             finish(ax, x="Percentile of mean SAR", y=axis_label("mean_conflict"))
-            ax.legend(loc="best", markerscale=2, handletextpad=0.1)
+            below = (0.5, -0.17)
+            ax.legend(loc="upper center", bbox_to_anchor=below, ncols=3, markerscale=2, handletextpad=0.1)
             text = f"{about}; harmed and helped: the old task's score fell or rose by {HARM:g} or more at the step"
             describe(ax, text, table="pair_signals", frame=frame)
 
-        return [Ready(draw, 2.3)]
+        return [Ready(draw, 2.5)]
 
     return prepare
 

@@ -42,6 +42,8 @@ def test_the_account_names_table_rows_and_command(paper) -> None:
     said = account(paper.out)
     assert said["source"] == SOURCE
     assert {one["figure"] for one in said["not_drawn"]} == UNPUBLISHED
+    (steps,) = [one for one in said["not_drawn"] if one["figure"] == "fig11_step_dynamics"]
+    assert (steps["tables"], steps["needs"]) == (["step_signals"], "steps of two tasks or more")
     (intervals,) = [one for one in said["figures"] if one["figure"] == "fig05_intervals"]
     assert intervals["file"] == "fig05_intervals.png"
     assert intervals["command"] == f"geodiag figures --paper --out {paper.out} --only fig05_intervals"

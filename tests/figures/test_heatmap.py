@@ -65,7 +65,16 @@ def test_scales_span_what_they_say() -> None:
     assert (span_scale([2, np.nan, 5], "x").low, span_scale([2, np.nan, 5], "x").high) == (2, 5)
     flat = span_scale([3.0, 3.0], "x")
     assert flat.low == 3 < flat.high
-    assert (share_scale("x").low, share_scale("x").high) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [([0.31, np.nan, 0.52], 0.3, 0.6), ([0.3, 0.7], 0.3, 0.7), ([0.4], 0.4, 0.5), ([0, 1], 0, 1)],
+)
+def test_shares_span_whole_tenths(values: list[float], low: float, high: float) -> None:
+    scale = share_scale(values, "x")
+    assert (scale.low, scale.high) == pytest.approx((low, high))
+    assert share_scale(values, "x", from_zero=True).low == 0
 
 
 def test_numbers_in_cells_can_be_read_on_every_colour() -> None:

@@ -51,6 +51,16 @@ def test_a_users_own_style_does_not_change_a_figure(tables) -> None:
     assert ax.yaxis.label.get_fontsize() == STYLE["axes.labelsize"]
 
 
+def test_a_figure_drawn_in_another_style_keeps_its_own(tables) -> None:
+    """Ticks are made when a figure is drawn, which is after the theme was left."""
+    ax = figures.step_dynamics(tables("plain"), run="4b-ewc")[0]
+    with mpl.rc_context({"xtick.labelsize": 30, "ytick.labelsize": 30, "ytick.color": "yellow", "font.size": 30}):
+        ax.figure.draw_without_rendering()
+        labels = [*ax.get_yticklabels(), *ax.get_xticklabels()]
+    assert {text.get_fontsize() for text in labels} == {STYLE["ytick.labelsize"]}
+    assert {text.get_color() for text in labels} == {STYLE["text.color"]}
+
+
 def test_every_signal_and_outcome_has_a_colour_and_a_label() -> None:
     for signal in (*SIGNALS, *PAIR_SIGNALS, *TARGETS):
         assert signal.name in SIGNAL_COLORS
