@@ -27,7 +27,9 @@ PAIR_ROWS = 1820
 
 def list_paper() -> tuple[str, ...]:
     """The names of the published tables, sorted, such as "table04_scale_confidence"."""
-    return tuple(sorted(entry.name.removesuffix(".csv") for entry in _folder().iterdir() if entry.name.endswith(".csv")))
+    return tuple(
+        sorted(entry.name.removesuffix(".csv") for entry in _folder().iterdir() if entry.name.endswith(".csv"))
+    )
 
 
 def load_paper(name: str) -> pl.DataFrame:
