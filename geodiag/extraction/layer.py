@@ -23,6 +23,7 @@ from geodiag.geometry import (
     rank_tolerance,
     right_spectrum,
     sar_from_norms,
+    span_coordinates,
 )
 
 _Result = TypeVar("_Result", Spectrum, PairGeometry)
@@ -77,15 +78,16 @@ def layer_geometry(updates: LayerUpdates, plan: Plan, settings: Settings, *, blo
             held[batch] = D
     spectrum = _in_plan_order(spectra, batches)
     projected = _projections(updates, plan, spectrum.V, batches, held)
+    C = cross_gram(spectrum.V)
     ordered = [measures[i] for i in range(len(plan.updates))]
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
     return LayerGeometry(
         measures=tuple(ordered),
         spectrum=_to_cpu(spectrum),
-        pairs=_to_cpu(_pair_geometry(spectrum, plan.pairs, lam=settings.lam, tol=tol)),
+        pairs=_to_cpu(_pair_geometry(spectrum, C, plan.pairs, lam=settings.lam, tol=tol)),
         sar=_sar(projected.cpu(), ordered, spectrum.rank.cpu(), plan.pairs),
-        union_ranks=tuple(_union_ranks(spectrum, plan, tol=tol)),
+        union_ranks=tuple(_union_ranks(span_coordinates(spectrum.V, C), plan, tol=tol)),
     )
 
 
@@ -154,19 +156,17 @@ def _sar(projected: Tensor, measures: Sequence[Measures], rank: Tensor, pairs: S
     return torch.where(((rank[i] > 0) & (rank[j] > 0))[:, None], both, torch.nan)
 
 
-def _pair_geometry(spectrum: Spectrum, pairs: Sequence[Pair], *, lam: float, tol: float) -> PairGeometry:
+def _pair_geometry(spectrum: Spectrum, C: Tensor, pairs: Sequence[Pair], *, lam: float, tol: float) -> PairGeometry:
     i, j = _ends(pairs)
-    C = cross_gram(spectrum.V)[i, j]
-    return pair_geometry(spectrum.s[i], spectrum.s[j], C, lam=lam, tol=tol)
+    return pair_geometry(spectrum.s[i], spectrum.s[j], C[i, j], lam=lam, tol=tol)
 
 
 def _ends(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     return torch.tensor([p.i for p in pairs]), torch.tensor([p.j for p in pairs])
 
 
-def _union_ranks(spectrum: Spectrum, plan: Plan, *, tol: float) -> Iterator[tuple[int, int]]:
+def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> Iterator[tuple[int, int]]:
     """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before."""
-    V = spectrum.V
     before: tuple[int, ...] = ()
     Q = V.new_zeros(V.shape[1], 0)
     for t, members in enumerate(plan.active, start=1):

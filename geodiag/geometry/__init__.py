@@ -26,7 +26,7 @@ from geodiag.geometry.gradient import (
 from geodiag.geometry.lowrank import product_floor_sq, right_factor
 from geodiag.geometry.small import one_thread
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
-from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
+from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance, span_coordinates
 
 __all__ = [
     "Barycenter",
@@ -54,6 +54,7 @@ __all__ = [
     "right_spectrum",
     "rounding_floor_sq",
     "sar_from_norms",
+    "span_coordinates",
     "split_half_reliability",
     "stable_rank",
     "truncate",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.geometry import added_rank, extend_basis, rank_tolerance
+from geodiag.geometry import added_rank, cross_gram, extend_basis, rank_tolerance, span_coordinates
 from tests import oracle
 
 TOL = rank_tolerance(torch.float64)
@@ -42,3 +42,20 @@ def test_a_small_angle_is_told_from_rounding(sine, grows):
     turned = ((1 - sine**2) ** 0.5 * e[0] + sine * e[1])[:, None]
     assert added_rank(e[:, :1], turned, tol=TOL) == grows
     assert extend_basis(e[:, :1], turned, tol=TOL).shape[1] == 1 + grows
+
+
+def test_coordinates_of_the_span_keep_every_inner_product_and_union():
+    """In 80 dimensions four bases of seven columns: 28 coordinates, the same angles, the same ranks."""
+    bases = overlapping(np.random.default_rng(1), d=80)
+    V = torch.stack([torch.from_numpy(np.pad(b, ((0, 0), (0, 7 - b.shape[1])))) for b in bases])
+    L = span_coordinates(V, cross_gram(V))
+    assert L.shape == (4, 28, 7)
+    torch.testing.assert_close(cross_gram(L), cross_gram(V), rtol=0, atol=1e-13)
+    tol = rank_tolerance(torch.float32)
+    Q, ranks = L.new_zeros(28, 0), []
+    for columns in L:
+        Q = extend_basis(Q, columns, tol=tol)
+        ranks.append(Q.shape[1])
+    assert ranks == [6, 9, 9, 11]  # by construction
+    small = V[:, :50]
+    assert torch.equal(span_coordinates(small, cross_gram(small)), small)
