@@ -21,8 +21,8 @@ SUGGESTIONS: Mapping[str, str] = MappingProxyType(
         "family": "Repeat the step with {named} frozen, regularised or at a smaller learning rate, or merge with a "
         "smaller coefficient there",
         "block": "Repeat the step with {named} frozen, regularised or at a smaller learning rate",
-        "not learnt": "Look at the labels, the prompt format and the learning rate of {task}, which may be too hard for "
-        "the model; leave the step out until it learns",
+        "not learnt": "Look at the labels, the prompt format and the learning rate of {task}, which may be too "
+        "hard for the model; leave the step out until it learns",
         "repeat": "Leave the step out, or train {task} and {named} as one task",
         "small update": "Look at the scores before the training: score both checkpoints again",
         "large update": "Repeat the step with a smaller learning rate, or merge it with a smaller coefficient",
