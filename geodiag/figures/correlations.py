@@ -115,7 +115,7 @@ def signal_bars(table: str, *, about: str) -> Prepare:
                 low="ci_low",
                 high="ci_high",
                 dodge=False,
-                name=wrapped,
+                name=_narrow,
                 y_label=STRENGTH,
             )
             text = f"{about}, without their sign. {WHISKERS}; one that reaches below 0 has the other sign too"
@@ -129,6 +129,10 @@ def signal_bars(table: str, *, about: str) -> Prepare:
 def wrapped(name: str, width: int = 10) -> str:
     """A column's name on lines of at most `width` letters, where its words allow it."""
     return fill(label(name), width, break_long_words=False, break_on_hyphens=False)
+
+
+def _narrow(name: str) -> str:
+    return wrapped(name, width=8)
 
 
 def _say(ax: Axes, text: str, table: str, frame: pl.DataFrame, tables: Tables, *, shows: Iterable[str]) -> None:

@@ -148,7 +148,8 @@ def paper_tables() -> Tables:
 
     def fetch(name: str) -> pl.DataFrame:
         if name not in paper.list_paper():
-            raise NothingToDraw(f"{name} was never published", fix="draw it from a store")
+            what = f"the rows of {name} were never published" if name in ROWS else f"the paper has no table {name}"
+            raise NothingToDraw(what, fix="draw it from a store")
         return paper.load_paper(name)
 
     counts = {"step": f"{paper.STEP_ROWS} in all", "pair": f"{paper.PAIR_ROWS} in all"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, method_styles
@@ -81,7 +82,9 @@ def method_cloud(cloud: Cloud) -> Prepare:
                 _draw_points(ax, part, cloud, color=color, marker=marker, name=method)
             _finish(ax, cloud)
             shows = (cloud.x, cloud.y)
-            describe(ax, f"{cloud.about}; colour: method", table=cloud.table, frame=frame, shows=shows)
+            describe(
+                ax, f"{cloud.about}; colour: method, later ones on top", table=cloud.table, frame=frame, shows=shows
+            )
 
         return [Ready(draw, 2.1)]
 
@@ -144,6 +147,7 @@ def _draw_points(ax: Axes, frame: pl.DataFrame, cloud: Cloud, *, color: str, mar
 
 
 def _finish(ax: Axes, cloud: Cloud) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(6))
     low, high = ax.get_ylim()
     if low < 0 < high:
         zero_line(ax)

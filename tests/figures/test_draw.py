@@ -33,7 +33,7 @@ def account(folder: Path) -> dict:
 def test_the_paper_draws_what_was_published_and_names_the_rest(paper) -> None:
     drawn = {one.figure for one in paper if one.file}
     assert drawn == {figure.name for figure in FIGURES} - UNPUBLISHED
-    assert all("published" in one.reason for one in paper if not one.file)
+    assert all("draw it from a store" in one.reason for one in paper if not one.file)
     assert {path.stem for path in paper.out.glob("*.png")} == drawn
     assert plt.get_fignums() == []
 
@@ -53,15 +53,17 @@ def test_the_account_names_table_rows_and_command(paper) -> None:
     assert intervals["panels"][0]["n"] == "250"
     (first,) = [one for one in said["figures"] if one["figure"] == "fig01_state_dynamics"]
     assert first["missing_panels"] == [
-        {"panel": "Dynamics by size", "reason": "step_signals was never published; draw it from a store"}
+        {"panel": "Dynamics by size", "reason": "the rows of step_signals were never published; draw it from a store"}
     ]
 
 
 def test_lines_say_each_file_and_each_reason(paper) -> None:
     lines = paper.lines()
     assert f"{paper.out / 'fig13_outcomes.png'}" in lines
-    assert "fig11_step_dynamics: not drawn: step_signals was never published; draw it from a store" in lines
-    assert "  without Dynamics by size: step_signals was never published; draw it from a store" in lines
+    assert (
+        "fig11_step_dynamics: not drawn: the rows of step_signals were never published; draw it from a store" in lines
+    )
+    assert "  without Dynamics by size: the rows of step_signals were never published; draw it from a store" in lines
 
 
 def test_a_store_gives_a_file_a_figure_and_one_for_each_run(stores, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_panels_of_figure_three() -> None:
 @pytest.mark.parametrize("name", ["fig01_state_dynamics", "fig03_alignment_and_harm", "fig10_state_dynamics_by_size"])
 def test_panels_without_published_rows_are_named(name: str) -> None:
     (missing,) = missing_panels(draw(name)[0])
-    assert "was never published" in missing.reason
+    assert "were never published" in missing.reason
 
 
 def test_captions_say_how_much_is_behind_the_numbers() -> None:
