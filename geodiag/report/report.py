@@ -1,0 +1,118 @@
+"""One page with everything a store says, that needs nothing but a browser."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import polars as pl
+
+from geodiag import __version__
+from geodiag.explain import Evidence, explain_step
+from geodiag.explain.html import as_html as explanation_html
+from geodiag.explain.html import style_sheet
+from geodiag.report.blob import pack
+from geodiag.report.correlations import correlations_html
+from geodiag.report.grids import marked_up, tables_html
+from geodiag.report.heat import as_html as heatmap_html
+from geodiag.report.panels import run_panel
+from geodiag.report.pictures import draw_pictures, pictures_html
+from geodiag.report.runs import Step, cost_map, first_step, runs_table
+from geodiag.store import StoreReader
+from geodiag.tables import Options
+from geodiag.tables.compute import compute_all
+from geodiag.tables.page import make_page
+
+
+def write_report(store: StoreReader, out: str | Path, options: Options | None = None) -> Path:
+    """Writes the report of a store as one HTML file without a link to anything outside it.
+
+    Args:
+        store: the store, or a view of some of its runs.
+        out: the file to write; its folder is made where it is not there.
+        options: draws, seed and the independent unit of the statistics.
+
+    Returns:
+        The file.
+
+    Raises:
+        StoreError: the store holds no run.
+    """
+    computed = compute_all(store, options)
+    evidence = Evidence(store, options)
+    page = make_page(computed, compare_paper=False)
+    first = first_step(evidence)
+    texts = {
+        "title": escape(f"What explains forgetting: {store.path.resolve().name}"),
+        "store": escape(str(store.path)),
+        "version": escape(__version__),
+        "summary": "".join(f"<p>{marked_up(sentence)}</p>" for sentence in page.summary),
+        "notes": "".join(f"<li>{marked_up(note)}</li>" for note in page.notes),
+        "runs": runs_table(evidence),
+        "costs": heatmap_html(cost_map(evidence)),
+        "run_options": _options(list(evidence.runs), first[0]),
+        "panel": run_panel(evidence, first[0]),
+        "explanation": explanation_html(explain_step(store, *first, evidence=evidence), style=False),
+        "correlations": _correlations(computed.frames.get("confounds")),
+        "figures": pictures_html(draw_pictures(computed)),
+        "tables": tables_html(page),
+        "blob": pack(explanations(evidence, first)),
+    }
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_fill(texts), encoding="utf-8")
+    return path
+
+
+def explanations(evidence: Evidence, first: Step) -> dict[str, object]:
+    """Every run's panel, its steps and their explanations, as HTML."""
+    runs = {
+        run: {
+            "panel": run_panel(evidence, run),
+            "steps": [[step, _step_name(evidence, run, step, task)] for step, task in _steps(evidence, run)],
+            "said": {step: _said(evidence, run, step) for step, _ in _steps(evidence, run)},
+        }
+        for run in evidence.runs
+    }
+    return {"first": first, "runs": runs}
+
+
+def _steps(evidence: Evidence, run: str) -> list[tuple[int, str | None]]:
+    columns = evidence.steps_of[run]
+    return list(zip(columns["step"], columns["task"], strict=True))
+
+
+def _step_name(evidence: Evidence, run: str, step: int, task: str | None) -> str:
+    return f"{step}" if task is None else f"{step}: {evidence.labels(run).get(task, task)}"
+
+
+def _said(evidence: Evidence, run: str, step: int) -> str:
+    return explanation_html(explain_step(evidence.store, run, step, evidence=evidence), style=False)
+
+
+def _options(names: list[str], chosen: str) -> str:
+    return "".join(f"<option{' selected' if name == chosen else ''}>{escape(name)}</option>" for name in names)
+
+
+def _correlations(confounds: pl.DataFrame | None) -> str:
+    if confounds is None:
+        return "<p>This store has no scores to hold signals against.</p>"
+    return correlations_html(confounds)
+
+
+def _fill(texts: dict[str, str]) -> str:
+    """The page with its texts, style and script, and a policy that lets it run that script and load nothing."""
+    script = _file("report.js")
+    # A browser hashes what stands between the tags, so the script goes in as it is, line ends and all.
+    allowed = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
+    style = _file("report.css") + style_sheet()
+    return Template(_file("report.html")).substitute(texts, script=script, style=style, policy=policy)
+
+
+def _file(name: str) -> str:
+    return (files("geodiag.report") / name).read_text(encoding="utf-8")
