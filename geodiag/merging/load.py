@@ -1,0 +1,115 @@
+"""Reading a merge's configuration, and saying in one line what is wrong with it and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from geodiag.errors import ManifestError
+from geodiag.families import FAMILIES
+from geodiag.merging.config import Expert, MergeConfig
+from geodiag.merging.settings import RULES, OpcmRule
+from geodiag.runs.findings import Finding, known_keys, shown, unknown_key
+from geodiag.runs.yaml_source import Place, YamlSource, read_yaml
+
+
+def load_merge(path: Path) -> MergeConfig:
+    """Read and check the configuration of a merge.
+
+    Args:
+        path: the YAML file; paths in it are relative to its folder.
+
+    Raises:
+        ManifestError: the first thing that is wrong, with its line.
+    """
+    path = Path(os.path.abspath(path))
+    source = read_yaml(path)
+    if not isinstance(source.data, dict):
+        what = f"the file is {shown(source.data)} where keys belong"
+        raise ManifestError(what, where=source.where(), fix="start with `run: an-id`")
+    try:
+        config = MergeConfig.model_validate(source.data, context={"folder": path.parent})
+    except ValidationError as error:
+        # A misspelt key is also a missing one, and the spelling is what has to be mended.
+        first = min(error.errors(include_url=False), key=lambda complaint: complaint["type"] != "extra_forbidden")
+        raise _finding(first, source).error(source) from error
+    for finding in _findings(config):
+        raise finding.error(source)
+    return config
+
+
+def _finding(complaint: Mapping[str, Any], source: YamlSource) -> Finding:
+    place, model = _locate(complaint["loc"])
+    key, value = str(place[-1]), complaint["input"]
+    if complaint["type"] == "extra_forbidden":
+        return unknown_key(place, known_keys(model))
+    if isinstance(place[-1], int):
+        return Finding(place, f"an expert is {shown(value)}", "write `{task: ..., checkpoint: ...}`")
+    meant = f"give {_description(model, key)}"
+    if complaint["type"] == "missing":
+        return Finding(place[:-1], f"key {key!r} is missing", meant)
+    if key == "rule":
+        named = value.get("name", value) if isinstance(value, dict) else value
+        return Finding(place, f"'rule' is {shown(named)}", meant)
+    written = source.written(place)
+    if written and complaint["type"] == "string_type":
+        return Finding(place, f"{key!r} is {shown(value)}, not text", f'put it in quotes: {key}: "{written}"')
+    return Finding(place, f"{key!r} is {shown(value)}", meant)
+
+
+def _locate(loc: tuple[str | int, ...]) -> tuple[Place, type[BaseModel]]:
+    """The way to a value in the file, and the model whose key it is.
+
+    Pydantic puts a union's branch into the way: behind `rule` its name, which leads on, and elsewhere a type.
+    """
+    if loc[0] == "experts":
+        return (loc[:3], Expert) if len(loc) > 2 else (loc, MergeConfig)
+    if loc[0] != "rule" or len(loc) < 3:
+        return loc[:1], MergeConfig
+    model: type[BaseModel] = next(rule for rule in RULES if rule.model_fields["name"].default == loc[1])
+    if len(loc) > 3:
+        group = model.model_fields[str(loc[2])].annotation
+        assert isinstance(group, type)
+        return ("rule", *loc[2:4]), group
+    return ("rule", loc[2]), model
+
+
+def _description(model: type[BaseModel], key: str) -> str:
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return fields[key].description or ""
+
+
+def _findings(config: MergeConfig) -> Iterator[Finding]:
+    """What a well-formed configuration may still get wrong."""
+    if isinstance(config.eta, tuple) and len(config.eta) != len(config.experts):
+        what = f"'eta' has {len(config.eta)} numbers for {len(config.experts)} experts"
+        yield Finding(("eta",), what, "give one number, or one for each expert")
+    if isinstance(config.rule, OpcmRule) and config.eta is not None:
+        yield Finding(("eta",), "opcm has no eta", "leave it out: opcm scales the merge by its own norm")
+    for family in config.families:
+        if family not in FAMILIES:
+            yield Finding(("families",), f"unknown family {family!r}", f"known families: {', '.join(FAMILIES)}")
+    yield from _repeated(config)
+    named = [(("base",), config.base), (("scores",), config.scores), (("probes",), config.probes)]
+    named += [(("experts", n, "checkpoint"), e.checkpoint) for n, e in enumerate(config.experts)]  # type: ignore[misc]
+    for place, path in named:
+        if path is not None and not path.exists():
+            yield Finding(place, f"{place[-1]!r}: no such file or folder: {path}", "check the path")
+
+
+def _repeated(config: MergeConfig) -> Iterator[Finding]:
+    tasks: dict[str, int] = {}
+    checkpoints: dict[Path, int] = {}
+    for n, expert in enumerate(config.experts):
+        if expert.task in tasks:
+            what = f"task {expert.label!r} is already the task of step {tasks[expert.task] + 1}"
+            yield Finding(("experts", n, "task"), what, "give each step its own task")
+        if expert.checkpoint in checkpoints:
+            what = f"the same checkpoint as at step {checkpoints[expert.checkpoint] + 1} ({expert.checkpoint})"
+            yield Finding(("experts", n, "checkpoint"), what, "each step has its own expert")
+        tasks.setdefault(expert.task, n)
+        checkpoints.setdefault(expert.checkpoint, n)
