@@ -8,6 +8,7 @@ import polars as pl
 
 from geodiag.runs.manifest import Manifest
 from geodiag.runs.names import OVERALL
+from geodiag.runs.score_readers import source_notes
 
 
 def untrained_tasks(manifest: Manifest, scores: pl.DataFrame) -> tuple[str, ...]:
@@ -30,12 +31,16 @@ def score_notes(manifest: Manifest, scores: pl.DataFrame) -> list[str]:
 
     Returns:
         Sentences on tasks scored and not trained, tasks trained and never scored, missing scores, an
-        unscored base, and percentages that look like fractions. Empty when there is nothing to say.
+        unscored base, percentages that look like fractions, and on files of results that repeat each other or were
+        made under different conditions. Empty when there is nothing to say.
     """
     if scores.is_empty():
         return [f"run {manifest.run} has no scores: geometry only, no outcomes"]
     notes = (_unscored_note, _untrained_note, _missing_note, _base_note, _scale_note)
-    return [f"run {manifest.run}: {text}" for note in notes if (text := note(manifest, scores))]
+    texts = [text for note in notes if (text := note(manifest, scores))]
+    if manifest.scores is not None:
+        texts += source_notes(manifest.scores, manifest)
+    return [f"run {manifest.run}: {text}" for text in texts]
 
 
 def _unscored_note(manifest: Manifest, scores: pl.DataFrame) -> str:

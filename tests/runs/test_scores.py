@@ -156,7 +156,9 @@ WRONG = [
 ]  # fmt: skip
 SUPPORTED = (
     "supported are long: CSV or Parquet with the columns step, task, score; wide: CSV with one row a step, a column "
-    "`model` and one column a task"
+    "`model` and one column a task; summary: OpenCompass CSV with dataset, version, metric, mode and one model a step; "
+    "results: folder of lm-evaluation-harness or lighteval results_*.json, or of OpenCompass summaries, with a "
+    "subfolder a step"
 )
 
 
@@ -211,6 +213,7 @@ def test_text_that_is_not_utf8(folder):
         (("Overall Accuracy", "math"), "wide"),
         (("step", "math"), "wide"),
         (("step", "task", "accuracy"), None),
+        (("dataset", "version", "metric", "mode", "state_1"), "summary"),
         (("math", "law"), None),
         ((), None),
     ],
