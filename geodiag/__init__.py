@@ -14,6 +14,7 @@ _PUBLIC = {
     "Store": "geodiag.api",
     "extract": "geodiag.api",
     "analyze": "geodiag.api",
+    "merge": "geodiag.api",
     "load_example": "geodiag.api",
     "load_paper": "geodiag.paper",
     "figures": "geodiag.figures",

@@ -15,6 +15,7 @@ from geodiag.store import StoreReader
 if TYPE_CHECKING:
     from geodiag.explain import Explanation
     from geodiag.jobs import BatchReport
+    from geodiag.merging import MergedRun
 
 
 class Store(StoreReader):
@@ -129,6 +130,33 @@ def extract(
 
     chosen = make_settings(preset, families=None if families is None else tuple(families), **settings)
     return extract_all(Path(runs), Path(store), chosen, device=device, overwrite=overwrite, strict=strict)
+
+
+def merge(
+    config: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    device: str | None = None,
+) -> MergedRun:
+    """Merges experts into a run, as `geodiag merge` does.
+
+    Args:
+        config: a YAML file, or its keys as a mapping with paths relative to the current folder.
+        out: the run's folder, instead of the configuration's.
+        store: a store to extract the run into, instead of the configuration's.
+        device: `auto`, `cpu`, `cuda` or `cuda:<n>`, instead of the configuration's.
+
+    Returns:
+        The run's folder, and what the rule saw and did on every layer and step.
+
+    Raises:
+        GeodiagError: the configuration is wrong, a checkpoint does not fit, or `out` holds something else.
+    """
+    from geodiag.merging import load_merge, parse_merge, run_merge
+
+    settings = parse_merge(config) if isinstance(config, Mapping) else load_merge(Path(config))
+    return run_merge(settings.instead(out=out, store=store, device=device))
 
 
 def analyze(store: StoreReader | str | Path, **options: Any) -> Mapping[str, pl.DataFrame]:

@@ -128,6 +128,27 @@ def extract(
 
 
 @app.command()
+def merge(
+    config: Annotated[Path, typer.Argument(help="A YAML file: base, experts in task order, and a rule.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The run's folder, instead of the file's.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="A store to extract the run into.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes.")] = False,
+) -> None:
+    """Merge experts one after another into a run: GCWM, WUDI, task arithmetic, TIES or OPCM."""
+    from geodiag.merging import load_merge, plan_merge, run_merge
+
+    settings = load_merge(config).instead(out=out, store=store, device=device)
+    if dry_run:
+        for line in plan_merge(settings):
+            _voice.say(line)
+        return
+    with _voice.progress() as progress:
+        merged = run_merge(settings, progress=progress)
+    _voice.say(f"{merged.run}: {merged.detail}, in {merged.path}" + (f"; {merged.stored}" if merged.stored else ""))
+
+
+@app.command()
 def pack(store: StorePath, out: Out) -> None:
     """Copy a store into a new one of about a third the size, rounded to single precision."""
     from geodiag.store import StoreReader, pack_store

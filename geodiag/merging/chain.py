@@ -24,6 +24,8 @@ class LayerStep:
     step: int
     change: Float[Tensor, "d_out d_in"]
     """theta_t - theta_base; of a rule with one scale for the whole model, before that scale."""
+    state_norm: float
+    """||theta_t - theta_base||_F, before that scale too."""
     merged_norm: float
     """||D_merge,t||_F."""
     new_norm: float
@@ -45,7 +47,8 @@ def merge_layer(read: ReadUpdate, config: MergeConfig, *, first: int = 1) -> Ite
         config: what to merge, and how.
         first: the first step wanted.
     """
-    etas, chained = config.etas, config.memory == "anchor" or config.rule.name == "opcm"
+    opcm = config.rule.name == "opcm"
+    etas, chained = config.etas, config.memory == "anchor" or opcm
     held: dict[int, Update] = {}
     change = before = carried = None
     for t in range(1, len(etas) + 1):
@@ -55,13 +58,17 @@ def merge_layer(read: ReadUpdate, config: MergeConfig, *, first: int = 1) -> Ite
         active = _active(t, held, read, config, change)
         new_norm = frobenius_norm(active[-1].D).item()
         active_now = [update for update in active if bool(update.D.any())]
-        merged, stats = merge_active(active_now, before, config.rule) if active_now else (active[-1].D, GateStats())
+        if active_now:
+            merged, stats = merge_active(active_now, before, config.rule)
+        else:  # nothing new: OPCM keeps what it has, the others have nothing
+            merged, stats = before if opcm and before is not None else active[-1].D, GateStats()
         change = etas[t - 1] * merged if carried is None else carried.add(merged, alpha=etas[t - 1])
         if left:
             carried = left * merged if carried is None else carried.add_(merged, alpha=left)
         before = merged if chained else None
         if t >= first:
-            yield LayerStep(t, change, frobenius_norm(merged).item(), new_norm, len(active_now), stats)
+            norms = (frobenius_norm(change).item(), frobenius_norm(merged).item(), new_norm)
+            yield LayerStep(t, change, *norms, len(active_now), stats)
 
 
 def _active(

@@ -103,3 +103,9 @@ class MergeConfig(Strict):
         """eta of each step."""
         eta = self.rule.default_eta if self.eta is None else self.eta
         return eta if isinstance(eta, tuple) else (eta,) * len(self.experts)
+
+    def instead(self, **given: str | Path | None) -> MergeConfig:
+        """The same with other values of `out`, `store` or `device`; None leaves one as it is."""
+        paths = {key: Path(os.path.abspath(value)) for key, value in given.items() if value and key != "device"}
+        device = {"device": given["device"]} if given.get("device") else {}
+        return self.model_copy(update=paths | device)

@@ -27,15 +27,17 @@ class GateStats:
     conflict: float | None = None
     """g, the weighted mean conflict of the pairs; None with less than two updates that have a geometry."""
     alpha: float | None = None
-    """The share of the geometric merge, before skipping."""
+    """The share of the geometric merge by the gate's formula."""
+    share: float | None = None
+    """The share that it had: alpha, made 0 or 1 where it is that near."""
     union_rank: int | None = None
     """Columns of the union basis."""
     metric_trace: float | None = None
     """Trace of the metric in the union basis."""
     metric_iterations: int | None = None
     """Fixed-point steps of the barycenter."""
-    metric_converged: bool | None = None
-    """Whether they reached the tolerance."""
+    metric_residual: float | None = None
+    """Its residual after them; it has converged where this is at most the tolerance."""
     products: int | None = None
     """Matrix products of WUDI's iterations, both merges together."""
     gradient_error: float | None = None
@@ -101,10 +103,11 @@ def gcwm(
     stats = GateStats(
         conflict=g,
         alpha=gate.alpha(g) if len(updates) > 1 else None,
+        share=share if len(updates) > 1 else None,
         union_rank=G.Q.shape[1],
         metric_trace=found.matrix.trace().item(),
         metric_iterations=int(found.iterations),
-        metric_converged=bool(found.converged),
+        metric_residual=found.residual.item(),
         products=sum(merge.products for merge in merges),
         gradient_error=max(merge.gradient_error for merge in merges),
     )

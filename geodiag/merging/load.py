@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from geodiag.errors import ManifestError
@@ -26,13 +27,38 @@ def load_merge(path: Path) -> MergeConfig:
     Raises:
         ManifestError: the first thing that is wrong, with its line.
     """
-    path = Path(os.path.abspath(path))
-    source = read_yaml(path)
+    return _parse(read_yaml(Path(os.path.abspath(path))))
+
+
+def parse_merge(data: Mapping[str, Any]) -> MergeConfig:
+    """Check the configuration of a merge given as plain data.
+
+    Args:
+        data: the keys of a configuration file; paths are relative to the current folder.
+
+    Raises:
+        ManifestError: the first thing that is wrong, with the line it would stand on in a file.
+    """
+    text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
+    root = yaml.compose(text)
+    assert root is not None
+    return _parse(YamlSource(Path.cwd() / "configuration", yaml.safe_load(text), root))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _parse(source: YamlSource) -> MergeConfig:
     if not isinstance(source.data, dict):
         what = f"the file is {shown(source.data)} where keys belong"
         raise ManifestError(what, where=source.where(), fix="start with `run: an-id`")
     try:
-        config = MergeConfig.model_validate(source.data, context={"folder": path.parent})
+        config = MergeConfig.model_validate(source.data, context={"folder": source.path.parent})
     except ValidationError as error:
         # A misspelt key is also a missing one, and the spelling is what has to be mended.
         first = min(error.errors(include_url=False), key=lambda complaint: complaint["type"] != "extra_forbidden")

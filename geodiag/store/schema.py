@@ -165,6 +165,27 @@ _SCORES = (
     Column("n", pl.Int64(), "how many examples it was measured on", "count", nullable=True),
 )
 
+_MERGES = (
+    _RUN,
+    _STEP,
+    _LAYER,
+    _BLOCK,
+    _FAMILY,
+    Column("active", I32, "updates merged: those of the active set that are not zero", "count"),
+    Column("new_norm", F64, "||D_t||_F of the new task's update", ">= 0"),
+    Column("merged_norm", F64, "||D_merge,t||_F of what the rule made of the active updates", ">= 0"),
+    Column("state_norm", F64, "||theta_t - theta_base||_F before it was stored", ">= 0"),
+    Column("conflict", F64, "g, the weighted mean geometry conflict that the gate saw", "0..1", nullable=True),
+    Column("alpha", F64, "the share of the geometric merge by the gate's formula", "0..1", nullable=True),
+    Column("share", F64, "the share that it had, 0 or 1 where alpha is that near", "0..1", nullable=True),
+    Column("union_rank", I32, "columns of the union basis of the active updates", "count", nullable=True),
+    Column("metric_trace", F64, "trace of the shared metric in the union basis", ">= 0", nullable=True),
+    Column("metric_iterations", I32, "fixed-point steps of the barycenter", "count", nullable=True),
+    Column("metric_residual", F64, "how far they were from the fixed point in the end", ">= 0", nullable=True),
+    Column("products", I32, "matrix products of WUDI's iterations that were multiplied out", "count", nullable=True),
+    Column("gradient_error", F64, "largest error of a predicted gradient, as a share", ">= 0", nullable=True),
+)
+
 _PAIR_KEY = ("run", "step", "kind", "object_i", "object_j", "layer")
 _ALL = (
     Table("runs", "one run: a base model and its sequence of steps", ("run",), _RUNS),
@@ -180,6 +201,7 @@ _ALL = (
         _GRADIENTS,
     ),
     Table("scores", "one task's score after one step", ("run", "step", "task"), _SCORES),
+    Table("merges", "one step of a merge in one layer", ("run", "step", "layer"), _MERGES),
 )
 
 TABLES: Mapping[str, Table] = MappingProxyType({table.name: table for table in _ALL})

@@ -137,4 +137,5 @@ def test_equal_updates_have_no_conflict_and_their_exact_merge_is_that_update():
 
 def test_reports_a_barycenter_that_did_not_converge():
     _, stats = merged(random_updates(6, d_out=10, d_in=16), gate=GateSettings(), metric=MetricSettings(iterations=1))
-    assert (stats.metric_iterations, stats.metric_converged) == (1, False)
+    assert stats.metric_iterations == 1
+    assert stats.metric_residual > MetricSettings().tol

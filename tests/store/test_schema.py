@@ -22,6 +22,11 @@ AGREED = {
         "block family cos dot norm_i norm_j reliability_i reliability_j",
     ),
     "scores": ("run step task", "score stderr n"),
+    "merges": (
+        "run step layer",
+        "block family active new_norm merged_norm state_norm conflict alpha share union_rank "
+        "metric_trace metric_iterations metric_residual products gradient_error",
+    ),
 }
 INTEGERS = [
     "step",
@@ -34,6 +39,9 @@ INTEGERS = [
     "state_rank",
     "n_steps",
     "n_layers",
+    "active",
+    "metric_iterations",
+    "products",
 ]
 
 

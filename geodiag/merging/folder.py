@@ -1,0 +1,232 @@
+"""The folder of a run that a merge makes: what is done, what waits, and what it was made with.
+
+OUT/run.yaml                 the run; written last, when every state is whole
+OUT/merges.parquet           what the rule saw and did, a row a step and layer
+OUT/merge.json               everything that the states' numbers depend on
+OUT/states/step_NN_<task>/   the states
+OUT/.merge/                  states under construction and the rows of finished layers; gone in the end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from geodiag.errors import CheckpointError, SettingsError
+from geodiag.merging.config import Expert, MergeConfig
+from geodiag.merging.state_files import StateLayout, side_files
+
+RUN, ROWS, RECIPE, STATES, WORK = "run.yaml", "merges.parquet", "merge.json", "states", ".merge"
+Recipe = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+class RunFolder:
+    """A run's folder, finished or in the making.
+
+    Args:
+        path: the folder; made when it is not there.
+        experts: the experts, one a step.
+    """
+
+    def __init__(self, path: Path, experts: Sequence[Expert]) -> None:
+        self.path, self._experts = path, experts
+        self._work = path / WORK
+
+    def state(self, step: int) -> Path:
+        """The folder of a finished state."""
+        return self.path / STATES / self._name(step)
+
+    def steps_done(self, recipe: Recipe) -> int:
+        """How many steps are finished; checks that what lies in the folder is an earlier part of the same merge.
+
+        Raises:
+            SettingsError: the folder holds something else, or a merge with other settings or inputs.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise SettingsError("'out' is a file", where=self.path, fix="name a new or empty folder")
+        found = [read_json(folder / RECIPE) for folder in (self.path, self._work) if (folder / RECIPE).is_file()]
+        if not found and self.path.exists() and any(path.name != WORK for path in self.path.iterdir()):
+            raise SettingsError("the folder is not empty and no merge", where=self.path, fix="name another 'out'")
+        for made in found:
+            if changes := changed(made, recipe):
+                what = f"it holds a merge made with other {', '.join(changes)}"
+                raise SettingsError(what, where=self.path, fix="name another 'out', or delete the folder")
+        return len(read_json(self.path / RECIPE)["steps"]) if (self.path / RECIPE).is_file() else 0
+
+    @contextmanager
+    def working(self, recipe: Recipe) -> Iterator[None]:
+        """Holds the folder against other processes.
+
+        Raises:
+            SettingsError: another process merges into it.
+        """
+        self._work.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self._work / "lock", timeout=0):
+                self.steps_done(recipe)  # another process may have finished in between
+                yield
+        except Timeout as cause:
+            raise SettingsError("another process merges into it", where=self.path, fix="wait for it") from cause
+
+    def begin(self, recipe: Recipe, layout: StateLayout, *, first: int) -> None:
+        """Lays out the states from `first` on, those that are not there yet."""
+        if (self._work / RECIPE).is_file() and read_json(self._work / RECIPE) != recipe:
+            self._forget(first=first)  # begun with fewer steps: its rows and files lack the others
+        write_whole(self._work / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+        for step in range(first, len(self._experts) + 1):
+            if not self.draft(step).is_dir() and not self.state(step).is_dir():
+                self._lay_out(self.draft(step), layout)
+
+    def draft(self, step: int) -> Path:
+        """The folder of a state under construction."""
+        return self._work / self._name(step)
+
+    def done(self, layers: Sequence[str]) -> set[str]:
+        """Those of the layers that are finished in all states under construction."""
+        return {layer for layer in layers if self._rows(layer).is_file()}
+
+    def put_rows(self, layer: str, rows: Sequence[Row]) -> None:
+        """Marks a layer as finished in all states, with its rows."""
+        write_whole(self._rows(layer), json.dumps(rows))
+
+    def rows(self, layers: Sequence[str]) -> list[Row]:
+        """The rows of all finished layers, in order."""
+        return [row for layer in layers for row in read_json(self._rows(layer))]
+
+    def changes(self, layer: str) -> Path:
+        """Where the changes of a layer wait for a scale that is known only in the end."""
+        return self._work / "changes" / f"{_safe(layer)}.safetensors"
+
+    def finish(self, recipe: Recipe, *, first: int) -> None:
+        """Brings the states from `first` on to where they belong and says what they were made with."""
+        for step in range(first, len(self._experts) + 1):
+            if self.draft(step).is_dir():
+                self.state(step).parent.mkdir(exist_ok=True)
+                os.replace(self.draft(step), self.state(step))
+        write_whole(self.path / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+
+    def clear(self) -> None:
+        """Lets go of what was only needed on the way."""
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def _forget(self, *, first: int) -> None:
+        leftover = [path for path in self._work.iterdir() if path.is_dir()]
+        for path in leftover + [self.state(step) for step in range(first, len(self._experts) + 1)]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _lay_out(self, folder: Path, layout: StateLayout) -> None:
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        layout.create(part)
+        for path in side_files(layout.base):
+            shutil.copyfile(path, part / path.name)
+        _say_type(part / "config.json", layout)
+        for path in part.rglob("*"):
+            _flush(path)
+        os.replace(part, folder)
+
+    def _rows(self, layer: str) -> Path:
+        return self._work / "layers" / f"{_safe(layer)}.json"
+
+    def _name(self, step: int) -> str:
+        return f"step_{step:02d}_{_safe(self._experts[step - 1].task)}"
+
+
+def make_recipe(config: MergeConfig, fingerprints: Mapping[Path, str]) -> dict[str, Any]:
+    """Everything that the states' numbers depend on; labels, scores and the device are left out.
+
+    Args:
+        config: the merge.
+        fingerprints: of the base and of every expert, by path.
+    """
+    etas = config.etas
+    return {
+        "run": config.run,
+        "rule": config.rule.model_dump(mode="json", by_alias=True),
+        "memory": config.memory,
+        "dtype": config.dtype,
+        "families": sorted(config.families),
+        "layers": config.layers,
+        "base": fingerprints[config.base],
+        "steps": [
+            {"task": e.task, "weight": e.weight, "eta": etas[n], "expert": fingerprints[e.checkpoint]}
+            for n, e in enumerate(config.experts)
+        ],
+    }
+
+
+def changed(made: Recipe, wanted: Recipe) -> list[str]:
+    """The keys in which an earlier merge differs; steps that it does not have yet are no difference."""
+    keys = [key for key in wanted if key != "steps" and made.get(key) != wanted[key]]
+    before = made.get("steps", [])
+    return keys + (["steps"] if wanted["steps"][: len(before)] != before else [])
+
+
+def read_json(path: Path) -> Any:
+    """A file that a merge wrote.
+
+    Raises:
+        SettingsError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise SettingsError("cannot be read", where=path, fix="delete the folder and merge again") from cause
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file in one move, flushed, so that nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    _flush(part)
+    os.replace(part, path)
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuses to start what the disk cannot hold.
+
+    Raises:
+        CheckpointError: less than `needed` bytes are free.
+    """
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        what = f"the merge writes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+        raise CheckpointError(what, where=path, fix="make room, or name an 'out' on another disk")
+
+
+def _say_type(config: Path, layout: StateLayout) -> None:
+    """The type of the weights in a state's config.json, where the merge has changed it."""
+    types = {slot.dtype for slot in layout.slots.values()}
+    same = all(slot.dtype == layout.base.info(name).dtype for name, slot in layout.slots.items())
+    if same or len(types) != 1 or not config.is_file():
+        return
+    data = read_json(config)
+    for key in ("dtype", "torch_dtype"):
+        if key in data:
+            data[key] = next(iter(types))
+    config.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    if path.is_file():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)

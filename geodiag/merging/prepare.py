@@ -1,0 +1,123 @@
+"""A merge that has passed its checks: every checkpoint opened, every layer found in all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geodiag.checkpoints import (
+    Adapter,
+    Checkpoint,
+    Factors,
+    Layer,
+    LayerTable,
+    check_same_layers,
+    fingerprint,
+    match_layers,
+    open_checkpoint,
+    open_model,
+    read_layer,
+)
+from geodiag.errors import CheckpointError, GeodiagError
+from geodiag.extraction.run import pick_device
+from geodiag.merging.config import MergeConfig
+from geodiag.merging.folder import make_recipe
+from geodiag.merging.state_files import StateLayout, state_layout
+
+
+@dataclass(frozen=True)
+class PreparedMerge:
+    """What a merge reads and where it puts it; no weight has been read."""
+
+    config: MergeConfig
+    table: LayerTable
+    """The base's target layers, and what is left out: that stays the base's."""
+    base: Checkpoint
+    experts: tuple[Checkpoint | Adapter, ...]
+    """One a step."""
+    layout: StateLayout
+    """The files of every state."""
+    recipe: dict[str, Any]
+    """Everything that the states' numbers depend on."""
+    device: torch.device
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order they are merged."""
+        return self.table.layers
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before it is computed, one sentence each."""
+        told = ", ".join(f"{n} {why}" for why, n in self.table.left_out_counts.items())
+        kept = [f"{len(self.table.left_out)} tensors stay the base's ({told})"] if told else []
+        return tuple(f"run {self.config.run}: {text}" for text in (*kept, *self.table.warnings))
+
+    def base_weight(self, layer: Layer) -> Tensor:
+        """The base's weight (d_out, d_in) on the device, in at least float32."""
+        return _wide(read_layer(self.base, layer)).to(self.device)
+
+    def update(self, layer: Layer, weight: Tensor, step: int) -> Tensor:
+        """D_t = theta_expert,t - theta_base of one layer (d_out, d_in), in the type of the base's `weight`.
+
+        Args:
+            layer: the layer.
+            weight: `base_weight` of it.
+            step: t, from 1.
+        """
+        source = self.experts[step - 1]
+        found = source.read(layer) if isinstance(source, Adapter) else read_layer(source, layer)
+        if found is None:
+            return torch.zeros_like(weight)
+        if isinstance(found, Factors):
+            B, A = found.B.to(self.device).double(), found.A.to(self.device).double()
+            return (found.scale * B @ A).to(weight.dtype)
+        return (_wide(found).to(self.device) - weight).to(weight.dtype)
+
+
+def prepare_merge(config: MergeConfig) -> PreparedMerge:
+    """Opens what a merge names and checks from headers alone that it fits together.
+
+    Raises:
+        CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has; an adapter is
+            refused or another model's; `out` lies in a checkpoint.
+        SettingsError: the device does not exist, or no layer is left to merge.
+    """
+    _check_out_apart(config)
+    device = pick_device(config.device)
+    try:
+        base = open_checkpoint(config.base)
+        table = match_layers(base, families=config.families, pattern=config.layers)
+    except GeodiagError as error:
+        error.run = config.run
+        raise
+    experts = tuple(_open(config, step, base, table) for step in range(1, len(config.experts) + 1))
+    paths = [config.base, *(expert.checkpoint for expert in config.experts)]
+    prints = dict(zip(paths, map(fingerprint, (base, *experts)), strict=True))
+    layout = state_layout(base, table.layers, dtype=config.dtype)
+    return PreparedMerge(config, table, base, experts, layout, make_recipe(config, prints), device)
+
+
+def _open(config: MergeConfig, step: int, base: Checkpoint, table: LayerTable) -> Checkpoint | Adapter:
+    try:
+        found = open_model(config.experts[step - 1].checkpoint, base=base)
+        check_same_layers(table.layers, found)
+    except GeodiagError as error:
+        error.run, error.step = config.run, step
+        raise
+    return found
+
+
+def _check_out_apart(config: MergeConfig) -> None:
+    """Refuses to write into a folder that the merge reads."""
+    for path in (config.base, *(expert.checkpoint for expert in config.experts)):
+        if config.out == path or path in config.out.parents:
+            fix = "name a folder of its own"
+            raise CheckpointError(f"'out' lies in the checkpoint {path}", where=config.out, fix=fix)
+
+
+def _wide(weight: Tensor) -> Tensor:
+    return weight if weight.dtype == torch.float64 else weight.float()

@@ -1,0 +1,206 @@
+"""A whole merge: layer after layer through all steps, into a run that extraction reads like any other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from geodiag.checkpoints import Layer
+from geodiag.errors import CheckpointError
+from geodiag.extraction.run import SMALL_LAYER
+from geodiag.geometry import one_thread
+from geodiag.jobs.progress import Progress, Silent
+from geodiag.jobs.staging import rows_frame
+from geodiag.merging.chain import LayerStep, merge_layer
+from geodiag.merging.config import MergeConfig
+from geodiag.merging.folder import ROWS, RUN, Row, RunFolder, check_space, write_whole
+from geodiag.merging.prepare import PreparedMerge, prepare_merge
+from geodiag.merging.settings import OpcmRule
+
+
+@dataclass(frozen=True)
+class MergedRun:
+    """A run that a merge has made."""
+
+    run: str
+    """Its id."""
+    path: Path
+    """Its folder, with run.yaml and the states."""
+    detail: str
+    """What was done: `merged 196 layers through 3 steps`, `unchanged`."""
+    stored: str | None = None
+    """What was done in the store, where one was named."""
+
+    def merges(self) -> pl.DataFrame:
+        """What the rule saw and did: one row a step and layer, with the columns of the store's table `merges`."""
+        return pl.read_parquet(self.path / ROWS)
+
+    def _repr_html_(self) -> str:
+        means = pl.col("conflict", "alpha", "share", "merged_norm", "state_norm").mean()
+        by_step: str = self.merges().group_by("step", maintain_order=True).agg(means)._repr_html_()
+        return f"<p>{self.run}: {self.detail}. Means over layers:</p>{by_step}"
+
+
+def run_merge(config: MergeConfig, *, progress: Progress | None = None) -> MergedRun:
+    """Merges experts one after another into a run, going on where an earlier attempt stopped.
+
+    Layers are read, merged and written one at a time, so memory holds the updates of one layer. A configuration
+    that has gained experts adds their steps to the run. What is finished is never written again.
+
+    Args:
+        config: base, experts and rule.
+        progress: told of every layer.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be read, holds NaN or infinities, or does not fit the base.
+        SettingsError: `out` holds something else, or a merge with other settings.
+        StoreError: the store that was named holds the run with other settings.
+    """
+    teller = progress or Silent()
+    prepared = prepare_merge(config)
+    folder = RunFolder(config.out, config.experts)
+    first = folder.steps_done(prepared.recipe) + 1
+    count = len(config.experts) + 1 - first
+    detail = f"merged {len(prepared.layers)} layers through {count} step{'s' * (count > 1)}" if count else "unchanged"
+    try:
+        if count:
+            _merge(prepared, folder, first=first, progress=teller)
+        write_whole(config.out / RUN, _manifest(config, folder))
+    except OSError as error:
+        fix = "check space and permissions, then run it again: it goes on from there"
+        raise CheckpointError(f"cannot write ({error})", where=config.out, run=config.run, fix=fix) from error
+    finally:
+        teller.run_ended(config.run)
+    merged = MergedRun(config.run, config.out, detail)
+    return merged if config.store is None else _store(merged, config, teller)
+
+
+def _merge(prepared: PreparedMerge, folder: RunFolder, *, first: int, progress: Progress) -> None:
+    config, names = prepared.config, [layer.name for layer in prepared.layers]
+    for note in prepared.notes:
+        progress.note(note)
+    steps = range(first, len(config.experts) + 1)
+    check_space(config.out, len(steps) * prepared.layout.size)
+    with folder.working(prepared.recipe):
+        folder.begin(prepared.recipe, prepared.layout, first=first)
+        done = folder.done(names)
+        progress.run_started(config.run, parts=len(names), done=len(done), what="layers")
+        for layer in (layer for layer in prepared.layers if layer.name not in done):
+            folder.put_rows(layer.name, _merge_layer(prepared, folder, layer, first=first))
+            progress.part_done(config.run, layer.name)
+        rows = folder.rows(names)
+        earlier = pl.read_parquet(config.out / ROWS) if first > 1 else rows_frame("merges", [])
+        if isinstance(config.rule, OpcmRule):
+            rows = _scaled(prepared, folder, rows, earlier, steps)
+        frame = pl.concat([earlier.filter(pl.col("step") < first), rows_frame("merges", rows)])
+        _write_parquet(config.out / ROWS, frame.sort("step", maintain_order=True))
+        folder.finish(prepared.recipe, first=first)
+    folder.clear()
+
+
+def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, *, first: int) -> list[Row]:
+    """One layer through all steps: its weights are in all states when this returns its rows."""
+    config, rows, changes = prepared.config, [], {}
+    # On a matrix this small, threads wait for each other longer than they compute.
+    with one_thread(when=prepared.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
+        weight = prepared.base_weight(layer)
+        read: Callable[[int], Tensor] = partial(prepared.update, layer, weight)
+        for found in merge_layer(read, config, first=first):
+            rows.append(_row(layer, found))
+            if isinstance(config.rule, OpcmRule):
+                changes[str(found.step)] = found.change.cpu()
+            else:
+                _put(prepared, folder, layer, found.step, weight + found.change)
+    if changes:
+        path = folder.changes(layer.name)
+        path.parent.mkdir(exist_ok=True)
+        save_file(changes, path)
+    return rows
+
+
+def _put(prepared: PreparedMerge, folder: RunFolder, layer: Layer, step: int, weight: Tensor) -> None:
+    stored = weight.to(getattr(torch, prepared.layout.slots[layer.tensor].dtype))
+    if not bool(stored.isfinite().all()):
+        fix = "lower eta or the rule's scale, or store the states in a wider type"
+        what = f"the merge is not finite as {str(stored.dtype).removeprefix('torch.')}"
+        raise CheckpointError(what, run=prepared.config.run, step=step, tensor=layer.tensor, fix=fix)
+    prepared.layout.put(folder.draft(step), layer, stored)
+
+
+def _row(layer: Layer, found: LayerStep) -> Row:
+    place = {"step": found.step, "layer": layer.name, "block": layer.block, "family": layer.family}
+    norms = {"new_norm": found.new_norm, "merged_norm": found.merged_norm, "state_norm": found.state_norm}
+    return place | {"active": found.active} | norms | vars(found.stats)
+
+
+def _scaled(
+    prepared: PreparedMerge, folder: RunFolder, rows: Sequence[Row], earlier: pl.DataFrame, steps: range
+) -> list[Row]:
+    """Gives every state its OPCM scale, which is known only now: ||M_t|| = mean_{i<=t} ||D_i|| over all layers."""
+    new = pl.concat([earlier.select("step", "new_norm"), rows_frame("merges", rows).select("step", "new_norm")])
+    lengths = new.group_by("step").agg(pl.col("new_norm").pow(2).sum().sqrt())
+    by_step: dict[int, float] = dict(lengths.sort("step").iter_rows())
+    scales = {step: _scale(step, rows, by_step) for step in steps}
+    for layer in prepared.layers:
+        weight, changes = prepared.base_weight(layer), load_file(folder.changes(layer.name))
+        for step in steps:
+            if folder.draft(step).is_dir():
+                change = changes[str(step)].to(prepared.device)
+                _put(prepared, folder, layer, step, weight + scales[step] * change)
+    sized = ("merged_norm", "state_norm")
+    return [{**row, **{name: scales[row["step"]] * row[name] for name in sized}} for row in rows]
+
+
+def _scale(step: int, rows: Sequence[Row], lengths: Mapping[int, float]) -> float:
+    length = sum(row["state_norm"] ** 2 for row in rows if row["step"] == step) ** 0.5
+    return sum(lengths[s] for s in range(1, step + 1)) / step / length if length else 0.0
+
+
+def _manifest(config: MergeConfig, folder: RunFolder) -> str:
+    """run.yaml of the finished run, with paths relative to it."""
+
+    def relative(path: Path) -> str:
+        return os.path.relpath(path, config.out)
+
+    steps = [
+        {"task": e.label, "state": relative(folder.state(n)), "expert": relative(e.checkpoint)}
+        for n, e in enumerate(config.experts, start=1)
+    ]
+    named = {"run": config.run, "size": config.size, "method": config.method_label, "seed": config.seed}
+    given = {"base": relative(config.base), "updates": "experts", "memory": config.memory}
+    papers: dict[str, Any] = {"scores": config.scores, "probes": config.probes}
+    kept = {key: relative(path) for key, path in papers.items() if path is not None}
+    if config.scores is not None:
+        kept["score_scale"] = config.score_scale
+    text = {key: value for key, value in (named | given | kept).items() if value is not None} | {"steps": steps}
+    return yaml.safe_dump(text, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    frame.write_parquet(part, compression="zstd")
+    os.replace(part, path)
+
+
+def _store(merged: MergedRun, config: MergeConfig, progress: Progress) -> MergedRun:
+    """Extracts the run into the store that was named, and adds what the rule did."""
+    from geodiag.extraction import Settings
+    from geodiag.jobs import extract_all
+    from geodiag.store import StoreReader, add_table
+
+    assert config.store is not None
+    report = extract_all(merged.path, config.store, Settings(), device=config.device, strict=True, progress=progress)
+    rows, reader = merged.merges(), StoreReader(config.store).only([config.run])
+    if not reader.scan("merges").drop("run").collect().sort("step", "layer").equals(rows.sort("step", "layer")):
+        add_table(config.store, config.run, "merges", rows, overwrite=True)
+    return MergedRun(merged.run, merged.path, merged.detail, report.outcomes[0].detail)
