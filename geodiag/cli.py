@@ -59,6 +59,22 @@ def demo(out: Out = Path("demo")) -> None:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="A folder with the checkpoints of one run.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.yaml that is there.")] = False,
+) -> None:
+    """Draft a run.yaml from a folder of checkpoints; what the folder does not tell is left as lines to fill in."""
+    from geodiag.runs import draft_manifest, write_draft
+
+    draft = draft_manifest(folder)
+    write_draft(draft, overwrite=overwrite)
+    count = f"{len(draft.steps)} step" + ("s" if len(draft.steps) > 1 else "")
+    _voice.say(f"{draft.path}: {count}, drafted from {draft.layout}")
+    for line in draft.to_fill_in:
+        _voice.say(f"to fill in: {line}")
+
+
+@app.command()
 def check(runs: Runs) -> None:
     """Validate runs without computing: manifests, scores, and every checkpoint's layers from headers alone."""
     from geodiag.jobs import check_all

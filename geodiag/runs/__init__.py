@@ -1,6 +1,8 @@
 """What a user brings: the manifest of a run, its scores and its probes."""
 
 from geodiag.runs.checks import check_unique_runs
+from geodiag.runs.draft import FILL_IN, Draft, DraftStep, write_draft
+from geodiag.runs.draft_layouts import draft_manifest
 from geodiag.runs.load import check_manifest, find_manifests, load_manifest
 from geodiag.runs.manifest import Manifest, Step
 from geodiag.runs.names import OVERALL, fold_task_name
@@ -10,14 +12,18 @@ from geodiag.runs.score_notes import score_notes, unscored_tasks, untrained_task
 from geodiag.runs.scores import SCORES_SCHEMA, load_scores
 
 __all__ = [
+    "FILL_IN",
     "OVERALL",
     "SCORES_SCHEMA",
+    "Draft",
+    "DraftStep",
     "Manifest",
     "Probe",
     "Step",
     "check_manifest",
     "check_unique_runs",
     "choose_probes",
+    "draft_manifest",
     "find_manifests",
     "fold_task_name",
     "load_manifest",
@@ -27,4 +33,5 @@ __all__ = [
     "score_notes",
     "unscored_tasks",
     "untrained_tasks",
+    "write_draft",
 ]

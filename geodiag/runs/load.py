@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from geodiag.errors import GeodiagError, ManifestError, ScoresError
 from geodiag.runs.checks import CHECKS
+from geodiag.runs.draft import unfilled
 from geodiag.runs.findings import known_keys, schema_findings, shown, unknown_key
 from geodiag.runs.manifest import Manifest
 from geodiag.runs.scores import load_scores
@@ -108,6 +109,9 @@ def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
     if not isinstance(source.data, dict):
         what = f"the file is {shown(source.data)} where keys belong"
         return None, [ManifestError(what, where=source.where(), fix="start with `run: an-id`")]
+    to_fill_in = unfilled(source)
+    if to_fill_in is not None:  # everything else that is wrong comes of it, or can wait
+        return None, [to_fill_in]
     # `path` is the one field that the file itself cannot give.
     found = [unknown_key(("path",), known_keys(Manifest))] if "path" in source.data else []
     manifest, findings = None, found

@@ -125,6 +125,11 @@ def _refuse_repeated_keys(path: Path, node: yaml.MappingNode) -> None:
         seen[key.value] = line
 
 
+def scalars(root: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """Every single value of a file, with its place in the text."""
+    return (node for node in _nodes(root) if isinstance(node, yaml.ScalarNode))
+
+
 def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
     """Every node once, however often aliases point to it."""
     waiting, seen = [root], set()

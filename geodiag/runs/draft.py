@@ -1,0 +1,144 @@
+"""Drafting a `run.yaml`: what is known of a run as its text, and what is not as lines to fill in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from geodiag.errors import ManifestError
+from geodiag.runs.yaml_source import YamlSource, scalars
+
+FILL_IN = "FILL_IN"
+"""What stands where only a person knows the value; a manifest with it left in is refused."""
+
+
+@dataclass(frozen=True)
+class DraftStep:
+    """One step of a draft; None is not known."""
+
+    task: str | None
+    """The task trained at it."""
+    state: str | None
+    """The path of the checkpoint after it, as the manifest writes it."""
+    expert: str | None = None
+    """The path of its task's expert."""
+    comment: str = ""
+    """What to say behind the line."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A run as far as its folder tells; None is not known."""
+
+    folder: Path
+    """Where the manifest belongs."""
+    layout: str
+    """What the folder was recognised as."""
+    run: str
+    """An id made of the folder's name."""
+    size: str | None
+    method: str | None
+    base: str | None
+    updates: str
+    """`experts` or `increments`."""
+    memory: str
+    """`all`, `anchor`, or a number."""
+    steps: tuple[DraftStep, ...]
+    base_comment: str = "the checkpoint that the run started from"
+    """What to say of the base."""
+    scores: str | None = None
+    probes: str | None = None
+    ordered: bool = True
+    """Whether the order of the steps is known."""
+
+    @property
+    def path(self) -> Path:
+        """The file that it belongs into."""
+        return self.folder / "run.yaml"
+
+    @property
+    def text(self) -> str:
+        """The manifest's text."""
+        known = "\n".join((*self._head(), "steps:", *self._order(), *map(self._step, self.steps)))
+        return known + "\n"
+
+    @property
+    def to_fill_in(self) -> tuple[str, ...]:
+        """The lines of the text that a person has to fill in."""
+        return tuple(line.strip() for line in self.text.splitlines() if FILL_IN in line.partition("#")[0])
+
+    def _head(self) -> list[str]:
+        return [
+            f"# Drafted from {self.layout}. Replace every {FILL_IN}; what stands behind a # may go.",
+            _line("run", self.run, "an id, unique in a store"),
+            _line("size", self.size, "the label of the model size, such as 4B"),
+            _line("method", self.method, "the label of the training method, such as EWC"),
+            "# seed: 0",
+            _line("base", self.base, self.base_comment),
+            _line(
+                "updates", self.updates, "experts (each less the base) or increments (each state less the one before)"
+            ),
+            _line("memory", self.memory, "the active set: all, anchor, or how many of the last tasks"),
+            _optional("scores", self.scores, "scores.csv"),
+            _optional("probes", self.probes, "probes.jsonl"),
+        ]
+
+    def _order(self) -> list[str]:
+        if self.ordered:
+            return []
+        return [f"  - {FILL_IN}  # put the steps into the order in which they were trained, then delete this line"]
+
+    def _step(self, step: DraftStep) -> str:
+        values = {"task": step.task or FILL_IN, "state": step.state or FILL_IN}
+        if self.updates == "experts":
+            values["expert"] = step.expert or FILL_IN
+        return f"  - {_yaml(values)}" + (f"  # {step.comment}" if step.comment else "")
+
+
+def write_draft(draft: Draft, *, overwrite: bool = False) -> None:
+    """Write a draft as the `run.yaml` of its folder.
+
+    Args:
+        draft: what to write.
+        overwrite: replace a `run.yaml` that is there.
+
+    Raises:
+        ManifestError: there is one, or the folder cannot be written into.
+    """
+    if draft.path.exists() and not overwrite:
+        raise ManifestError("there is a run.yaml already", where=draft.path, fix="pass --overwrite to replace it")
+    try:
+        draft.path.write_text(draft.text, encoding="utf-8")
+    except OSError as error:
+        raise ManifestError(f"cannot be written ({error.strerror})", where=draft.path) from error
+
+
+def unfilled(source: YamlSource) -> ManifestError | None:
+    """The error of a manifest in which lines are still to fill in; None when all are.
+
+    Args:
+        source: the manifest as read.
+    """
+    lines = sorted({node.start_mark.line + 1 for node in scalars(source.root) if str(node.value).strip() == FILL_IN})
+    if not lines:
+        return None
+    many = f"{len(lines)} lines are" if len(lines) > 1 else "1 line is"
+    told = ", ".join(map(str, lines[:12])) + (", ..." if len(lines) > 12 else "")
+    what = f"{many} still to fill in (line{'s' if len(lines) > 1 else ''} {told})"
+    return ManifestError(what, where=f"{source.path}:{lines[0]}", fix=f"replace every {FILL_IN}")
+
+
+def _line(key: str, value: str | None, comment: str) -> str:
+    return f"{_yaml({key: value or FILL_IN})[1:-1]}  # {comment}"
+
+
+def _optional(key: str, value: str | None, example: str) -> str:
+    return f"# {key}: {example}" if value is None else _yaml({key: value})[1:-1]
+
+
+def _yaml(values: dict[str, str]) -> str:
+    """In flow style on one line, with quotes where they are needed; digits stay the number that they are."""
+    typed = {key: int(value) if key == "memory" and value.isdigit() else value for key, value in values.items()}
+    return yaml.safe_dump(typed, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
