@@ -105,6 +105,7 @@ def extract(
     strict: bool = False,
     preset: str | None = None,
     families: Iterable[str] | None = None,
+    read: str = "mmap",
     **settings: Any,
 ) -> BatchReport:
     """Extracts every run below a folder into a store, as `geodiag extract` does.
@@ -117,6 +118,7 @@ def extract(
         strict: raise at the first run that fails instead of going on with the rest.
         preset: `paper` or `release`.
         families: the projection families to read; None is all seven.
+        read: `mmap`, or `buffered` for weights on a network file system.
         settings: fields of `geodiag.extraction.Settings`, such as `rank=16`.
 
     Returns:
@@ -125,11 +127,13 @@ def extract(
     Raises:
         GeodiagError: there is no run, a setting is out of its range, or `strict` is set and a run failed.
     """
+    from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
     from geodiag.jobs import extract_all
 
     chosen = make_settings(preset, families=None if families is None else tuple(families), **settings)
-    return extract_all(Path(runs), Path(store), chosen, device=device, overwrite=overwrite, strict=strict)
+    how = check_reading(read)
+    return extract_all(Path(runs), Path(store), chosen, device=device, overwrite=overwrite, strict=strict, reading=how)
 
 
 def merge(

@@ -101,11 +101,13 @@ def extract(
     gradients_only: Annotated[bool, typer.Option("--gradients-only", help="Only that, onto stored runs.")] = False,
     probes_per_task: Annotated[int, typer.Option(help="Probe examples drawn of each task.")] = 32,
     memory_budget: Annotated[str, typer.Option(help="What updates or gradients may take at once, as 4GB.")] = "4GiB",
+    read: Annotated[str, typer.Option(help="mmap, or buffered for weights on a network file system.")] = "mmap",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs stored with other settings.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first run that fails.")] = False,
 ) -> None:
     """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
+    from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
     from geodiag.extraction.gradients import GradientOptions
     from geodiag.jobs import extract_all, parse_bytes, plan_all
@@ -137,6 +139,7 @@ def extract(
             strict=strict,
             gradients=options,
             geometry=not gradients_only,
+            reading=check_reading(read),
             progress=progress,
         )
     tell_batch(_voice, report)

@@ -13,7 +13,8 @@ import geodiag
 
 PACKAGE = Path(geodiag.__file__).parent
 ROOMS = (
-    *("errors", "families", "runs", "checkpoints", "geometry", "extraction", "store", "jobs", "signals", "stats"),
+    *("errors", "families", "remote", "runs", "checkpoints", "geometry", "extraction", "store", "jobs", "signals"),
+    "stats",
     *("paper", "tables", "figures", "explain", "report", "api", "console", "demo", "cli"),
 )
 """Left to right: a module imports only from its own room and from rooms to its left."""

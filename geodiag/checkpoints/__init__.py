@@ -5,9 +5,9 @@ from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.fingerprint import fingerprint
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut, Part
 from geodiag.checkpoints.match import match_layers
-from geodiag.checkpoints.open import open_checkpoint, open_model
+from geodiag.checkpoints.open import check_reading, open_checkpoint, open_model
 from geodiag.checkpoints.read import check_same_layers, read_layer
-from geodiag.checkpoints.safetensors_file import TensorInfo
+from geodiag.checkpoints.safetensors_file import Reading, TensorInfo
 from geodiag.families import FAMILIES
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "LayerTable",
     "LeftOut",
     "Part",
+    "Reading",
     "TensorInfo",
+    "check_reading",
     "check_same_layers",
     "fingerprint",
     "match_layers",

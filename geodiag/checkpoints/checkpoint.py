@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodiag.checkpoints.dtypes import READABLE
 from geodiag.checkpoints.layers import Part
-from geodiag.checkpoints.safetensors_file import TensorInfo, open_weights, readable
+from geodiag.checkpoints.range_file import RangeFile
+from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, open_weights, readable
 from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Checkpoint:
     """Its `config.json`; empty where there is none."""
     tensors: Mapping[str, tuple[TensorInfo, Path]]
     """What is stored of each tensor, and in which file."""
+    reading: Reading = "mmap"
+    """How weights are read from a local disk."""
     index: dict[str, tuple[str, Part]] = field(default_factory=dict, repr=False)
     """Filled by `geodiag.checkpoints.index.layer_index` when it is first asked for."""
     _handles: dict[Path, Any] = field(default_factory=dict, repr=False)
@@ -58,7 +61,7 @@ class Checkpoint:
             name: its name as stored.
 
         Returns:
-            The tensor on the CPU, in its stored shape and type; its memory is that of the file, mapped.
+            The tensor on the CPU, in its stored shape and type; of a mapped file its memory is the file's.
 
         Raises:
             CheckpointError: there is no such tensor, it is quantised, or its file has become unreadable.
@@ -68,6 +71,28 @@ class Checkpoint:
         with readable(file):
             tensor: torch.Tensor = self._weights(file).get_tensor(name)
         return tensor
+
+    def read_part(self, name: str, part: Part) -> torch.Tensor:
+        """Read one part of a tensor: of a file that is not mapped, that part's bytes alone where they lie together.
+
+        Args:
+            name: the tensor's name as stored.
+            part: which part of it.
+
+        Raises:
+            CheckpointError: as `read`.
+        """
+        info, file = self._stored(name)
+        check_readable(info, where=file, tensor=name)
+        with readable(file):
+            weights = self._weights(file)
+            if isinstance(weights, RangeFile) and part.expert is not None:
+                stacked = weights.get_rows(name, part.expert, part.expert + 1)
+                return replace(part, expert=None).take(stacked[0])
+            if isinstance(weights, RangeFile) and part.rows is not None and part.groups == 1 and not part.transposed:
+                start, stop, _ = slice(*part.rows).indices(info.shape[0])
+                return weights.get_rows(name, start, stop)
+            return part.take(weights.get_tensor(name))
 
     def _stored(self, name: str) -> tuple[TensorInfo, Path]:
         if name not in self.tensors:
@@ -79,7 +104,7 @@ class Checkpoint:
         # thousands of experts anew for each tensor takes longer than reading it.
         handle = self._handles.get(file)
         if handle is None:
-            handle = open_weights(file)
+            handle = open_weights(file, reading=self.reading)
             self._handles.clear()
             self._handles[file] = handle
         return handle

@@ -28,7 +28,10 @@ DTYPES = {
 }
 """Name in the header -> the name that torch gives the type."""
 
-READABLE = frozenset({"float64", "float32", "float16", "bfloat16"})
+ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes of one number, of the types that are read."""
+
+READABLE = frozenset(ITEM_BYTES)
 """Types in which a stored number is the weight itself. The others are quantised (the weight is a number times
 a scale kept elsewhere) or are no weights."""
 

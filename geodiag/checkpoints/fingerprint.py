@@ -6,14 +6,16 @@ import hashlib
 
 from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
-from geodiag.checkpoints.safetensors_file import header_bytes, readable
+from geodiag.checkpoints.safetensors_file import read_header, readable
+from geodiag.remote import RemoteStat
 
 
 def fingerprint(checkpoint: Checkpoint | Adapter) -> str:
     """A short key that stays the same as long as a checkpoint's files do.
 
     It digests, for each safetensors file, the name, the size, the time of the last change in nanoseconds
-    and the header (names, types, shapes and offsets of all tensors). No weight is read.
+    and the header (names, types, shapes and offsets of all tensors). No weight is read. Of a remote file the tag,
+    digest or time that its server gives stands for the time; where it gives none, the header and the size decide.
 
     What it can miss: weights rewritten in place, in the same types and shapes, by something that also puts
     the old time back (`rsync --times` from a copy of the same size and time, `touch -r`), or twice within
@@ -34,9 +36,10 @@ def fingerprint(checkpoint: Checkpoint | Adapter) -> str:
     for file in checkpoint.files:
         with readable(file):
             stat = file.stat()
-            header = file.read_bytes() if file.suffix == ".json" else header_bytes(file)
+            header = file.read_bytes() if file.suffix == ".json" else read_header(file)
+            changed = stat.version if isinstance(stat, RemoteStat) else str(stat.st_mtime_ns)
         # Every part is preceded by its length, so that no two sequences of parts read the same.
-        for part in (file.name.encode(), str(stat.st_size).encode(), str(stat.st_mtime_ns).encode(), header):
+        for part in (file.name.encode(), str(stat.st_size).encode(), changed.encode(), header):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     return digest.hexdigest()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -13,11 +12,16 @@ from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.json_file import read_json
 from geodiag.checkpoints.open_adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, open_adapter
-from geodiag.checkpoints.safetensors_file import read_infos
+from geodiag.checkpoints.safetensors_file import Reading, read_infos
 from geodiag.checkpoints.shards import read_shards
-from geodiag.errors import CheckpointError
+from geodiag.errors import CheckpointError, SettingsError
+from geodiag.remote import absolute, names_in
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_NAMES = (_SINGLE, _INDEX, ADAPTER_CONFIG, ADAPTER_WEIGHTS, "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""The names asked for in a remote folder that cannot be listed."""
+READINGS: tuple[Reading, ...] = ("mmap", "buffered")
+"""Every way of reading local files."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,14 @@ class Layout:
     """Opens it, or says why it is not read."""
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, *, reading: Reading = "mmap") -> Checkpoint:
     """Open a checkpoint, reading headers only.
 
     Args:
         path: a Hugging Face folder (`model.safetensors`, or shards with their index), a folder with one
-            safetensors file of another name, or a safetensors file.
+            safetensors file of another name, or a safetensors file; or the address of one of these, such as
+            `https://...` or `s3://...`.
+        reading: `mmap`, or `buffered` for network file systems; what has an address is always read by ranges.
 
     Returns:
         The checkpoint; no weight has been read.
@@ -45,38 +51,56 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: there is nothing, or nothing that can be read; pickles and adapters come with the
             command that converts them.
+        SettingsError: there is no such way of reading.
     """
-    path = Path(os.path.abspath(path))
+    reading = check_reading(reading)
+    path = absolute(path)
     try:
-        entries = frozenset(os.listdir(path)) if path.is_dir() else None
+        entries = frozenset(names_in(path, among=_NAMES)) if path.is_dir() else None
         if entries is None and not path.is_file():
             raise CheckpointError("no such file or folder", where=path, fix="check the path")
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
-    if entries is None:
-        return _open_file(path)
+    checkpoint = _open_file(path) if entries is None else _open_folder(path, entries)
+    return replace(checkpoint, reading=reading)
+
+
+def check_reading(name: str) -> Reading:
+    """The way of reading by its name.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    for reading in READINGS:
+        if reading == name:
+            return reading
+    raise SettingsError(f"reading is {name!r}", where="--read", fix=f"one of {', '.join(READINGS)}")
+
+
+def _open_folder(path: Path, entries: frozenset[str]) -> Checkpoint:
     for layout in LAYOUTS:
         if layout.recognised(path, entries):
             return layout.open(path, entries)
     _refuse_folder(path, entries)
 
 
-def open_model(path: Path, *, base: Checkpoint) -> Checkpoint | Adapter:
+def open_model(path: str | Path, *, base: Checkpoint) -> Checkpoint | Adapter:
     """Open what a run names as a state or an expert: whole weights, or a LoRA adapter of its base.
 
     Args:
         path: what `open_checkpoint` takes, or the folder of a PEFT LoRA adapter, or the folder that holds one
             adapter in a folder of its name.
-        base: the run's base. Its configuration stands in where a checkpoint has none of its own.
+        base: the run's base. Its configuration stands in where a checkpoint has none of its own, and its way of
+            reading is the other's too.
 
     Raises:
         CheckpointError: there is nothing that can be read, or an adapter of another kind or model.
     """
-    path = Path(os.path.abspath(path))
+    path = absolute(path)
     # Where whole weights lie beside an adapter, opening them as a checkpoint says so.
-    if adapter_folder(path) is not None and not (path.is_dir() and _safetensors(frozenset(os.listdir(path)))):
+    if adapter_folder(path) is not None and not (path.is_dir() and _safetensors(names_in(path, among=_NAMES))):
         return open_adapter(path, base=base)
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, reading=base.reading)
     return checkpoint if checkpoint.config else replace(checkpoint, config=base.config)
 
 
@@ -112,7 +136,7 @@ def _config(folder: Path) -> dict[str, object]:
     return read_json(file) if file.is_file() else {}
 
 
-def _safetensors(entries: frozenset[str]) -> list[str]:
+def _safetensors(entries: Iterable[str]) -> list[str]:
     return sorted(name for name in entries if name.endswith(".safetensors") and name != ADAPTER_WEIGHTS)
 
 

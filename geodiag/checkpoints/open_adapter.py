@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from geodiag.checkpoints.layers import LeftOut, Part
 from geodiag.checkpoints.naming import Projection, naming_of, other_names, text_config, why_left_out
 from geodiag.checkpoints.safetensors_file import read_infos
 from geodiag.errors import CheckpointError
+from geodiag.remote import names_in
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -38,7 +38,7 @@ def adapter_folder(path: Path) -> Path | None:
         return path.parent if path.name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) else None
     if (path / ADAPTER_CONFIG).is_file():
         return path
-    names = sorted(os.listdir(path)) if path.is_dir() else []
+    names = names_in(path, among=()) if path.is_dir() else []
     if any(name.endswith(".safetensors") for name in names):
         return None
     below = [name for name in names if (path / name / ADAPTER_CONFIG).is_file()]
@@ -93,12 +93,13 @@ class _Found:
 def _weights(folder: Path, base: Checkpoint) -> Checkpoint:
     file = folder / ADAPTER_WEIGHTS
     if not file.is_file():
-        pickles = [name for name in sorted(os.listdir(folder)) if name.endswith(refused.PICKLES)]
+        pickles = [name for name in names_in(folder, among=("adapter_model.bin",)) if name.endswith(refused.PICKLES)]
         if "adapter_model.bin" in pickles:
             raise refused.pickled_file(folder / "adapter_model.bin")
         raise CheckpointError(f"holds no {ADAPTER_WEIGHTS}", where=folder, fix="save the adapter in safetensors")
     infos = read_infos(file)
-    return Checkpoint(folder, base.config, {name: (info, file) for name, info in infos.items()})
+    tensors = {name: (info, file) for name, info in infos.items()}
+    return Checkpoint(folder, base.config, tensors, reading=base.reading)
 
 
 def _place_factors(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, found: _Found) -> None:

@@ -16,22 +16,25 @@ if TYPE_CHECKING:
     import torch
 
 
-def read_layer(checkpoint: Checkpoint, layer: Layer) -> torch.Tensor:
+def read_layer(checkpoint: Checkpoint, layer: Layer, *, check: bool = True) -> torch.Tensor:
     """Read one target layer.
 
     Args:
         checkpoint: the base, or another checkpoint of the same model, perhaps saved with other names.
         layer: the layer, as the base has it.
+        check: whether to refuse numbers that are not finite, which takes one pass over them; a caller that sees
+            them in a norm it computes anyway may leave it out.
 
     Returns:
-        (d_out, d_in) on the CPU, in the checkpoint's stored type; every number is finite.
+        (d_out, d_in) on the CPU, in the checkpoint's stored type; every number is finite, where that is checked.
 
     Raises:
         CheckpointError: the tensor is missing, has another shape or is quantised, or holds NaN or infinities.
     """
     name, part = _checked_tensor(checkpoint, layer)
-    weight = part.take(checkpoint.read(name))
-    check_finite(weight, checkpoint, name)
+    weight = checkpoint.read_part(name, part)
+    if check:
+        check_finite(weight, checkpoint, name)
     return weight
 
 

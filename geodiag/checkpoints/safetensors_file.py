@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
 from geodiag.checkpoints.dtypes import dtype_name
+from geodiag.checkpoints.range_file import RangeFile, first_bytes, header_bytes, read_stretches
 from geodiag.errors import CheckpointError
+from geodiag.remote import RemotePath
 
-_LENGTH_BYTES = 8
-"""A file starts with the length of its header, a little-endian 64-bit integer."""
+Reading = Literal["mmap", "buffered"]
+"""How a local file is read: mapped into memory, or each tensor by plain reads of exactly its bytes."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ def read_infos(path: Path) -> dict[str, TensorInfo]:
     Raises:
         CheckpointError: the file is missing, truncated, damaged, or something else by that name.
     """
+    if isinstance(path, RemotePath):
+        with readable(path):
+            return {name: TensorInfo(found.shape, found.dtype) for name, found in read_stretches(path).items()}
     with readable(path), safe_open(path, framework="numpy") as file:  # numpy: torch is not needed yet
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         return {
@@ -44,19 +48,21 @@ def read_infos(path: Path) -> dict[str, TensorInfo]:
         }
 
 
-def open_weights(path: Path) -> Any:
-    """The file opened for `get_tensor(name)`, which gives torch tensors on the CPU."""
+def open_weights(path: Path, *, reading: Reading) -> Any:
+    """The file opened for `get_tensor(name)`, which gives torch tensors on the CPU; a remote one is read by ranges."""
     with readable(path):
-        return safe_open(path, framework="pt")
+        mapped = reading == "mmap" and not isinstance(path, RemotePath)
+        return safe_open(path, framework="pt") if mapped else RangeFile(path)
 
 
-def header_bytes(path: Path) -> bytes:
-    """The raw header: names, types, shapes and offsets of all tensors."""
-    with readable(path), path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES))
-        if length > path.stat().st_size:
-            raise SafetensorError("invalid header length")
-        return file.read(length)
+def read_header(path: Path) -> bytes:
+    """The raw header: names, types, shapes and offsets of all tensors.
+
+    Raises:
+        CheckpointError: as `read_infos`.
+    """
+    with readable(path):
+        return header_bytes(path)
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def readable(path: Path) -> Iterator[None]:
     """Turns whatever reading a safetensors file raises into a CheckpointError that names the file."""
     try:
         yield
-    except (SafetensorError, OSError, struct.error, MemoryError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         what, fix = _diagnosis(path, error)
         raise CheckpointError(what, where=path, fix=fix) from error
 
@@ -82,8 +88,7 @@ _STRANGERS = (
 
 def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
     try:
-        with path.open("rb") as file:
-            start = file.read(32)
+        start = first_bytes(path, 32)
     except OSError as failure:
         return f"cannot be read ({failure.strerror})", "check that the file is there and may be read"
     if not start:

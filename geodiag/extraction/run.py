@@ -15,6 +15,7 @@ from geodiag.checkpoints import (
     Checkpoint,
     Layer,
     LayerTable,
+    Reading,
     check_same_layers,
     match_layers,
     open_checkpoint,
@@ -113,7 +114,12 @@ def adapter_notes(extraction: RunExtraction) -> Iterator[str]:
 
 
 def prepare(
-    manifest: Manifest, settings: Settings, *, device: str = "auto", memory: int = DEFAULT_MEMORY
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    memory: int = DEFAULT_MEMORY,
+    reading: Reading = "mmap",
 ) -> RunExtraction:
     """Opens a run and checks from headers alone that it can be extracted.
 
@@ -122,16 +128,17 @@ def prepare(
         settings: what to compute.
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
         memory: bytes that full updates may take at once.
+        reading: how weights are read from local disks, `mmap` or `buffered`.
 
     Raises:
         CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has; an adapter is
             refused or another model's.
-        SettingsError: the device does not exist.
+        SettingsError: the device does not exist, or there is no such way of reading.
     """
     place = pick_device(device)
     plan = make_plan(manifest)
     try:
-        base = open_checkpoint(manifest.base)
+        base = open_checkpoint(manifest.base, reading=reading)
         table = match_layers(base, families=settings.families, pattern=settings.layers)
     except GeodiagError as error:
         error.run = manifest.run

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geodiag.checkpoints import Reading
 from geodiag.errors import GeodiagError, StoreError
 from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.gradients import GradientOptions
@@ -57,6 +58,7 @@ def extract_all(
     strict: bool = False,
     gradients: GradientOptions | None = None,
     geometry: bool = True,
+    reading: Reading = "mmap",
     progress: Progress | None = None,
 ) -> BatchReport:
     """Extracts every run below a folder into a store.
@@ -71,13 +73,14 @@ def extract_all(
         strict: stop at the first run that fails instead of going on with the rest.
         gradients: measure gradient conflict too, on these probes; None leaves it.
         geometry: False measures gradients only, of runs that are in the store.
+        reading: how weights are read from local disks, `mmap` or `buffered` (network file systems).
         progress: told of what happens.
 
     Raises:
         GeodiagError: there is no run, the device does not exist, or `strict` is set and a run failed.
     """
     pick_device(device)
-    job = _Job(store, settings, device, memory, overwrite, strict, gradients, geometry, progress or Silent())
+    job = _Job(store, settings, device, memory, overwrite, strict, gradients, geometry, reading, progress or Silent())
     outcomes: list[RunOutcome] = []
     taken: list[Manifest] = []
     for path in find_manifests(runs):
@@ -98,6 +101,7 @@ class _Job:
     strict: bool
     gradients: GradientOptions | None
     geometry: bool
+    reading: Reading
     progress: Progress
 
 
@@ -110,7 +114,7 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         taken.append(manifest)
         if twice := [error for error in check_unique_runs(taken) if error.where == path]:
             raise twice[0]
-        extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory)
+        extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory, reading=job.reading)
         details = _work(job, extraction)
         same = all(detail.endswith("unchanged") for detail in details)
         return RunOutcome(name, "unchanged" if same else "done", ", ".join(details))

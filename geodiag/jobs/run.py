@@ -39,7 +39,7 @@ def store_run(extraction: RunExtraction, store: Path, *, overwrite: bool, progre
     """
     manifest = extraction.plan.manifest
     scores = load_scores(manifest)
-    for note in score_notes(manifest, scores):
+    for note in (*extraction.notes, *score_notes(manifest, scores)):
         progress.note(note)
     config = run_config(extraction)
     create_store(store)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from geodiag.errors import ManifestError
+from geodiag.remote import RemotePath
 from geodiag.runs.findings import Finding
 from geodiag.runs.manifest import Manifest
 
@@ -53,7 +53,8 @@ def missing_paths(manifest: Manifest) -> Iterator[Finding]:
     for number, step in enumerate(manifest.steps):
         named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]  # type: ignore[list-item]
     for place, path in named:
-        if path is not None and not os.path.exists(path):
+        # A remote checkpoint is looked for when it is opened, which says what is wrong with it.
+        if path is not None and not isinstance(path, RemotePath) and not os.path.exists(path):
             yield Finding(place, f"{place[-1]!r}: no such file or folder: {path}", _nearby(manifest, path))
     if manifest.probes is not None and manifest.probes.is_dir():
         yield Finding(("probes",), f"'probes' is a folder: {manifest.probes}", "name a JSONL or Parquet file")
@@ -89,8 +90,6 @@ def check_unique_runs(manifests: Sequence[Manifest]) -> list[ManifestError]:
 
 def _nearby(manifest: Manifest, path: Path) -> str:
     """The name of a neighbour that may have been meant, or what paths are relative to."""
-    if re.search(r"/(hf|s3|gs|https?):/", path.as_posix()):  # made absolute, `hf://x` reads `.../hf:/x`
-        return "give a local folder; download remote checkpoints first"
     try:
         names = os.listdir(path.parent)
     except OSError:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from geodiag.remote import RemotePath, as_path
 from geodiag.runs.names import OVERALL_NAMES, fold_task_name
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
@@ -45,12 +46,24 @@ def _absolute(value: object, info: ValidationInfo) -> object:
     """A path as the manifest means it: relative to the manifest's own folder; links are kept as they are."""
     if not isinstance(value, str | Path) or not str(value).strip():
         raise PydanticCustomError("value", "no path")
+    path = as_path(value)
+    if isinstance(path, RemotePath):
+        return path
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(os.path.abspath(Path(folder) / os.path.expanduser(value)))
+    return Path(os.path.abspath(Path(folder) / os.path.expanduser(path)))
+
+
+def _local(value: object, info: ValidationInfo) -> object:
+    """As `_absolute`, of what is read whole and so has to lie on a local disk."""
+    path = _absolute(value, info)
+    if isinstance(path, RemotePath):
+        raise PydanticCustomError("value", "not local")
+    return path
 
 
 Text = Annotated[str, AfterValidator(_checked_text)]
-FilePath = Annotated[Path, BeforeValidator(_absolute)]
+CheckpointPath = Annotated[Path, BeforeValidator(_absolute)]
+FilePath = Annotated[Path, BeforeValidator(_local)]
 
 
 class _Strict(BaseModel):
@@ -66,8 +79,8 @@ class Step(_Strict):
         description=f"the name of the task trained at this step (not {', '.join(sorted(OVERALL_NAMES))}: "
         "those mean the overall score)",
     )
-    state: FilePath = Field(description="the checkpoint after this step")
-    expert: FilePath | None = Field(None, description="the checkpoint of this task's expert")
+    state: CheckpointPath = Field(description="the checkpoint after this step")
+    expert: CheckpointPath | None = Field(None, description="the checkpoint of this task's expert")
 
     @property
     def task(self) -> str:
@@ -86,7 +99,7 @@ class Manifest(_Strict):
     )
     size: Text = Field(description='the label of the model size, such as "4B"')
     method: Text = Field(description="the label of the training method, such as EWC")
-    base: FilePath = Field(description="the checkpoint that the run started from")
+    base: CheckpointPath = Field(description="the checkpoint that the run started from")
     updates: Literal["experts", "increments"] = Field(description="one of: experts, increments")
     steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1)] = Field(
         description="a list with one `{task: ..., state: ...}` a step, in order"
@@ -95,10 +108,10 @@ class Manifest(_Strict):
     memory: Annotated[Literal["all", "anchor"] | int, BeforeValidator(_checked_memory)] = Field(
         "all", description="one of: all, anchor, or how many of the last tasks stay active (1 or more)"
     )
-    scores: FilePath | None = Field(None, description="the file with the scores")
+    scores: FilePath | None = Field(None, description="the local file or folder with the scores")
     score_scale: Literal["fraction", "percent"] = Field("fraction", description="one of: fraction, percent")
     score_metric: Text | None = Field(None, description="the name of the metric to take from the scores")
-    probes: FilePath | None = Field(None, description="the file with the probe examples")
+    probes: FilePath | None = Field(None, description="the local file with the probe examples")
     path: Path = Field(description="the run.yaml itself")
 
     @property

@@ -124,8 +124,8 @@ WRONG = [
      "'law-2'); name the expert's checkpoint, or say `updates: increments`"),
     ("state_3", "sate_3", 10, "step 3: 'state': no such file or folder: {root}/sate_3; did you mean 'state_3'?"),
     ("../base", "xyz", 4, "'base': no such file or folder: {root}/xyz; paths are relative to {root}"),
-    ("../base", "hf://a/b", 4, "'base': no such file or folder: {root}/hf:/a/b; give a local folder; download remote "
-     "checkpoints first"),
+    ("scores: scores.csv", "scores: https://a/b.csv", 6, "'scores' is 'https://a/b.csv'; give the local file or folder "
+     "with the scores"),
     ("scores: scores.csv", "scores: score.csv", 6, "'scores': no such file or folder: {root}/score.csv; did you mean "
      "'scores.csv'?"),
     ("scores: scores.csv", "probes: state_1", 6, "'probes' is a folder: {root}/state_1; name a JSONL or Parquet file"),
