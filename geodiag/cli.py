@@ -234,6 +234,23 @@ def explain(
     _voice.say(found.to_json() if as_json else found.to_text())
 
 
+@app.command()
+def report(
+    store: StorePath,
+    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path("report.html"),
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of runs.")] = 2000,
+    permutations: Annotated[int, typer.Option(help="Shuffles behind a p-value.")] = 3000,
+    seed: Annotated[int, typer.Option(help="The seed of both.")] = 0,
+) -> None:
+    """Write one HTML page with everything a store says: it opens anywhere and loads nothing."""
+    from geodiag.api import Store
+    from geodiag.report import write_report
+    from geodiag.tables import Options
+
+    options = Options(resamples=resamples, permutations=permutations, seed=seed)
+    _voice.say(str(write_report(Store(store), out, options)))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 some runs failed, 2 the input is wrong, 130 interrupted.
 

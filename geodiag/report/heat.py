@@ -37,6 +37,8 @@ class Heatmap:
     """What follows a value where it is told in full."""
     corner: str = ""
     """What the rows are."""
+    absent: str = "not known"
+    """What is said of a cell whose value is None."""
     steps: Mapping[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     """The (run, step) that a cell leads to."""
     marks: frozenset[tuple[int, int]] = frozenset()
@@ -68,7 +70,7 @@ def _cell(heat: Heatmap, at: tuple[int, int]) -> str:
     value = heat.values[at]
     row, column = heat.rows[at[0]], heat.columns[at[1]]
     number = "–" if value is None else written(value * heat.scale, heat.digits)
-    told = escape(f"{row}, {column}: {'not known' if value is None else number + heat.unit}", quote=True)
+    told = escape(f"{row}, {column}: {heat.absent if value is None else number + heat.unit}", quote=True)
     style = cell_style(value, low=heat.low, high=heat.high, colors=heat.colors)
     kind = "none" if value is None else "mark" if at in heat.marks else ""
     return (

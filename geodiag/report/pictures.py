@@ -1,4 +1,4 @@
-"""The figures, inlined: as SVG where that is small, else as PNG."""
+"""The figures, inlined as PNG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import matplotlib.pyplot as plt
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from PIL import Image
 
-from geodiag.figures import FIGURES, Figure, NothingToDraw, Tables, caption, theme
-from geodiag.figures.captions import join
+from geodiag.figures import FIGURES, Caption, Figure, NothingToDraw, Tables, caption, theme
 from geodiag.figures.data import ROWS
 from geodiag.tables.compute import Computed
 
-LARGEST_SVG = 90_000
-"""Bytes from which a figure is inlined as PNG: scatter plots have thousands of paths."""
-DPI = 170
-"""Dots an inch of a PNG: sharp at twice the width of a page of text."""
+DPI = 200
+"""Dots an inch of the files."""
+PIXELS = 125
+"""CSS pixels that an inch takes on the page: letters of 7 points come out at 12 pixels."""
+COLORS = 256
+"""Colours of a file; a third of the bytes of true colour, and nothing that can be seen is lost."""
+LONG = 260
+"""Characters from which a caption is folded."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,12 @@ class Picture:
     """Its heading."""
     caption: str
     """What it shows, from how many observations."""
-    source: str
+    notes: str = ""
+    """What must be said of a signal drawn."""
+    source: str = ""
     """The image as a data URI; empty where it was not drawn."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height on the page, in CSS pixels."""
     reason: str = ""
     """Why it was not drawn."""
 
@@ -70,34 +78,40 @@ def _draw(figure: Figure, tables: Tables) -> Picture:
     try:
         found = figure.draw(tables)
     except NothingToDraw as reason:
-        return Picture(figure.title, "", "", str(reason))
+        return Picture(figure.title, "", reason=str(reason))
     axes: list[Axes] = [found] if isinstance(found, Axes) else list(found)
     canvas = axes[0].get_figure(root=True)
     assert isinstance(canvas, Canvas)
     try:
-        return Picture(figure.title, join([caption(ax) for ax in axes]), _inline(canvas))
+        width, height = (round(PIXELS * inches) for inches in canvas.get_size_inches())
+        return Picture(figure.title, *_told([caption(ax) for ax in axes]), _inline(canvas), (width, height))
     finally:
         plt.close(canvas)
 
 
+def _told(captions: list[Caption]) -> tuple[str, str]:
+    """What the panels show, and what must be said of their signals, each sentence once."""
+    texts = dict.fromkeys(" ".join(part for part in (c.text, c.counts) if part) for c in captions)
+    return " ".join(texts), " ".join(dict.fromkeys(note for c in captions for note in c.notes))
+
+
 def _inline(canvas: Canvas) -> str:
-    svg = _bytes(canvas, "svg")
-    if len(svg) <= LARGEST_SVG:
-        return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
-    return f"data:image/png;base64,{b64encode(_bytes(canvas, 'png')).decode()}"
-
-
-def _bytes(canvas: Canvas, form: str) -> bytes:
-    """A figure as a file, the same bytes every time."""
-    out = BytesIO()
+    """A figure as a data URI, the same bytes every time."""
+    drawn, out = BytesIO(), BytesIO()
     with theme():
-        canvas.savefig(out, format=form, dpi=DPI, metadata={"Date": None} if form == "svg" else None)
-    return out.getvalue()
+        canvas.savefig(drawn, format="png", dpi=DPI)
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return f"data:image/png;base64,{b64encode(out.getvalue()).decode()}"
 
 
 def _figure(picture: Picture) -> str:
-    alt = escape(f"{picture.title}. {picture.caption}", quote=True)
+    title, text = escape(picture.title), escape(picture.caption)
+    if len(text) >= LONG:
+        text = f"<details><summary>What the panels show</summary>{text}</details>"
+    width, height = picture.size
     return (
-        f"<figure class='picture'><img src='{picture.source}' alt='{alt}' loading='lazy'>"
-        f"<figcaption><b>{escape(picture.title)}.</b> {escape(picture.caption)}</figcaption></figure>"
+        f"<figure class='picture'><img src='{picture.source}' width='{width}' height='{height}' "
+        f"alt='Figure: {escape(picture.title, quote=True)}'>"
+        f"<figcaption style='max-width:{width}px'><b>{title}.</b> {escape(picture.notes)} {text}</figcaption></figure>"
     )

@@ -12,8 +12,8 @@
   }
 
   /* Every name in this HTML was escaped when the page was made. */
-  function show(element, html) {
-    element.innerHTML = html;
+  function show(element, places) {
+    element.innerHTML = places.map((at) => data.pieces[at]).join("");
     prepare(element);
   }
 
@@ -35,7 +35,10 @@
     byId("status").textContent = `Run ${name}, step ${step.selectedOptions[0].textContent}`;
     markPicked();
     if (!options.quiet) history.replaceState(null, "", `#run=${encodeURIComponent(name)}&step=${number}`);
-    if (options.go) byId("explain").scrollIntoView({ behavior: "auto", block: "start" });
+    if (options.go) {
+      byId("explain").scrollIntoView({ behavior: "auto", block: "start" });
+      byId("explain").focus({ preventScroll: true });
+    }
   }
   let shown = { run: null, step: null };
 
@@ -109,7 +112,7 @@
     const sorter = event.target.closest("button.sort");
     if (sorter) return sortBy(sorter);
     const target = event.target.closest("[data-run]");
-    if (target) pick(target.dataset.run, Number(target.dataset.step), { go: !target.closest("#panel") });
+    if (target) pick(target.dataset.run, Number(target.dataset.step), { go: !target.closest("#explain") });
   });
   document.addEventListener("keydown", (event) => {
     const cell = event.target.closest && event.target.closest("table.heat td");
@@ -119,7 +122,7 @@
       move(cell, event.key);
     } else if ((event.key === "Enter" || event.key === " ") && cell.dataset.run) {
       event.preventDefault();
-      pick(cell.dataset.run, Number(cell.dataset.step), { go: !cell.closest("#panel") });
+      pick(cell.dataset.run, Number(cell.dataset.step), { go: !cell.closest("#explain") });
     }
   });
   for (const kind of ["pointerover", "focusin"]) {
@@ -142,7 +145,7 @@
   /* On paper everything is unfolded. */
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("#tables details:not([open]), #summary details:not([open])")];
+    folded = [...document.querySelectorAll("#tables details:not([open]), #figures details:not([open]), .glossary:not([open])")];
     folded.forEach((part) => { part.open = true; });
   });
   addEventListener("afterprint", () => folded.forEach((part) => { part.open = false; }));

@@ -15,7 +15,7 @@ from geodiag import __version__
 from geodiag.explain import Evidence, explain_step
 from geodiag.explain.html import as_html as explanation_html
 from geodiag.explain.html import style_sheet
-from geodiag.report.blob import pack
+from geodiag.report.blob import Pieces, pack
 from geodiag.report.correlations import correlations_html
 from geodiag.report.grids import marked_up, tables_html
 from geodiag.report.heat import as_html as heatmap_html
@@ -47,7 +47,7 @@ def write_report(store: StoreReader, out: str | Path, options: Options | None = 
     page = make_page(computed, compare_paper=False)
     first = first_step(evidence)
     texts = {
-        "title": escape(f"What explains forgetting: {store.path.resolve().name}"),
+        "title": escape(_title(evidence)),
         "store": escape(str(store.path)),
         "version": escape(__version__),
         "summary": "".join(f"<p>{marked_up(sentence)}</p>" for sentence in page.summary),
@@ -69,16 +69,24 @@ def write_report(store: StoreReader, out: str | Path, options: Options | None = 
 
 
 def explanations(evidence: Evidence, first: Step) -> dict[str, object]:
-    """Every run's panel, its steps and their explanations, as HTML."""
+    """Every run's panel, its steps and their explanations, as HTML in pieces."""
+    panels = {run: run_panel(evidence, run) for run in evidence.runs}
+    said = {run: {step: _said(evidence, run, step) for step, _ in _steps(evidence, run)} for run in evidence.runs}
+    pieces = Pieces([*panels.values(), *(text for texts in said.values() for text in texts.values())])
     runs = {
         run: {
-            "panel": run_panel(evidence, run),
+            "panel": pieces.places(panels[run]),
             "steps": [[step, _step_name(evidence, run, step, task)] for step, task in _steps(evidence, run)],
-            "said": {step: _said(evidence, run, step) for step, _ in _steps(evidence, run)},
+            "said": {step: pieces.places(text) for step, text in said[run].items()},
         }
         for run in evidence.runs
     }
-    return {"first": first, "runs": runs}
+    return {"first": first, "pieces": pieces.pieces, "runs": runs}
+
+
+def _title(evidence: Evidence) -> str:
+    count = len(evidence.runs)
+    return f"Forgetting in {count} run{'' if count == 1 else 's'} of {evidence.store.path.resolve().name}"
 
 
 def _steps(evidence: Evidence, run: str) -> list[tuple[int, str | None]]:

@@ -7,24 +7,28 @@ from html import escape
 from geodiag.explain import Evidence
 from geodiag.report.grids import table_html
 from geodiag.report.heat import Heatmap
-from geodiag.signals import run_outcomes
+from geodiag.signals import RUN_TARGETS, run_outcomes
 from geodiag.tables.format import DASH, number
 from geodiag.tables.names import label
 
-OUTCOMES = ("final_overall", "OP", "BWT", "FWT", "forgetting", "retention_loss", "old_mean", "worst_drop")
+OUTCOMES = ("OP", "BWT", "FWT", "forgetting", "retention_loss")
 """Outcomes of a run in its table, at the last step."""
 HEADINGS = ("run", "size", "method", "seed", "steps", *(label(name) for name in OUTCOMES), "costliest step")
 """What the columns are called."""
 
 Step = tuple[str, int]
+"""A run and a step of it."""
+Costly = tuple[float | None, int]
+"""What a step changed on average in old tasks' scores, and the step."""
 
 
 def runs_table(evidence: Evidence) -> str:
-    """One row a run, each leading to its costliest step."""
+    """One row a run, each leading to its costliest step; what the columns mean below."""
     worst = costliest(evidence)
-    rows = [_row(row, worst.get(row["run"])) for row in run_outcomes(evidence.store).iter_rows(named=True)]
+    rows = [_row(row, worst[row["run"]]) for row in run_outcomes(evidence.store).iter_rows(named=True)]
     right = [name not in ("run", "size", "method") for name in HEADINGS]
-    return table_html(HEADINGS, rows, right, caption="Runs and what they ended with")
+    table = table_html(HEADINGS, rows, right, caption="Runs and what they ended with")
+    return f"{table}<p class='small'>{_meanings()}</p>"
 
 
 def cost_map(evidence: Evidence) -> Heatmap:
@@ -51,35 +55,46 @@ def cost_map(evidence: Evidence) -> Heatmap:
     )
 
 
-def costliest(evidence: Evidence) -> dict[str, Step]:
-    """The step of each run at which old tasks lost most on average; its last step where none was scored."""
-    found: dict[str, Step] = {}
+def costliest(evidence: Evidence) -> dict[str, Costly]:
+    """The step of each run at which old tasks lost most on average, with that mean; its last step where none is known.
+
+    Returns:
+        (mean change, step) by run.
+    """
+    found: dict[str, Costly] = {}
     for run, columns in evidence.steps_of.items():
-        known = [
-            (drop, step) for drop, step in zip(columns["mean_drop"], columns["step"], strict=True) if drop is not None
-        ]
-        found[run] = (run, int(min(known)[1] if known else columns["step"][-1]))
+        both = zip(columns["mean_drop"], columns["step"], strict=True)
+        known = [(float(drop), int(step)) for drop, step in both if drop is not None]
+        found[run] = min(known) if known else (None, int(columns["step"][-1]))
     return found
 
 
 def first_step(evidence: Evidence) -> Step:
     """The step that the page opens with: the costliest of all."""
     worst = costliest(evidence)
-    drops = {(run, step): drop for run, step, drop in evidence.steps.select("run", "step", "mean_drop").rows()}
-    return min(worst.values(), key=lambda step: (drops[step] is None, drops[step] or 0.0, step))
+    run = min(worst, key=lambda name: (worst[name][0] is None, worst[name][0] or 0.0, name))
+    return run, worst[run][1]
 
 
-def _row(row: dict[str, object], worst: Step | None) -> list[str]:
+def _meanings() -> str:
+    known = {target.name: target for target in RUN_TARGETS}
+    told = [f"<b>{escape(label(name))}</b>: {escape(known[name].meaning)}" for name in OUTCOMES]
+    return " ".join([*told, "<b>Costliest step</b>: where old tasks lost most on average, and how much."])
+
+
+def _row(row: dict[str, object], worst: Costly) -> list[str]:
     cells = [
         escape(str(row[name])) if row[name] is not None else DASH for name in ("size", "method", "seed", "n_steps")
     ]
     cells += [number(_float(row[name]), 3) for name in OUTCOMES]
-    return [escape(str(row["run"])), *cells, DASH if worst is None else _link(worst)]
+    return [escape(str(row["run"])), *cells, _link(str(row["run"]), worst)]
 
 
-def _link(step: Step) -> str:
-    run = escape(step[0], quote=True)
-    return f"<button type='button' class='pick' data-run='{run}' data-step='{step[1]}'>step {step[1]}</button>"
+def _link(run: str, worst: Costly) -> str:
+    drop, step = worst
+    name = escape(run, quote=True)
+    cost = "" if drop is None else f" {number(drop, 3)}"
+    return f"<button type='button' class='pick' data-run='{name}' data-step='{step}'>step {step}</button>{cost}"
 
 
 def _float(value: object) -> float | None:
