@@ -28,9 +28,9 @@ def as_html(explanation: Explanation, *, style: bool = True) -> str:
     parts = [
         f"<header><h3>{escape(title)}</h3><p class='gd-faint'>{escape(f'{e.method}, {e.size}')}</p></header>",
         _verdict(e),
+        _advice(e.advice),
         f"<p class='gd-faint'>{escape(trust_words(e))}</p>",
         *(_section(section) for section in e.sections),
-        _advice(e.advice),
     ]
     sheet = f"<style>{style_sheet()}</style>" if style else ""
     return f"{sheet}<article class='geodiag-explain'>{''.join(parts)}</article>"

@@ -46,6 +46,7 @@ def baseline_map(confounds: pl.DataFrame) -> Heatmap:
     """Signals, the step index first, by ways of asking: correlations with forgetting."""
     return _heatmap(
         confounds.filter(pl.col("target") == "forgetting"),
+        _measured(confounds),
         "correlation",
         {way.name: _shown(way.name) for way in WAYS},
         title="Signals and forgetting, asked five ways.",
@@ -57,6 +58,7 @@ def _way_map(confounds: pl.DataFrame, way: Way) -> Heatmap:
     rows = confounds.filter(pl.col("correlation") == way.name)
     return _heatmap(
         rows,
+        _measured(confounds),
         "target",
         {target.name: target.label for target in TARGETS if target.name in rows["target"]},
         title=f"{_shown(way.name).capitalize()}:",
@@ -64,9 +66,11 @@ def _way_map(confounds: pl.DataFrame, way: Way) -> Heatmap:
     )
 
 
-def _heatmap(rows: pl.DataFrame, across: str, columns: Mapping[str, str], *, title: str, note: str) -> Heatmap:
+def _heatmap(
+    rows: pl.DataFrame, signals: list[Signal], across: str, columns: Mapping[str, str], *, title: str, note: str
+) -> Heatmap:
     """Correlations of signals, row by row, with what the column `across` names."""
-    signals, order = _measured(rows), list(columns)
+    order = list(columns)
     down = {signal.name: at for at, signal in enumerate(signals)}
     known = rows.filter(pl.col("signal").is_in(list(down))).select("signal", across, "rho", "low", "high").rows()
     found = {(down[signal], order.index(column)): rest for signal, column, *rest in known}
@@ -85,9 +89,9 @@ def _heatmap(rows: pl.DataFrame, across: str, columns: Mapping[str, str], *, tit
     )
 
 
-def _measured(rows: pl.DataFrame) -> list[Signal]:
+def _measured(confounds: pl.DataFrame) -> list[Signal]:
     """The signals that were measured, the baseline first."""
-    known = rows.drop_nulls("rho")["signal"].to_list()
+    known = confounds.drop_nulls("rho")["signal"].to_list()
     return sorted((signal for signal in SIGNALS if signal.name in known), key=lambda signal: signal.name != BASELINE)
 
 

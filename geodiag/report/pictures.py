@@ -19,8 +19,8 @@ from geodiag.tables.compute import Computed
 
 DPI = 200
 """Dots an inch of the files."""
-PIXELS = 125
-"""CSS pixels that an inch takes on the page: letters of 7 points come out at 12 pixels."""
+PIXELS = 140
+"""CSS pixels that an inch takes on the page: letters of 7 points come out at 13 to 14 pixels."""
 COLORS = 256
 """Colours of a file; a third of the bytes of true colour, and nothing that can be seen is lost."""
 LONG = 260
@@ -31,6 +31,8 @@ LONG = 260
 class Picture:
     """One figure."""
 
+    name: str
+    """The name of its function."""
     title: str
     """Its heading."""
     caption: str
@@ -52,13 +54,14 @@ def draw_pictures(computed: Computed) -> list[Picture]:
 
 
 def pictures_html(pictures: list[Picture]) -> str:
-    """The figures with their captions, then those that could not be drawn."""
-    drawn = "".join(_figure(picture) for picture in pictures if picture.source)
+    """A list of the figures, the figures with their captions, then those that could not be drawn."""
+    drawn = [picture for picture in pictures if picture.source]
     missing = [picture for picture in pictures if not picture.source]
-    if not missing:
-        return drawn
+    index = "".join(f"<li><a href='#{picture.name}'>{escape(picture.title)}</a></li>" for picture in drawn)
+    shown = "".join(_figure(picture) for picture in drawn)
     rows = "".join(f"<li>{escape(picture.title)}: {escape(picture.reason)}</li>" for picture in missing)
-    return f"{drawn}<h3>Not drawn</h3><ul>{rows}</ul>"
+    excuse = f"<h3>Not drawn</h3><ul>{rows}</ul>" if missing else ""
+    return f"<ul class='index'>{index}</ul><div class='pictures'>{shown}</div>{excuse}"
 
 
 def _tables(computed: Computed) -> Tables:
@@ -78,13 +81,15 @@ def _draw(figure: Figure, tables: Tables) -> Picture:
     try:
         found = figure.draw(tables)
     except NothingToDraw as reason:
-        return Picture(figure.title, "", reason=str(reason))
+        return Picture(figure.name, figure.title, "", reason=str(reason))
     axes: list[Axes] = [found] if isinstance(found, Axes) else list(found)
     canvas = axes[0].get_figure(root=True)
     assert isinstance(canvas, Canvas)
     try:
         width, height = (round(PIXELS * inches) for inches in canvas.get_size_inches())
-        return Picture(figure.title, *_told([caption(ax) for ax in axes]), _inline(canvas), (width, height))
+        return Picture(
+            figure.name, figure.title, *_told([caption(ax) for ax in axes]), _inline(canvas), (width, height)
+        )
     finally:
         plt.close(canvas)
 
@@ -111,7 +116,7 @@ def _figure(picture: Picture) -> str:
         text = f"<details><summary>What the panels show</summary>{text}</details>"
     width, height = picture.size
     return (
-        f"<figure class='picture'><img src='{picture.source}' width='{width}' height='{height}' "
+        f"<figure class='picture' id='{picture.name}'><img src='{picture.source}' width='{width}' height='{height}' "
         f"alt='Figure: {escape(picture.title, quote=True)}'>"
         f"<figcaption style='max-width:{width}px'><b>{title}.</b> {escape(picture.notes)} {text}</figcaption></figure>"
     )

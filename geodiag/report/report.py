@@ -86,7 +86,7 @@ def explanations(evidence: Evidence, first: Step) -> dict[str, object]:
 
 def _title(evidence: Evidence) -> str:
     count = len(evidence.runs)
-    return f"Forgetting in {count} run{'' if count == 1 else 's'} of {evidence.store.path.resolve().name}"
+    return f"Forgetting in {count} run{'' if count == 1 else 's'}"
 
 
 def _steps(evidence: Evidence, run: str) -> list[tuple[int, str | None]]:
