@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from geodiag.extraction.plan import Pair, Plan
 from geodiag.extraction.settings import Settings
 from geodiag.extraction.weights import LayerUpdates, Measures
+from geodiag.extraction.workers import Workers
 from geodiag.geometry import (
     PairGeometry,
     Spectrum,
@@ -55,40 +57,76 @@ class _Batch:
     """Whether they are right factors, a few rows each, rather than full matrices."""
 
 
-def layer_geometry(updates: LayerUpdates, plan: Plan, settings: Settings, *, block: int) -> LayerGeometry:
-    """Computes one layer, holding at most `block` full updates at a time; factored ones are small and all held.
+@dataclass(frozen=True)
+class Batching:
+    """How many full updates of a layer are in memory at once, and in which precision they are kept."""
+
+    block: int
+    """Full updates that are measured as one batch."""
+    hold: bool
+    """Whether all updates stay until their subspaces have been compared, rather than be read a second time."""
+    rough: torch.dtype
+    """The precision in which they stay, and in which large products run."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A batch of updates with what is known of each alone."""
+
+    measures: tuple[Measures, ...]
+    spectrum: Spectrum
+    kept: Tensor | None
+    """The updates themselves in rough precision, where they are held."""
+
+
+def layer_geometry(
+    updates: LayerUpdates, plan: Plan, settings: Settings, *, batching: Batching, workers: Workers
+) -> LayerGeometry:
+    """Computes one layer; factored updates are small and all held.
 
     SAR needs every full update against the others' subspaces, so full updates are read a second time when they
-    do not all fit in one block; otherwise each is read once.
+    cannot all be held; otherwise each is read once.
 
     Args:
         updates: the layer's updates.
         plan: what to compute.
         settings: how.
-        block: the most updates held in full.
+        batching: what is held.
+        workers: what computes; each takes one batch at a time.
     """
-    batches = _batches(updates, len(plan.updates), block)
-    measures: dict[int, Measures] = {}
-    spectra: list[Spectrum] = []
-    held: dict[_Batch, Tensor] = {}
-    for batch in batches:
-        D = _read(updates, batch, measures)
-        spectra.append(_spectrum(D, [measures[i] for i in batch.members], settings, factored=batch.factored))
-        if batch.factored or sum(not b.factored for b in batches) == 1:
-            held[batch] = D
-    spectrum = _in_plan_order(spectra, batches)
-    projected = _projections(updates, plan, spectrum.V, batches, held)
+    batches = _batches(updates, len(plan.updates), batching.block)
+    measured = workers.map(partial(_measure, updates, settings, batching), batches)
+    held = {batch: found.kept for batch, found in zip(batches, measured, strict=True) if found.kept is not None}
+    spectrum = _in_plan_order([found.spectrum for found in measured], batches)
+    by_index = {
+        i: m
+        for batch, found in zip(batches, measured, strict=True)
+        for i, m in zip(batch.members, found.measures, strict=True)
+    }
+    measures = tuple(by_index[i] for i in range(len(plan.updates)))
     C = cross_gram(spectrum.V)
-    ordered = [measures[i] for i in range(len(plan.updates))]
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
+    pairs = workers.start(partial(_pair_geometry, spectrum, C, plan.pairs, lam=settings.lam, tol=tol))
+    unions = workers.start(partial(_union_ranks, spectrum.V, C, plan, tol=tol))
+    projected = _projections(updates, plan, spectrum.V, batches, held, rough=batching.rough, workers=workers)
     return LayerGeometry(
-        measures=tuple(ordered),
+        measures=measures,
         spectrum=_to_cpu(spectrum),
-        pairs=_to_cpu(_pair_geometry(spectrum, C, plan.pairs, lam=settings.lam, tol=tol)),
-        sar=_sar(projected.cpu(), ordered, spectrum.rank.cpu(), plan.pairs),
-        union_ranks=tuple(_union_ranks(span_coordinates(spectrum.V, C), plan, tol=tol)),
+        pairs=_to_cpu(pairs.result()),
+        sar=_sar(projected.cpu(), measures, spectrum.rank.cpu(), plan.pairs),
+        union_ranks=unions.result(),
     )
+
+
+def _measure(updates: LayerUpdates, settings: Settings, batching: Batching, batch: _Batch) -> _Measured:
+    """Reads a batch and finds its spectra."""
+    D, measures = _read(updates, batch)
+    rough = D if batch.factored else D.to(batching.rough)
+    spectrum = _spectrum(D, rough, measures, settings, factored=batch.factored)
+    if rough is not D:
+        updates.give_back(D)
+    return _Measured(measures, spectrum, rough if batch.factored or batching.hold else None)
 
 
 def _batches(updates: LayerUpdates, n: int, block: int) -> list[_Batch]:
@@ -99,17 +137,20 @@ def _batches(updates: LayerUpdates, n: int, block: int) -> list[_Batch]:
     return blocks + ([_Batch(factored, True)] if factored else [])
 
 
-def _read(updates: LayerUpdates, batch: _Batch, measures: dict[int, Measures]) -> Tensor:
+def _read(updates: LayerUpdates, batch: _Batch) -> tuple[Tensor, tuple[Measures, ...]]:
     """The updates of a batch, stacked; right factors of fewer rows than others get rows of zeros."""
-    read: list[Tensor] = []
-    for i in batch.members:
-        read.append(updates.matrix(i))
-        measures[i] = updates.measures(i, read[-1])
-    rows = max(1, *(len(D) for D in read)) if batch.factored else len(read[0])
-    return torch.stack([torch.nn.functional.pad(D, (0, 0, 0, rows - len(D))) if len(D) < rows else D for D in read])
+    if batch.factored:
+        factors = [updates.matrix(i) for i in batch.members]
+        rows = max(1, *(len(C) for C in factors))
+        D = torch.stack([torch.nn.functional.pad(C, (0, 0, 0, rows - len(C))) for C in factors])
+        return D, tuple(updates.measures(i, C) for i, C in zip(batch.members, factors, strict=True))
+    D = updates.new(len(batch.members))
+    return D, tuple(updates.measures(i, updates.matrix(i, out=D[row])) for row, i in enumerate(batch.members))
 
 
-def _spectrum(D: Tensor, measures: Sequence[Measures], settings: Settings, *, factored: bool) -> Spectrum:
+def _spectrum(
+    D: Tensor, rough: Tensor, measures: Sequence[Measures], settings: Settings, *, factored: bool
+) -> Spectrum:
     norm = torch.tensor([m.norm for m in measures], dtype=torch.float64, device=D.device)
     return right_spectrum(
         D,
@@ -119,25 +160,36 @@ def _spectrum(D: Tensor, measures: Sequence[Measures], settings: Settings, *, fa
         lam=settings.lam,
         energy_of=settings.energy_of,
         method="thin" if factored else settings.spectrum,
+        rough=rough,
     )
 
 
 def _projections(
-    updates: LayerUpdates, plan: Plan, V: Tensor, batches: Sequence[_Batch], held: dict[_Batch, Tensor]
+    updates: LayerUpdates,
+    plan: Plan,
+    V: Tensor,
+    batches: Sequence[_Batch],
+    held: dict[_Batch, Tensor],
+    *,
+    rough: torch.dtype,
+    workers: Workers,
 ) -> Tensor:
     """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
     partners = plan.partners()
+    rounded = V.to(rough)
     found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
-    rounded = V.to(torch.float32) if any(not batch.factored for batch in batches) else V
-    for batch in batches:
+
+    def project(batch: _Batch) -> None:
         if batch.factored:
             found[list(batch.members)] = _all_projections(held[batch], V)
-            continue
+            return
         for row, i in enumerate(batch.members):
             if i in partners:
                 others = torch.tensor(partners[i], device=V.device)
-                D = held[batch][row] if batch in held else updates.matrix(i)
-                found[i, others] = projected_norms(D, (rounded if D.dtype == rounded.dtype else V)[others])
+                D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
+                found[i, others] = projected_norms(D, rounded[others])
+
+    workers.map(project, batches)
     return found
 
 
@@ -165,8 +217,10 @@ def _ends(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     return torch.tensor([p.i for p in pairs]), torch.tensor([p.j for p in pairs])
 
 
-def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> Iterator[tuple[int, int]]:
+def _union_ranks(V: Tensor, C: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int], ...]:
     """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before."""
+    V = span_coordinates(V, C)
+    found: list[tuple[int, int]] = []
     before: tuple[int, ...] = ()
     Q = V.new_zeros(V.shape[1], 0)
     for t, members in enumerate(plan.active, start=1):
@@ -175,7 +229,8 @@ def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> Iterator[tuple[int, in
         for member in members[len(before) :] if kept else members:
             Q = extend_basis(Q, V[member], tol=tol)
         before = members
-        yield Q.shape[1], Q.shape[1] + added_rank(Q, V[2 * t - 1], tol=tol)
+        found.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[2 * t - 1], tol=tol)))
+    return tuple(found)
 
 
 def _in_plan_order(spectra: Sequence[Spectrum], batches: Sequence[_Batch]) -> Spectrum:

@@ -23,19 +23,17 @@ from geodiag.checkpoints import (
     read_layer,
 )
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction.layer import layer_geometry
+from geodiag.extraction.layer import Batching, layer_geometry
 from geodiag.extraction.plan import Plan, make_plan
 from geodiag.extraction.rows import Row, layer_rows
 from geodiag.extraction.settings import Settings
 from geodiag.extraction.weights import LayerSource, LayerUpdates, Stored
-from geodiag.geometry import one_thread
+from geodiag.extraction.workers import Workers
+from geodiag.geometry import SMALL_LAYER, product_dtype
 from geodiag.runs import Manifest
 
 DEFAULT_MEMORY = 4 * 2**30
 """Bytes that full updates may take on the device at once, where the caller does not say."""
-
-SMALL_LAYER = 512 * 512
-"""Entries up to which a layer is computed on one thread of the CPU."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,10 @@ class RunExtraction:
         Raises:
             CheckpointError: a weight cannot be read or is not finite; names the file and the tensor.
         """
-        for layer in self.layers:
-            if layer.name not in done:
-                yield layer, self._layer_rows(layer)
+        with Workers(torch.get_num_threads() if self.device.type == "cpu" else 1) as workers:
+            for layer in self.layers:
+                if layer.name not in done:
+                    yield layer, self._layer_rows(layer, workers)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -74,26 +73,42 @@ class RunExtraction:
         run = self.plan.manifest.run
         return tuple(f"run {run}: {text}" for text in (*self.table.warnings, *adapter_notes(self)))
 
-    def _layer_rows(self, layer: Layer) -> dict[str, list[Row]]:
-        exact = self.settings.spectrum == "exact"
+    def batching(self, layer: Layer, *, workers: int = 1) -> Batching:
+        """How a layer's updates share the memory: all of them stay where they fit, else they are read again."""
+        shape, exact = (layer.d_out, layer.d_in), self.settings.spectrum == "exact"
+        entries = layer.d_out * layer.d_in
+        rough = torch.float64 if exact else product_dtype(shape, self.device)
+        # The Krylov basis and its image come to less than one more update; an exact SVD holds U, V and a copy.
+        each = entries * (32 if exact else 8)
+        kept = len(self.plan.updates) * entries * rough.itemsize
+        hold = kept + each * workers <= self.memory
+        # On the CPU a large update is best measured alone, while the caches hold it.
+        alone = self.device.type == "cpu" and entries > SMALL_LAYER
+        block = 1 if alone else max(1, (self.memory - kept * hold) // (each * workers))
+        return Batching(block, hold, rough)
+
+    def _layer_rows(self, layer: Layer, workers: Workers) -> dict[str, list[Row]]:
         source = LayerSource(
             partial(self._read, layer),
             partial(self._is_whole, layer),
+            partial(self._check, layer),
             base=self.plan.manifest.base,
             shape=(layer.d_out, layer.d_in),
         )
-        dtype = torch.float64 if exact else torch.float32
-        updates = LayerUpdates(source, self.plan.updates, device=self.device, dtype=dtype)
-        # The Krylov basis and its image come to less than one more update; an exact SVD holds U, V and a copy.
-        bytes_each = layer.d_out * layer.d_in * (32 if exact else 8)
-        # On a matrix this small, threads wait for each other longer than they compute.
-        with one_thread(when=self.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
-            found = layer_geometry(updates, self.plan, self.settings, block=max(1, self.memory // bytes_each))
+        dtype = torch.float64 if self.settings.spectrum == "exact" else torch.float32
+        updates = LayerUpdates(source, self.plan.updates, device=self.device, dtype=dtype, readers=workers.count)
+        batching = self.batching(layer, workers=workers.count)
+        found = layer_geometry(updates, self.plan, self.settings, batching=batching, workers=workers)
         return layer_rows(layer, self.plan, found)
 
     def _read(self, layer: Layer, path: Path) -> Stored:
         source = self.checkpoints[path]
-        return source.read(layer) if isinstance(source, Adapter) else read_layer(source, layer)
+        return source.read(layer) if isinstance(source, Adapter) else read_layer(source, layer, check=False)
+
+    def _check(self, layer: Layer, path: Path) -> None:
+        source = self.checkpoints[path]
+        if not isinstance(source, Adapter):
+            read_layer(source, layer)
 
     def _is_whole(self, layer: Layer, path: Path) -> bool:
         source = self.checkpoints[path]

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from geodiag.checkpoints import Factors
+from geodiag.errors import CheckpointError
 from geodiag.extraction.plan import Update
-from geodiag.geometry import changed_share, frobenius_norm, product_floor_sq, right_factor, rounding_floor_sq
+from geodiag.geometry import (
+    changed_share,
+    difference,
+    frobenius_norm,
+    product_floor_sq,
+    right_factor,
+    rounding_floor_sq,
+)
 
 Stored = Tensor | Factors | None
 """What a checkpoint has of a layer: the whole weight (d_out, d_in), the factors of its change since the base, or
@@ -26,6 +37,8 @@ class LayerSource:
     """Reads what the checkpoint at a path has of the layer, in stored types, on the CPU."""
     whole: Callable[[Path], bool]
     """Whether that is the whole weight; known without reading it."""
+    check: Callable[[Path], None]
+    """Raises where what the checkpoint has of the layer is not finite."""
     base: Path
     """The checkpoint that factors are changes of."""
     shape: tuple[int, int]
@@ -68,57 +81,99 @@ class LayerUpdates:
 
     An update between two ends that are both known by their factored change since the base is the product
     [B_new, -B_old] [A_new; A_old], and the base itself is not read for it. Every other one is a dense difference.
-    Kept between updates are the base, which states and experts are compared with, and the last three others,
-    so that a pass in plan order reads each checkpoint once.
+    Kept between updates are the base, which states and experts are compared with, and the last three others for
+    every reader, so that a pass in plan order reads each checkpoint once. Several threads may read at a time.
     """
 
     def __init__(
-        self, source: LayerSource, updates: Sequence[Update], *, device: torch.device, dtype: torch.dtype
+        self,
+        source: LayerSource,
+        updates: Sequence[Update],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        readers: int = 1,
     ) -> None:
         self._source, self._updates = source, updates
         self._device, self._dtype = device, dtype
-        self._held: dict[Path, _Whole | _Product] = {}
+        self._held: dict[Path, Future[_Whole | _Product]] = {}
+        self._room = 3 * readers
+        self._spares: list[Tensor] = []
+        self._lock = Lock()
 
     def factored(self, index: int) -> bool:
         """Whether an update is a product of factors; known without reading."""
         update = self._updates[index]
         return self._relative(update.new) and self._relative(update.old)
 
-    def matrix(self, index: int) -> Tensor:
+    def new(self, n: int) -> Tensor:
+        """Room for n dense updates in the working precision, on the device; what was given back first."""
+        with self._lock:
+            fitting = [at for at, spare in enumerate(self._spares) if len(spare) == n]
+            if fitting:
+                return self._spares.pop(fitting[-1])
+        return torch.empty(n, *self._source.shape, dtype=self._dtype, device=self._device)
+
+    def give_back(self, room: Tensor) -> None:
+        """Lets the next caller of `new` have the room: first touching fresh memory costs more than filling it."""
+        with self._lock:
+            self._spares.append(room)
+
+    def matrix(self, index: int, *, out: Tensor | None = None) -> Tensor:
         """An update in the form that it is measured in, on the device.
+
+        Args:
+            index: the update's.
+            out: where to put a dense one, (d_out, d_in) in the working precision; None is a new tensor.
 
         Returns:
             D (d_out, d_in), subtracted in at least float32 and in the working precision; of a factored update its
             right factor (r, d_in) in float64, which has the same norm, right spectrum and projections.
         """
         update = self._updates[index]
-        change = self._change(update.new, update.old)
-        return change if self.factored(index) else change.to(self._dtype)
+        if self.factored(index):
+            return self._factored_change(update.new, update.old)
+        return self._dense_change(update.new, update.old, out=out)
 
     def measures(self, index: int, matrix: Tensor) -> Measures:
-        """The measures of one update, whose `matrix` has just been read."""
+        """The measures of one update, whose `matrix` has just been read.
+
+        Raises:
+            CheckpointError: an end of the update is not finite, which shows in the update's norm.
+        """
         update = self._updates[index]
         norm = frobenius_norm(matrix).item()
+        if not isfinite(norm):
+            for path in (update.old, update.new):
+                self._source.check(path)
+            raise CheckpointError(
+                "the weights are finite, their difference from the base is not",
+                where=update.new,
+                fix="check that both belong to one model",
+            )
         return Measures(
             norm=norm,
             increment_norm=self._increment_norm(index) if update.role == "state" else None,
-            changed_share=self._changed_share(index, norm),
+            changed_share=self._changed_share(index, matrix, norm),
             rounding_floor=self._floor_sq(index) ** 0.5,
         )
 
     def _increment_norm(self, index: int) -> float:
-        # The earlier state is asked for first: it is then the older of the two, and the next to make room.
-        before = self._source.base if index < 2 else self._updates[index - 2].new
-        return frobenius_norm(self._change(self._updates[index].new, before, old_first=True)).item()
+        new, before = self._updates[index].new, self._source.base if index < 2 else self._updates[index - 2].new
+        if self._relative(new) and self._relative(before):
+            return frobenius_norm(self._factored_change(new, before)).item()
+        room = self.new(1)
+        norm = frobenius_norm(self._dense_change(new, before, out=room[0])).item()
+        self.give_back(room)
+        return norm
 
-    def _changed_share(self, index: int, norm: float) -> float | None:
+    def _changed_share(self, index: int, matrix: Tensor, norm: float) -> float | None:
         ends = (self._updates[index].new, self._updates[index].old)
         if norm == 0 and self.factored(index):
             return 0.0
         if any(self._relative(path) and path != self._source.base for path in ends):
             return None
-        new, old = (self._weight(path).value for path in ends)
-        return changed_share(new, old.to(new.dtype))
+        return changed_share(matrix)
 
     def _floor_sq(self, index: int) -> float:
         """Of each end what storing it has left: the weight, the factors, or the base's weight and the factors."""
@@ -127,17 +182,20 @@ class LayerUpdates:
         floor = sum(self._product(path).floor_sq for path in ends if self._relative(path))
         return floor if self.factored(index) else floor + sum(self._weight(path).floor_sq for path in ends)
 
-    def _change(self, new: Path, old: Path, *, old_first: bool = False) -> Tensor:
-        """theta_new - theta_old; the right factor of it where both ends are changes since the base."""
-        if self._relative(new) and self._relative(old):
-            n, o = self._product(new), self._product(old)
-            return right_factor(torch.cat([n.B, -o.B], dim=1), torch.cat([n.A, o.A]))
-        before = self._weight(old).value if old_first else None
-        D = _difference(self._weight(new).value, self._weight(old).value if before is None else before)
+    def _factored_change(self, new: Path, old: Path) -> Tensor:
+        """The right factor of theta_new - theta_old, both of which are changes since the base."""
+        n, o = self._product(new), self._product(old)
+        return right_factor(torch.cat([n.B, -o.B], dim=1), torch.cat([n.A, o.A]))
+
+    def _dense_change(self, new: Path, old: Path, *, out: Tensor | None = None) -> Tensor:
+        """theta_new - theta_old, where at least one is a whole weight."""
+        # The earlier one is asked for first: it is then the older of the two, and the next to make room.
+        before, after = self._weight(old).value, self._weight(new).value
+        D = difference(after, before, self.new(1)[0] if out is None else out)
         for path, sign in ((new, 1), (old, -1)):
-            if self._relative(path):
+            if path != self._source.base and self._relative(path):
                 product = self._product(path)
-                D = D + sign * (product.B @ product.A).to(D.dtype)
+                D += sign * (product.B @ product.A).to(D.dtype)
         return D
 
     def _relative(self, path: Path) -> bool:
@@ -159,13 +217,24 @@ class LayerUpdates:
         return found
 
     def _end(self, path: Path) -> _Whole | _Product:
-        """What is stored at `path`, from what is held if it is there; the oldest beside the base makes room."""
-        end = self._held.pop(path, None) or self._loaded(self._source.read(path))
-        self._held[path] = end  # last is newest
-        others = [held for held in self._held if held != self._source.base]
-        for oldest in others[:-3]:
-            del self._held[oldest]
-        return end
+        """What is stored at `path`, from what is held if it is there; the oldest beside the base makes room.
+
+        Threads that want the same checkpoint at once wait for the first of them to read it.
+        """
+        with self._lock:
+            end = self._held.pop(path, None)
+            mine = end is None
+            end = end or Future()
+            self._held[path] = end  # last is newest
+            others = [held for held in self._held if held != self._source.base]
+            for oldest in others[: -self._room]:
+                del self._held[oldest]
+        if mine:
+            try:
+                end.set_result(self._loaded(self._source.read(path)))
+            except BaseException as error:
+                end.set_exception(error)
+        return end.result()
 
     def _loaded(self, stored: Stored) -> _Whole | _Product:
         if stored is None:
@@ -180,9 +249,3 @@ class LayerUpdates:
         d_out, d_in = self._source.shape
         empty = torch.zeros(0, dtype=torch.float64, device=self._device)
         return _Product(empty.view(d_out, 0), empty.view(0, d_in), 0.0)
-
-
-def _difference(new: Tensor, old: Tensor) -> Tensor:
-    """new - old in float32, or in float64 where either is stored so."""
-    wide = torch.float64 if torch.float64 in (new.dtype, old.dtype) else torch.float32
-    return new.to(wide) - old.to(wide)

@@ -15,7 +15,7 @@ from geodiag.geometry.bures import (
     cross_gram,
     pair_geometry,
 )
-from geodiag.geometry.change import changed_share, frobenius_norm, rounding_floor_sq, stable_rank
+from geodiag.geometry.change import changed_share, difference, frobenius_norm, rounding_floor_sq, stable_rank
 from geodiag.geometry.gradient import (
     gradient_cosines,
     gradient_gram,
@@ -24,11 +24,13 @@ from geodiag.geometry.gradient import (
     split_half_reliability,
 )
 from geodiag.geometry.lowrank import product_floor_sq, right_factor
+from geodiag.geometry.precision import SMALL_LAYER, product_dtype
 from geodiag.geometry.small import one_thread
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
 from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance, span_coordinates
 
 __all__ = [
+    "SMALL_LAYER",
     "Barycenter",
     "PairGeometry",
     "Spectrum",
@@ -39,6 +41,7 @@ __all__ = [
     "bures_fidelity",
     "changed_share",
     "cross_gram",
+    "difference",
     "extend_basis",
     "frobenius_norm",
     "gradient_cosines",
@@ -47,6 +50,7 @@ __all__ = [
     "gram_scratch_bytes",
     "one_thread",
     "pair_geometry",
+    "product_dtype",
     "product_floor_sq",
     "projected_norms",
     "rank_tolerance",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodiag.geometry.precision import product
+
 
 def projected_norms(D: Float[Tensor, "d_out d_in"], V: Float[Tensor, "m d_in k"]) -> Float[Tensor, " m"]:
-    """||D V_j||_F for m subspaces in one product.
+    """||D V_j||_F for m subspaces in one product, in the precision of D, summed in float64.
 
     Args:
-        D: a full update, not its truncation: what lies outside its own top directions counts too.
+        D: a full update, not its truncation: what lies outside its own top directions counts too. Rounded to
+            bfloat16, as in `geodiag.geometry.precision`, it gives lengths right to about 1e-5.
         V: orthonormal (or zero) columns spanning each subspace.
     """
     m, d_in, k = V.shape
-    DV = D @ V.to(D.dtype).permute(1, 0, 2).reshape(d_in, m * k)
-    return torch.linalg.vector_norm(DV.view(-1, m, k), dim=(0, 2), dtype=torch.float64)
+    DV = product(D[None], V.permute(1, 0, 2).reshape(1, d_in, m * k))[0]
+    return DV.square_().sum(0).double().view(m, k).sum(-1).sqrt()
 
 
 def sar_from_norms(projected: Float[Tensor, "*batch"], norm: Float[Tensor, "*#batch"]) -> Float[Tensor, "*batch"]:

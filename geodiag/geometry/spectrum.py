@@ -10,9 +10,12 @@ from torch import Tensor
 
 from geodiag.geometry import small
 from geodiag.geometry.lowrank import thin_right_vectors
+from geodiag.geometry.precision import product
 
-BLOCK, DEPTH = 20, 8
-"""Columns a step and steps of the block Krylov iteration: 160 basis columns for 320 matrix-vector products."""
+BLOCK, DEPTH = 32, 6
+"""Columns a step and steps of the block Krylov iteration: a basis of 192 columns."""
+NEGLIGIBLE = 1e-6
+"""Singular values under this share of the largest are rounding in single precision, and count as zero."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def right_spectrum(
     lam: float,
     energy_of: str = "total",
     method: str = "krylov",
+    rough: Float[Tensor, "batch d_out d_in"] | None = None,
     seed: int = 0,
 ) -> Spectrum:
     """Top right singular vectors and values of each D, truncated as the paper does (arXiv 2605.09608, App. B).
@@ -57,6 +61,7 @@ def right_spectrum(
             released analyzer's, which depends on how they were computed).
         method: `exact` (full SVD in float64), `krylov` (seeded block Krylov iteration in the precision of D), or
             `thin` (exact as well, for the few rows of `geodiag.geometry.lowrank.right_factor`).
+        rough: D in a coarser precision, for the iteration's search (`geodiag.geometry.precision`); None is D itself.
         seed: of the iteration's starting block; the same for every update, so results do not depend on batching.
     """
     k = min(rank + 8, *D.shape[-2:])
@@ -65,7 +70,7 @@ def right_spectrum(
     elif method == "thin":
         s, V = thin_right_vectors(D, k=k)
     else:
-        s, V = krylov_right_vectors(D, k=k, seed=seed)
+        s, V = krylov_right_vectors(D, k=k, rough=rough, seed=seed)
     total = norm.square() if energy_of == "total" else s.square().sum(-1)
     kept = truncate(s, total, rank=rank, energy=energy, lam=lam)
     width = min(rank, k)
@@ -105,43 +110,75 @@ def exact_right_vectors(
 
 
 def krylov_right_vectors(
-    D: Float[Tensor, "batch d_out d_in"], *, k: int, block: int = BLOCK, depth: int = DEPTH, seed: int = 0
+    D: Float[Tensor, "batch d_out d_in"],
+    *,
+    k: int,
+    block: int = BLOCK,
+    depth: int = DEPTH,
+    rough: Float[Tensor, "batch d_out d_in"] | None = None,
+    seed: int = 0,
 ) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch d_in k"]]:
     """The top k singular values and right vectors from a block Krylov space of D'D (Musco & Musco, 2015).
 
     The space spanned by [X, D'D X, ..., (D'D)^(depth-1) X] holds the top directions far better than the last
-    of its blocks alone, which is what a subspace iteration of the same cost keeps. Products with D run in
-    its own precision, the small problems in float64. When the space would be as wide as the matrix, a dense
-    eigenproblem of the smaller Gram matrix gives the answer at once.
+    of its blocks alone, which is what a subspace iteration of the same cost keeps. With Q a basis of it, the top
+    left vectors U of D Q are sharpened by a step more: V is sought in the span of D'U, and s and V are those of D
+    there. That step takes the vectors into the row space of D, so that even directions a thousand times weaker than
+    the first are right to single precision, and what the search had of rounding does not reach them.
+
+    The search runs in the precision of `rough`, the two products of the last step in that of D, small problems in
+    float64. When the space would be as wide as the matrix, a dense eigenproblem of the smaller Gram matrix gives the
+    answer at once.
+
+    Args:
+        D: the updates.
+        k: how many directions, at most block * depth.
+        block: columns a step.
+        depth: steps.
+        rough: D in a coarser precision; None is D itself.
+        seed: of the starting block.
+
+    Returns:
+        s (falling) and V; zero from where values are negligible.
     """
     if max(block * depth, k) >= min(D.shape[-2:]):
         return _dense_right_vectors(D, k=k)
-    Q, Y = _krylov_basis(D, block=block, depth=depth, seed=seed)
-    Yd = Y.double()
-    s_sq, W = small.eigh(Yd.mT @ Yd)
-    s = s_sq.flip(-1)[:, :k].clamp(min=0).sqrt()
-    V = Q.double() @ W.flip(-1)[..., :k]
-    # Q is orthonormal to single precision only; this makes V so to double (rank-deficient columns stay zero).
-    return s, V @ _inverse_root(V.mT @ V)
+    U = _top_columns(_krylov_images(D if rough is None else rough, block=block, depth=depth, seed=seed), k=k)
+    X = _top_columns(product(D.mT, U.to(D.dtype)), k=k)
+    DX = product(D, X.to(D.dtype)).double()
+    s_sq, R = small.eigh(DX.mT @ DX)
+    s_sq = s_sq.flip(-1).clamp(min=0)
+    kept = s_sq > NEGLIGIBLE**2 * s_sq[:, :1]
+    return s_sq.sqrt() * kept, (X @ R.flip(-1)) * kept[:, None, :]
 
 
-def _krylov_basis(
-    D: Float[Tensor, "batch d_out d_in"], *, block: int, depth: int, seed: int
-) -> tuple[Float[Tensor, "batch d_in cols"], Float[Tensor, "batch d_out cols"]]:
-    """An orthonormal basis Q of the block Krylov space, and D Q, which the iteration has computed anyway."""
-    batch, d_out, d_in = D.shape
+def _top_columns(Y: Float[Tensor, "batch n cols"], *, k: int) -> Float[Tensor, "batch n k"]:
+    """The top k left singular vectors of Y in float64, up to a rotation among them; zero where negligible."""
+    Y = Y.double()
+    w, W = small.eigh(Y.mT @ Y)
+    w, W = w.flip(-1)[..., :k], W.flip(-1)[..., :k]
+    kept = w > NEGLIGIBLE**2 * w[:, :1]
+    U = Y @ (W * (torch.where(kept, w, 1.0).rsqrt() * kept)[:, None, :])
+    return U @ _inverse_root(U.mT @ U)  # the columns of weak directions are orthogonal only up to rounding
+
+
+def _krylov_images(
+    P: Float[Tensor, "batch d_out d_in"], *, block: int, depth: int, seed: int
+) -> Float[Tensor, "batch d_out cols"]:
+    """P Q for a basis Q of the block Krylov space, orthonormal to about single precision."""
+    batch, d_out, d_in = P.shape
     generator = torch.Generator().manual_seed(seed)  # on the CPU: one start for every device
-    start = torch.randn(d_out, block, generator=generator).to(D)
-    Q = D.new_zeros(batch, d_in, block * depth)
-    Y = D.new_zeros(batch, d_out, block * depth)
-    X = D.mT @ start
+    start = torch.randn(d_out, block, generator=generator).to(P.device)
+    X = product(P.mT, start.expand(batch, -1, -1))
+    Q = X.new_zeros(batch, d_in, block * depth)
+    Y = X.new_zeros(batch, d_out, block * depth)
     for j in range(depth):
-        done, here = slice(0, j * block), slice(j * block, (j + 1) * block)
-        Q[..., here] = _orthonormal_against(X, Q[..., done])
-        Y[..., here] = D @ Q[..., here]
+        here = slice(j * block, (j + 1) * block)
+        Q[..., here] = _orthonormal_against(X, Q[..., : j * block])
+        Y[..., here] = product(P, Q[..., here])
         if j + 1 < depth:
-            X = D.mT @ Y[..., here]
-    return Q, Y
+            X = product(P.mT, Y[..., here])
+    return Y
 
 
 def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch n done"]) -> Float[Tensor, "batch n b"]:
@@ -150,11 +187,10 @@ def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch 
     What is left of a column within 1e-5 of its block's length is rounding, and normalising it would bring
     span(Q) back in, so it is dropped. Of the rest, projecting twice is enough (Kahan, Parlett).
     """
-    for _ in range(2):
-        length_sq = X.square().sum(-2, dtype=torch.float64).amax(-1)
-        X = X - Q @ (Q.mT @ X)
-        X = X @ _inverse_root(X.double().mT @ X.double(), scale=length_sq).to(X.dtype)
-    return X
+    length_sq = X.square().sum(-2).amax(-1).double()
+    X = X - Q @ (Q.mT @ X)
+    X = X @ _inverse_root(X.double().mT @ X.double(), scale=length_sq).to(X.dtype)
+    return X - Q @ (Q.mT @ X)
 
 
 def _inverse_root(

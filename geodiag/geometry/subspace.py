@@ -19,8 +19,7 @@ def rank_tolerance(dtype: torch.dtype) -> float:
 
 
 def _residual(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"]) -> Float[Tensor, "d_in k"]:
-    """V less its projection on the columns of Q; the second pass removes what rounding left of the first."""
-    V = V - Q @ (Q.mT @ V)
+    """V less its projection on the columns of Q."""
     return V - Q @ (Q.mT @ V)
 
 
@@ -39,7 +38,8 @@ def extend_basis(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol:
     R = _residual(Q, V)
     sine_sq, W = small.eigh(R.mT @ R)
     new = R @ W[:, sine_sq > tol**2]
-    # Directions of a small sine carry amplified rounding error; the QR of the already independent rest is safe.
+    # Directions of a small sine carry amplified rounding error, which a second projection removes; the QR of the
+    # already independent rest is safe.
     return torch.cat([Q, torch.linalg.qr(_residual(Q, new / new.norm(dim=0))).Q], dim=1) if new.shape[1] else Q
 
 

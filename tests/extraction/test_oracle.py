@@ -173,7 +173,7 @@ def test_each_checkpoint_is_read_once_a_layer(tmp_path, monkeypatch):
 
     reads = []
 
-    def counted(checkpoint, layer):
+    def counted(checkpoint, layer, **options):
         reads.append((checkpoint.path, layer.name))
         return original(checkpoint, layer)
 

@@ -24,7 +24,7 @@ def test_rounding_floor_is_the_spacing_of_the_stored_type(dtype):
     w = (torch.randn(17, 13, generator=g).double() * 10.0 ** torch.randint(-3, 3, (17, 13), generator=g)).to(dtype)
     above = torch.nextafter(w.abs(), torch.full_like(w, torch.inf)).double()
     expected = ((above - w.abs().double()) ** 2).sum().item() / 12
-    assert rounding_floor_sq(w) == pytest.approx(expected, rel=1e-9)
+    assert rounding_floor_sq(w) == pytest.approx(expected, rel=1e-6)
 
 
 def test_float16_subnormals_are_evenly_spaced():
@@ -47,14 +47,18 @@ def test_norm_and_stable_rank_by_hand():
 
 def test_norm_does_not_lose_small_entries_in_float32():
     D = torch.full((4096, 512), 1e-3)
-    assert frobenius_norm(D).item() == pytest.approx(float(np.float32(1e-3)) * math.sqrt(4096 * 512), rel=1e-10)
+    assert frobenius_norm(D).item() == pytest.approx(float(np.float32(1e-3)) * math.sqrt(4096 * 512), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_norm_outside_the_range_of_squares(size):
+    assert frobenius_norm(torch.full((3, 3), size)).item() == pytest.approx(3 * size, rel=1e-6)
 
 
 def test_changed_share_by_hand():
-    old = torch.zeros(2, 4)
-    new = old.clone()
-    new[0, 1] = 1e-8
-    assert changed_share(new, old) == 1 / 8
+    D = torch.zeros(2, 4)
+    D[0, 1] = 1e-8
+    assert changed_share(D) == 1 / 8
 
 
 def test_sar_equals_its_definition():
