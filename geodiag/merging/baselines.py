@@ -50,7 +50,8 @@ def opcm_projection(
 
     With merged = U diag(s) V' and X = U'D V, the leading r x r block and the whole diagonal of X are set to 0,
     r the number of singular values before their running sum passes `threshold` of the total. Taking those
-    entries away from D, D - U (mask * X) V', gives the same without the square U and V.
+    entries away from D, D - U (mask * X) V', gives the same without the square U and V. Singular vectors of zero
+    values are arbitrary, so the diagonal ends at the rank of the merged update.
 
     Args:
         D: the new update.
@@ -62,7 +63,9 @@ def opcm_projection(
     if total == 0:
         return D.clone()
     r = int((s.cumsum(0) <= threshold * total).sum())
+    rank = int((s > s[0] * max(merged.shape) * torch.finfo(s.dtype).eps).sum())
     U_r, V_r = U[:, :r], Vh[:r].mT
     leading = U_r @ (U_r.mT @ D @ V_r) @ V_r.mT
-    diagonal = ((U[:, r:].mT @ D) * Vh[r:]).sum(-1)
-    return D - leading - (U[:, r:] * diagonal) @ Vh[r:]
+    U, Vh = U[:, r:rank], Vh[r:rank]
+    diagonal = ((U.mT @ D) * Vh).sum(-1)
+    return D - leading - (U * diagonal) @ Vh

@@ -76,6 +76,8 @@ class MergeConfig(Strict):
     """one of: all, anchor, or how many of the last tasks stay active (1 or more)"""
     eta: Positive | Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
     """the share of each change of the merge that a step takes, above 0; or a list with one for each step"""
+    states: Literal["all", "last"] = "all"
+    """one of: all (a run with a state a step), last (one merged model, which is no run)"""
     dtype: Literal["base", "bfloat16", "float16", "float32"] = "base"
     """one of: base (each tensor keeps its type), bfloat16, float16, float32"""
     families: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = FAMILIES
@@ -103,6 +105,15 @@ class MergeConfig(Strict):
         """eta of each step."""
         eta = self.rule.default_eta if self.eta is None else self.eta
         return eta if isinstance(eta, tuple) else (eta,) * len(self.experts)
+
+    def steps_to_write(self, done: int) -> range:
+        """The steps whose states are wanted and not there yet.
+
+        Args:
+            done: steps that an earlier merge has finished.
+        """
+        last = len(self.experts)
+        return range(last if self.states == "last" and done < last else done + 1, last + 1)
 
     def instead(self, **given: str | Path | None) -> MergeConfig:
         """The same with other values of `out`, `store` or `device`; None leaves one as it is."""

@@ -26,18 +26,18 @@ def plan_merge(config: MergeConfig) -> Iterator[str]:
         GeodiagError: what would stop the merge.
     """
     prepared = prepare_merge(config)
-    first = RunFolder(config.out, config.experts).steps_done(prepared.recipe) + 1
-    steps = range(first, len(config.experts) + 1)
+    done = RunFolder(config.out, config.experts).steps_done(prepared.recipe)
+    steps = config.steps_to_write(done)
     if not steps:
         yield f"run {config.run}: all {len(config.experts)} steps are there already"
         return
-    done = f" (the first {first - 1} are there already)" if first > 1 else ""
+    there = f" (the first {done} are there already)" if done else ""
     bounds = [layer_flops(layer, config, steps) for layer in prepared.layers]
     least, most = (sum(side) / 1e12 for side in zip(*bounds, strict=True))
     flops = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"
     held = max(held_bytes(layer, config) for layer in prepared.layers)
     yield (
-        f"run {config.run}: {config.method_label}, {len(steps)} steps{done}, {len(prepared.layers)} layers; reads"
+        f"run {config.run}: {config.method_label}, {len(steps)} states{there}, {len(prepared.layers)} layers; reads"
         f" {_read_bytes(prepared) / 1e9:.3g} GB, writes {_written_bytes(prepared, steps) / 1e9:.3g} GB, holds up to"
         f" {held / 1e9:.3g} GB, {flops} TFLOP of products"
     )

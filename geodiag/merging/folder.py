@@ -58,7 +58,7 @@ class RunFolder:
             raise SettingsError("the folder is not empty and no merge", where=self.path, fix="name another 'out'")
         for made in found:
             if changes := changed(made, recipe):
-                what = f"it holds a merge made with other {', '.join(changes)}"
+                what = f"it holds a merge made with other {', '.join(changes[:3])}"
                 raise SettingsError(what, where=self.path, fix="name another 'out', or delete the folder")
         return len(read_json(self.path / RECIPE)["steps"]) if (self.path / RECIPE).is_file() else 0
 
@@ -77,12 +77,12 @@ class RunFolder:
         except Timeout as cause:
             raise SettingsError("another process merges into it", where=self.path, fix="wait for it") from cause
 
-    def begin(self, recipe: Recipe, layout: StateLayout, *, first: int) -> None:
-        """Lays out the states from `first` on, those that are not there yet."""
+    def begin(self, recipe: Recipe, layout: StateLayout, *, steps: range) -> None:
+        """Lays out the states of these steps, those that are not there yet."""
         if (self._work / RECIPE).is_file() and read_json(self._work / RECIPE) != recipe:
-            self._forget(first=first)  # begun with fewer steps: its rows and files lack the others
+            self._forget(steps)  # begun with fewer steps: its rows and files lack the others
         write_whole(self._work / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
-        for step in range(first, len(self._experts) + 1):
+        for step in steps:
             if not self.draft(step).is_dir() and not self.state(step).is_dir():
                 self._lay_out(self.draft(step), layout)
 
@@ -106,9 +106,9 @@ class RunFolder:
         """Where the changes of a layer wait for a scale that is known only in the end."""
         return self._work / "changes" / f"{_safe(layer)}.safetensors"
 
-    def finish(self, recipe: Recipe, *, first: int) -> None:
-        """Brings the states from `first` on to where they belong and says what they were made with."""
-        for step in range(first, len(self._experts) + 1):
+    def finish(self, recipe: Recipe, *, steps: range) -> None:
+        """Brings the states of these steps to where they belong and says what they were made with."""
+        for step in steps:
             if self.draft(step).is_dir():
                 self.state(step).parent.mkdir(exist_ok=True)
                 os.replace(self.draft(step), self.state(step))
@@ -118,9 +118,9 @@ class RunFolder:
         """Lets go of what was only needed on the way."""
         shutil.rmtree(self._work, ignore_errors=True)
 
-    def _forget(self, *, first: int) -> None:
+    def _forget(self, steps: range) -> None:
         leftover = [path for path in self._work.iterdir() if path.is_dir()]
-        for path in leftover + [self.state(step) for step in range(first, len(self._experts) + 1)]:
+        for path in leftover + [self.state(step) for step in steps]:
             shutil.rmtree(path, ignore_errors=True)
 
     def _lay_out(self, folder: Path, layout: StateLayout) -> None:
@@ -154,6 +154,7 @@ def make_recipe(config: MergeConfig, fingerprints: Mapping[Path, str]) -> dict[s
         "run": config.run,
         "rule": config.rule.model_dump(mode="json", by_alias=True),
         "memory": config.memory,
+        "states": config.states,
         "dtype": config.dtype,
         "families": sorted(config.families),
         "layers": config.layers,
@@ -168,8 +169,10 @@ def make_recipe(config: MergeConfig, fingerprints: Mapping[Path, str]) -> dict[s
 def changed(made: Recipe, wanted: Recipe) -> list[str]:
     """The keys in which an earlier merge differs; steps that it does not have yet are no difference."""
     keys = [key for key in wanted if key != "steps" and made.get(key) != wanted[key]]
-    before = made.get("steps", [])
-    return keys + (["steps"] if wanted["steps"][: len(before)] != before else [])
+    steps = enumerate(zip(made["steps"], wanted["steps"], strict=False), start=1)
+    keys += [f"{key} (step {n})" for n, (before, now) in steps for key in now if before[key] != now[key]]
+    gone = len(made["steps"]) - len(wanted["steps"])
+    return keys + ([f"steps ({gone} more)"] if gone > 0 else [])
 
 
 def read_json(path: Path) -> Any:

@@ -21,7 +21,7 @@ from geodiag.checkpoints import (
     open_model,
     read_layer,
 )
-from geodiag.errors import CheckpointError, GeodiagError
+from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.run import pick_device
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import make_recipe
@@ -83,10 +83,10 @@ def prepare_merge(config: MergeConfig) -> PreparedMerge:
 
     Raises:
         CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has; an adapter is
-            refused or another model's; `out` lies in a checkpoint.
-        SettingsError: the device does not exist, or no layer is left to merge.
+            refused or another model's.
+        SettingsError: the device does not exist, no layer is left to merge, or `out` lies in a checkpoint.
     """
-    _check_out_apart(config)
+    _check_outputs(config)
     device = pick_device(config.device)
     try:
         base = open_checkpoint(config.base)
@@ -111,12 +111,15 @@ def _open(config: MergeConfig, step: int, base: Checkpoint, table: LayerTable) -
     return found
 
 
-def _check_out_apart(config: MergeConfig) -> None:
-    """Refuses to write into a folder that the merge reads."""
+def _check_outputs(config: MergeConfig) -> None:
+    """Refuses to write into a folder that the merge reads, and to store what is no run."""
     for path in (config.base, *(expert.checkpoint for expert in config.experts)):
         if config.out == path or path in config.out.parents:
-            fix = "name a folder of its own"
-            raise CheckpointError(f"'out' lies in the checkpoint {path}", where=config.out, fix=fix)
+            what = f"'out' lies in the checkpoint {path}"
+            raise SettingsError(what, where=config.out, run=config.run, fix="name a folder of its own")
+    if config.states == "last" and config.store is not None:
+        fix = "leave the store out, or say `states: all`"
+        raise SettingsError("one merged model is no run to store", where=config.store, run=config.run, fix=fix)
 
 
 def _wide(weight: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import CheckpointError
-from geodiag.extraction.run import SMALL_LAYER
 from geodiag.geometry import one_thread
 from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.staging import rows_frame
@@ -26,6 +25,9 @@ from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import ROWS, RUN, Row, RunFolder, check_space, write_whole
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
 from geodiag.merging.settings import OpcmRule
+
+_SMALL_LAYER = 512 * 512
+"""Entries up to which a layer is computed on one thread of the CPU."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class MergedRun:
     """Its id."""
     path: Path
     """Its folder, with run.yaml and the states."""
+    last: Path
+    """The state after the last step, a checkpoint."""
     detail: str
-    """What was done: `merged 196 layers through 3 steps`, `unchanged`."""
+    """What was done: `merged 196 layers, wrote 3 states`, `unchanged`."""
     stored: str | None = None
     """What was done in the store, where one was named."""
 
@@ -69,57 +73,56 @@ def run_merge(config: MergeConfig, *, progress: Progress | None = None) -> Merge
     teller = progress or Silent()
     prepared = prepare_merge(config)
     folder = RunFolder(config.out, config.experts)
-    first = folder.steps_done(prepared.recipe) + 1
-    count = len(config.experts) + 1 - first
-    detail = f"merged {len(prepared.layers)} layers through {count} step{'s' * (count > 1)}" if count else "unchanged"
+    steps = config.steps_to_write(folder.steps_done(prepared.recipe))
+    detail = f"merged {len(prepared.layers)} layers, wrote {len(steps)} state{'s' * (len(steps) > 1)}"
     try:
-        if count:
-            _merge(prepared, folder, first=first, progress=teller)
-        write_whole(config.out / RUN, _manifest(config, folder))
+        if steps:
+            _merge(prepared, folder, steps, teller)
+        if config.states == "all":
+            write_whole(config.out / RUN, _manifest(config, folder))
     except OSError as error:
         fix = "check space and permissions, then run it again: it goes on from there"
         raise CheckpointError(f"cannot write ({error})", where=config.out, run=config.run, fix=fix) from error
     finally:
         teller.run_ended(config.run)
-    merged = MergedRun(config.run, config.out, detail)
+    merged = MergedRun(config.run, config.out, folder.state(len(config.experts)), detail if steps else "unchanged")
     return merged if config.store is None else _store(merged, config, teller)
 
 
-def _merge(prepared: PreparedMerge, folder: RunFolder, *, first: int, progress: Progress) -> None:
+def _merge(prepared: PreparedMerge, folder: RunFolder, steps: range, progress: Progress) -> None:
     config, names = prepared.config, [layer.name for layer in prepared.layers]
     for note in prepared.notes:
         progress.note(note)
-    steps = range(first, len(config.experts) + 1)
     check_space(config.out, len(steps) * prepared.layout.size)
     with folder.working(prepared.recipe):
-        folder.begin(prepared.recipe, prepared.layout, first=first)
+        folder.begin(prepared.recipe, prepared.layout, steps=steps)
         done = folder.done(names)
         progress.run_started(config.run, parts=len(names), done=len(done), what="layers")
         for layer in (layer for layer in prepared.layers if layer.name not in done):
-            folder.put_rows(layer.name, _merge_layer(prepared, folder, layer, first=first))
+            folder.put_rows(layer.name, _merge_layer(prepared, folder, layer, steps))
             progress.part_done(config.run, layer.name)
         rows = folder.rows(names)
-        earlier = pl.read_parquet(config.out / ROWS) if first > 1 else rows_frame("merges", [])
         if isinstance(config.rule, OpcmRule):
-            rows = _scaled(prepared, folder, rows, earlier, steps)
-        frame = pl.concat([earlier.filter(pl.col("step") < first), rows_frame("merges", rows)])
-        _write_parquet(config.out / ROWS, frame.sort("step", maintain_order=True))
-        folder.finish(prepared.recipe, first=first)
+            rows = _scaled(prepared, folder, rows, steps)
+        _keep_rows(config.out / ROWS, [row for row in rows if row["step"] in steps], before=steps[0])
+        folder.finish(prepared.recipe, steps=steps)
     folder.clear()
 
 
-def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, *, first: int) -> list[Row]:
+def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, steps: range) -> list[Row]:
     """One layer through all steps: its weights are in all states when this returns its rows."""
-    config, rows, changes = prepared.config, [], {}
+    config, rows = prepared.config, []
+    changes: dict[str, Tensor] = {}
+    opcm = isinstance(config.rule, OpcmRule)  # its scale needs the norms of all steps
     # On a matrix this small, threads wait for each other longer than they compute.
-    with one_thread(when=prepared.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
+    with one_thread(when=prepared.device.type == "cpu" and layer.d_out * layer.d_in <= _SMALL_LAYER):
         weight = prepared.base_weight(layer)
         read: Callable[[int], Tensor] = partial(prepared.update, layer, weight)
-        for found in merge_layer(read, config, first=first):
+        for found in merge_layer(read, config, first=1 if opcm else steps[0]):
             rows.append(_row(layer, found))
-            if isinstance(config.rule, OpcmRule):
+            if opcm and found.step in steps:
                 changes[str(found.step)] = found.change.cpu()
-            else:
+            elif not opcm:
                 _put(prepared, folder, layer, found.step, weight + found.change)
     if changes:
         path = folder.changes(layer.name)
@@ -143,14 +146,9 @@ def _row(layer: Layer, found: LayerStep) -> Row:
     return place | {"active": found.active} | norms | vars(found.stats)
 
 
-def _scaled(
-    prepared: PreparedMerge, folder: RunFolder, rows: Sequence[Row], earlier: pl.DataFrame, steps: range
-) -> list[Row]:
+def _scaled(prepared: PreparedMerge, folder: RunFolder, rows: Sequence[Row], steps: range) -> list[Row]:
     """Gives every state its OPCM scale, which is known only now: ||M_t|| = mean_{i<=t} ||D_i|| over all layers."""
-    new = pl.concat([earlier.select("step", "new_norm"), rows_frame("merges", rows).select("step", "new_norm")])
-    lengths = new.group_by("step").agg(pl.col("new_norm").pow(2).sum().sqrt())
-    by_step: dict[int, float] = dict(lengths.sort("step").iter_rows())
-    scales = {step: _scale(step, rows, by_step) for step in steps}
+    scales = {step: _scale(step, rows) for step in range(1, steps[-1] + 1)}
     for layer in prepared.layers:
         weight, changes = prepared.base_weight(layer), load_file(folder.changes(layer.name))
         for step in steps:
@@ -161,9 +159,25 @@ def _scaled(
     return [{**row, **{name: scales[row["step"]] * row[name] for name in sized}} for row in rows]
 
 
-def _scale(step: int, rows: Sequence[Row], lengths: Mapping[int, float]) -> float:
-    length = sum(row["state_norm"] ** 2 for row in rows if row["step"] == step) ** 0.5
-    return sum(lengths[s] for s in range(1, step + 1)) / step / length if length else 0.0
+def _scale(step: int, rows: Sequence[Row]) -> float:
+    new = sum(_length(rows, s, "new_norm") for s in range(1, step + 1)) / step
+    merged = _length(rows, step, "state_norm")
+    return new / merged if merged else 0.0
+
+
+def _length(rows: Sequence[Row], step: int, norm: str) -> float:
+    """The norm of a step's update over all layers."""
+    return float(sum(row[norm] ** 2 for row in rows if row["step"] == step) ** 0.5)
+
+
+def _keep_rows(path: Path, rows: Sequence[Row], *, before: int) -> None:
+    """Writes rows behind those of the steps before, which an earlier merge left."""
+    frame = rows_frame("merges", rows).sort("step", maintain_order=True)
+    if before > 1 and path.is_file():
+        frame = pl.concat([pl.read_parquet(path).filter(pl.col("step") < before), frame])
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    frame.write_parquet(part, compression="zstd")
+    os.replace(part, path)
 
 
 def _manifest(config: MergeConfig, folder: RunFolder) -> str:
@@ -186,12 +200,6 @@ def _manifest(config: MergeConfig, folder: RunFolder) -> str:
     return yaml.safe_dump(text, sort_keys=False, width=120, allow_unicode=True)
 
 
-def _write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    frame.write_parquet(part, compression="zstd")
-    os.replace(part, path)
-
-
 def _store(merged: MergedRun, config: MergeConfig, progress: Progress) -> MergedRun:
     """Extracts the run into the store that was named, and adds what the rule did."""
     from geodiag.extraction import Settings
@@ -203,4 +211,4 @@ def _store(merged: MergedRun, config: MergeConfig, progress: Progress) -> Merged
     rows, reader = merged.merges(), StoreReader(config.store).only([config.run])
     if not reader.scan("merges").drop("run").collect().sort("step", "layer").equals(rows.sort("step", "layer")):
         add_table(config.store, config.run, "merges", rows, overwrite=True)
-    return MergedRun(merged.run, merged.path, merged.detail, report.outcomes[0].detail)
+    return replace(merged, stored=report.outcomes[0].detail)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from torch import Tensor
 from geodiag.checkpoints import Checkpoint, Layer
 from geodiag.checkpoints.dtypes import DTYPES, READABLE
 from geodiag.checkpoints.layers import WHOLE, Part
-from geodiag.checkpoints.safetensors_file import header_bytes
 
 _CODES = {name: code for code, name in DTYPES.items()}
 _CHUNK = 16 * 2**20
@@ -135,7 +135,7 @@ def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> St
 
 def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple[bytes, dict[str, Slot]]:
     """The header of one file, and where its tensors lie: widest types first, so that each starts aligned."""
-    raw = json.loads(header_bytes(file))
+    raw = _header(file)[0]
     sizes = {name: size for name, (_, size) in _stored_places(file).items()}
     names = [name for name, (_, held_in) in base.tensors.items() if held_in == file]
     types = {name: _type(base.info(name).dtype, dtype) for name in names}
@@ -159,14 +159,18 @@ def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple
     return header, slots
 
 
+def _header(file: Path) -> tuple[dict[str, Any], int]:
+    """What a file says of its tensors, and where the first of them starts."""
+    with file.open("rb") as stored:
+        length = int.from_bytes(stored.read(8), "little")
+        return json.loads(stored.read(length)), 8 + length
+
+
 def _stored_places(file: Path) -> dict[str, tuple[int, int]]:
     """The first byte and the size of every tensor in a file."""
-    text = header_bytes(file)
-    entries = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
-    return {
-        name: (8 + len(text) + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
-        for name, entry in entries.items()
-    }
+    entries, start = _header(file)
+    spans = {name: entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"}
+    return {name: (start + first, last - first) for name, (first, last) in spans.items()}
 
 
 def _type(stored: str, wanted: str) -> str:
