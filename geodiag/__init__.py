@@ -13,6 +13,7 @@ _PUBLIC = {
     "open_store": "geodiag.api",
     "Store": "geodiag.api",
     "extract": "geodiag.api",
+    "diff": "geodiag.api",
     "analyze": "geodiag.api",
     "merge": "geodiag.api",
     "load_example": "geodiag.api",

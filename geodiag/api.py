@@ -13,8 +13,9 @@ from geodiag.errors import SettingsError
 from geodiag.store import StoreReader
 
 if TYPE_CHECKING:
+    from geodiag.comparison import Comparison
     from geodiag.explain import Explanation
-    from geodiag.jobs import BatchReport
+    from geodiag.jobs import BatchReport, Progress
     from geodiag.merging import MergedRun
 
 
@@ -161,6 +162,52 @@ def merge(
 
     settings = parse_merge(config) if isinstance(config, Mapping) else load_merge(Path(config))
     return run_merge(settings.instead(out=out, store=store, device=device))
+
+
+def diff(
+    a: str | Path,
+    b: str | Path,
+    *,
+    families: Iterable[str] | None = None,
+    layers: str | None = None,
+    device: str = "auto",
+    read: str = "mmap",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compares two checkpoints, or a checkpoint and a LoRA adapter of it, layer by layer; no store, no manifest.
+
+    Args:
+        a: the first checkpoint: a folder, a safetensors file, or an address.
+        b: the second one, or an adapter of the first.
+        families: the projection families to compare; None is all seven.
+        layers: a regular expression that layer names must match.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
+        read: `mmap`, or `buffered` for weights on a network file system.
+        progress: told of every layer.
+
+    Returns:
+        Norms, relative norms, changed shares, rounding floors and ranks by family and by layer; a notebook shows it
+        as tables with a map of blocks and families.
+
+    Raises:
+        GeodiagError: one cannot be read, they are not of one model, or a setting is out of its range.
+    """
+    from geodiag.checkpoints import check_reading
+    from geodiag.comparison import compare_checkpoints
+    from geodiag.extraction.run import pick_device
+    from geodiag.jobs import Silent
+
+    told = progress or Silent()
+    return compare_checkpoints(
+        a,
+        b,
+        families=None if families is None else tuple(families),
+        pattern=layers,
+        device=pick_device(device),
+        reading=check_reading(read),
+        opened=lambda count: told.run_started("diff", parts=count, done=0, what="layers"),
+        compared=lambda layer: told.part_done("diff", layer.name),
+    )
 
 
 def analyze(store: StoreReader | str | Path, **options: Any) -> Mapping[str, pl.DataFrame]:

@@ -221,6 +221,36 @@ def figures(
 
 
 @app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A checkpoint: a folder, a safetensors file, or an address.")],
+    b: Annotated[str, typer.Argument(help="Another of the same model, or a LoRA adapter of it.")],
+    heatmap: Annotated[Path | None, typer.Option(help="Draw block x family into this .png, .pdf or .svg.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    top: Annotated[int, typer.Option(min=0, help="How many of the layers that moved most.")] = 10,
+    families: Annotated[str | None, typer.Option(help="Projection families, separated by commas.")] = None,
+    layers: Annotated[str | None, typer.Option(help="A regular expression that layer names must match.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
+    read: Annotated[str, typer.Option(help="mmap, or buffered for weights on a network file system.")] = "mmap",
+) -> None:
+    """Compare two checkpoints, or a checkpoint and an adapter: what moved, where, and what is rounding."""
+    from geodiag.api import diff as compare
+
+    if heatmap is not None:
+        from geodiag.figures.changes import check_picture, save_change_heatmap
+
+        check_picture(heatmap)
+    chosen = None if families is None else [f.strip() for f in families.split(",") if f.strip()]
+    with _voice.progress() as progress:
+        found = compare(a, b, families=chosen, layers=layers, device=device, read=read, progress=progress)
+        progress.run_ended("diff")
+    _voice.say(found.to_json() if as_json else found.to_text(top=top))
+    if heatmap is not None:
+        save_change_heatmap(found.grid(), heatmap, title=f"{found.a} -> {found.b}")
+        if not as_json:
+            _voice.say(f"drawn: {heatmap}")
+
+
+@app.command()
 def explain(
     store: StorePath,
     run: Annotated[str, typer.Option(help="The run's id.")],

@@ -18,9 +18,9 @@ ROOMS = (
     *("paper", "tables", "figures", "explain", "report", "api", "console", "demo", "cli"),
 )
 """Left to right: a module imports only from its own room and from rooms to its left."""
-BESIDE = {"lab": "jobs", "merging": "jobs"}
-"""Rooms that make runs: they may import what stands left of, and with, the room named."""
-FRIENDS = {"lab": {"demo", "cli"}, "merging": {"api", "cli"}}
+BESIDE = {"lab": "jobs", "merging": "jobs", "comparison": "geometry"}
+"""Rooms that make runs or need none: they may import what stands left of, and with, the room named."""
+FRIENDS = {"lab": {"demo", "cli"}, "merging": {"api", "cli"}, "comparison": {"api", "cli"}}
 """Who may import them."""
 
 
