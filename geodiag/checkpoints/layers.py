@@ -128,14 +128,21 @@ class LayerTable:
             told.append(f"{len(fused)} fused weights, such as {fused[0]}, are left out: {why}")
         return tuple(told)
 
-    def __str__(self) -> str:
+    @property
+    def lines(self) -> tuple[str, ...]:
         """What was matched and what was left out, family by family and reason by reason, and the warnings."""
         blocks, families = {layer.block for layer in self.layers}, {layer.family for layer in self.layers}
         told = ", ".join(f"{count} {why}" for why, count in self.left_out_counts.items())
-        line = f"{len(self.layers)} layers in {len(blocks)} blocks and {len(families)} families"
-        line += f"; left out {len(self.left_out)} tensors" + (f": {told}" if told else "")
-        line += f"; matched {', '.join(f'{count} {family}' for family, count in self.family_counts.items())}"
-        return line + "".join(f"; warning: {text}" for text in self.warnings)
+        return (
+            f"{len(self.layers)} layers in {len(blocks)} blocks and {len(families)} families",
+            f"left out {len(self.left_out)} tensors" + (f": {told}" if told else ""),
+            f"matched {', '.join(f'{count} {family}' for family, count in self.family_counts.items())}",
+            *(f"warning: {text}" for text in self.warnings),
+        )
+
+    def __str__(self) -> str:
+        """The lines as one."""
+        return "; ".join(self.lines)
 
 
 def _unevenness(layers: Sequence[Layer]) -> dict[str, list[str]]:

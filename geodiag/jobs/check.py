@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from geodiag.errors import GeodiagError
-from geodiag.extraction import Settings, prepare
+from geodiag.extraction import RunExtraction, Settings, prepare
+from geodiag.extraction.run import adapter_notes
 from geodiag.jobs.batch import BatchReport, RunOutcome
-from geodiag.runs import Manifest, check_manifest, check_unique_runs, find_manifests, load_manifest
+from geodiag.runs import (
+    Manifest,
+    check_manifest,
+    check_unique_runs,
+    find_manifests,
+    load_manifest,
+    load_scores,
+    score_notes,
+)
 
 
 def check_all(runs: Path) -> BatchReport:
@@ -17,7 +26,8 @@ def check_all(runs: Path) -> BatchReport:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
 
     Returns:
-        For every run one outcome that says what was matched, or one for each thing that is wrong.
+        For every run one outcome that says, a line each, what was matched by family, what was left out and why, and
+        what a person should know of it; or one outcome for each thing that is wrong.
 
     Raises:
         ManifestError: there is no run.
@@ -37,9 +47,19 @@ def _check_one(path: Path, taken: list[Manifest]) -> list[RunOutcome]:
     taken.append(manifest)
     errors = [error for error in check_unique_runs(taken) if error.where == path]
     try:
-        table = prepare(manifest, Settings(), device="cpu").table
+        extraction = prepare(manifest, Settings(), device="cpu")
     except GeodiagError as error:
         errors.append(error)
     if errors:
         return [RunOutcome(manifest.run, "failed", str(error), error) for error in errors]
-    return [RunOutcome(manifest.run, "unchanged", f"{len(manifest.steps)} steps; {table}")]
+    return [RunOutcome(manifest.run, "unchanged", "\n  ".join(_told(extraction)))]
+
+
+def _told(extraction: RunExtraction) -> list[str]:
+    manifest, (first, *more) = extraction.plan.manifest, extraction.table.lines
+    notes = [*adapter_notes(extraction), *score_notes(manifest, load_scores(manifest))]
+    return [
+        f"{len(manifest.steps)} steps; {first}",
+        *more,
+        *(f"note: {note.removeprefix(f'run {manifest.run}: ')}" for note in notes),
+    ]

@@ -1,0 +1,75 @@
+"""What `geodiag check` says of runs that are in order, and of those that are not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from geodiag.cli import main
+from tests import synthetic
+
+
+@pytest.fixture
+def checked(capsys):
+    def run(path, expect=0):
+        with pytest.raises(SystemExit) as stopped:
+            main(["check", str(path)])
+        assert (stopped.value.code or 0) == expect
+        return capsys.readouterr()
+
+    return run
+
+
+def drop(run, name):
+    """Takes a tensor out of every checkpoint of a run."""
+    for file in run.rglob("model.safetensors"):
+        weights = load_file(file)
+        del weights[name]
+        save_file(weights, file)
+
+
+def test_families_what_is_left_out_and_notes_a_line_each(tmp_path, checked):
+    run = synthetic.write_run(tmp_path / "a", run="a", steps=2, blocks=2)
+    assert checked(run).out.splitlines() == [
+        "a: 2 steps; 14 layers in 2 blocks and 7 families",
+        "  left out 2 tensors: 1 embedding, 1 norm",
+        "  matched 2 q_proj, 2 k_proj, 2 v_proj, 2 o_proj, 2 gate_proj, 2 up_proj, 2 down_proj",
+        "  note: the base (step 0) is not scored, so there is no forward transfer",
+        "0 done, 1 unchanged, 0 failed",
+    ]
+
+
+def test_families_of_other_sizes_in_other_blocks_are_a_warning(tmp_path, checked):
+    run = synthetic.write_run(tmp_path / "a", run="a", steps=1, blocks=3)
+    drop(run, "model.layers.1.mlp.gate_proj.weight")
+    drop(run, "model.layers.1.mlp.up_proj.weight")
+    lines = checked(run).out.splitlines()
+    assert "  matched 3 q_proj, 3 k_proj, 3 v_proj, 3 o_proj, 2 gate_proj, 2 up_proj, 3 down_proj" in lines
+    assert (
+        "  warning: gate_proj, up_proj: different counts in different blocks, 1 in blocks 0, 2, 0 in block 1" in lines
+    )
+
+
+def test_what_adapters_leave_as_it_is_is_told(tmp_path, checked):
+    run = synthetic.write_run(tmp_path / "a", run="a", steps=1)
+    for folder in (run / "states/s1", run / "experts/t1"):
+        for file in folder.iterdir():
+            file.unlink()
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2}))
+        name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+        factors = {name.format("B"): torch.zeros(48, 2), name.format("A"): torch.zeros(2, 48)}
+        save_file(factors, folder / "adapter_model.safetensors")
+    assert (
+        "  note: 2 LoRA adapters, kept factored: 2 layers with factors; 12 layers that they leave as the base has them "
+        "count as updates of zero"
+    ) in checked(run).out.splitlines()
+
+
+def test_what_is_wrong_is_one_line_each(tmp_path, checked):
+    run = synthetic.write_run(tmp_path / "a", run="a", steps=1)
+    (run / "run.yaml").write_text((run / "run.yaml").read_text().replace("size: tiny", "size: FILL_IN"))
+    said = checked(run, expect=2)
+    assert said.err == (f"failed: {run}/run.yaml:2: 1 line is still to fill in (line 2); replace every FILL_IN\n")
