@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-slow lint format bench figures clean
+.PHONY: setup browser demo test test-slow lint format bench figures clean
 
 setup: $(STAMP)
 
@@ -12,10 +12,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# The report is tested in a real browser. Where there is none and none can be installed, those tests skip and say so.
+browser:
+	@if command -v chromedriver >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver) >/dev/null 2>&1 \
+	    || echo "no browser could be installed: tests that need one are skipped"; \
+	else echo "no chromium and chromedriver: tests that need a browser are skipped"; fi
+
 demo: setup
 	$(BIN)/geodiag demo --out demo
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup

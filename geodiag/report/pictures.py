@@ -115,8 +115,8 @@ def _figure(picture: Picture) -> str:
     if len(text) >= LONG:
         text = f"<details><summary>What the panels show</summary>{text}</details>"
     width, height = picture.size
+    image = f"<img src='{picture.source}' width='{width}' height='{height}' alt='Figure: {title}'>"
     return (
-        f"<figure class='picture' id='{picture.name}'><img src='{picture.source}' width='{width}' height='{height}' "
-        f"alt='Figure: {escape(picture.title, quote=True)}'>"
+        f"<figure class='picture' id='{picture.name}'><div class='wide'>{image}</div>"
         f"<figcaption style='max-width:{width}px'><b>{title}.</b> {escape(picture.notes)} {text}</figcaption></figure>"
     )

@@ -143,12 +143,15 @@
   chooseWay();
 
   /* On paper everything is unfolded. */
-  let folded = [];
+  const folded = new Set();
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("#tables details:not([open]), #figures details:not([open]), .glossary:not([open])")];
-    folded.forEach((part) => { part.open = true; });
+    const parts = "#tables details:not([open]), #figures details:not([open]), .glossary:not([open])";
+    document.querySelectorAll(parts).forEach((part) => { folded.add(part); part.open = true; });
   });
-  addEventListener("afterprint", () => folded.forEach((part) => { part.open = false; }));
+  addEventListener("afterprint", () => {
+    folded.forEach((part) => { part.open = false; });
+    folded.clear();
+  });
 
   byId("picker").addEventListener("submit", (event) => event.preventDefault());
   run.addEventListener("change", () => {
