@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from geodiag.extraction.plan import Pair, Plan
+from geodiag.extraction.bases import Basis
+from geodiag.extraction.plan import Pair, Plan, state_index
 from geodiag.extraction.settings import Settings
 from geodiag.extraction.weights import LayerUpdates, Measures
 from geodiag.extraction.workers import Workers
@@ -35,16 +36,30 @@ _Result = TypeVar("_Result", Spectrum, PairGeometry)
 class LayerGeometry:
     """Everything computed on one layer, on the CPU, in the order of the plan."""
 
-    measures: tuple[Measures, ...]
-    """One an update."""
+    measures: dict[int, Measures]
+    """By update, of those that were measured here."""
     spectrum: Spectrum
-    """All updates' truncated spectra."""
+    """All updates' truncated spectra; empty ones of updates that nothing new is compared with."""
     pairs: PairGeometry
     """One an entry of `Plan.pairs`."""
     sar: Tensor
     """(pairs, 2): SAR(i -> j) and SAR(j -> i); NaN where either has no geometry."""
     union_ranks: tuple[tuple[int, int], ...]
-    """A step's ranks of the union bases without and with the state."""
+    """A new step's ranks of the union bases without and with the state."""
+
+    def bases(self, plan: Plan) -> dict[str, Basis]:
+        """The bases of the task updates that were measured here, by object."""
+        return {
+            plan.updates[i].object: Basis(
+                V=self.spectrum.V[i, :, : int(self.spectrum.rank[i])],
+                s=self.spectrum.s[i, : int(self.spectrum.rank[i])],
+                s_1=float(self.spectrum.s_1[i]),
+                energy_kept=float(self.spectrum.energy_kept[i]),
+                norm=m.norm,
+            )
+            for i, m in self.measures.items()
+            if plan.updates[i].role == "task"
+        }
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,13 @@ class _Measured:
 
 
 def layer_geometry(
-    updates: LayerUpdates, plan: Plan, settings: Settings, *, batching: Batching, workers: Workers
+    updates: LayerUpdates,
+    plan: Plan,
+    settings: Settings,
+    *,
+    batching: Batching,
+    workers: Workers,
+    known: Mapping[str, Basis],
 ) -> LayerGeometry:
     """Computes one layer; factored updates are small and all held.
 
@@ -93,30 +114,40 @@ def layer_geometry(
         settings: how.
         batching: what is held.
         workers: what computes; each takes one batch at a time.
+        known: bases of updates of stored steps, by object; they are not measured again.
     """
-    batches = _batches(updates, len(plan.updates), batching.block)
-    measured = workers.map(partial(_measure, updates, settings, batching), batches)
-    held = {batch: found.kept for batch, found in zip(batches, measured, strict=True) if found.kept is not None}
-    spectrum = _in_plan_order([found.spectrum for found in measured], batches)
-    by_index = {
-        i: m
-        for batch, found in zip(batches, measured, strict=True)
-        for i, m in zip(batch.members, found.measures, strict=True)
-    }
-    measures = tuple(by_index[i] for i in range(len(plan.updates)))
+    bases = {i: known[plan.updates[i].object] for i in _spared(updates, plan, known)}
+    measured_here = [i for i in plan.needed if i not in bases]
+    batches = _batches(updates, measured_here, batching.block)
+    found = workers.map(partial(_measure, updates, settings, batching), batches)
+    held = {batch: one.kept for batch, one in zip(batches, found, strict=True) if one.kept is not None}
+    measures = dict(
+        pair
+        for batch, one in zip(batches, found, strict=True)
+        for pair in zip(batch.members, one.measures, strict=True)
+    )
+    spectrum = _in_plan_order([one.spectrum for one in found], batches, bases, len(plan.updates))
+    norms = {i: m.norm for i, m in measures.items()} | {i: basis.norm for i, basis in bases.items()}
     C = cross_gram(spectrum.V)
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
     pairs = workers.start(partial(_pair_geometry, spectrum, C, plan.pairs, lam=settings.lam, tol=tol))
     unions = workers.start(partial(_union_ranks, spectrum.V, C, plan, tol=tol))
-    projected = _projections(updates, plan, spectrum.V, batches, held, rough=batching.rough, workers=workers)
+    again = _batches(updates, list(bases), 1)
+    projected = _projections(updates, plan, spectrum.V, batches + again, held, rough=batching.rough, workers=workers)
     return LayerGeometry(
         measures=measures,
         spectrum=_to_cpu(spectrum),
         pairs=_to_cpu(pairs.result()),
-        sar=_sar(projected.cpu(), measures, spectrum.rank.cpu(), plan.pairs),
+        sar=_sar(projected.cpu(), norms, spectrum.rank.cpu(), plan.pairs),
         union_ranks=unions.result(),
     )
+
+
+def _spared(updates: LayerUpdates, plan: Plan, known: Mapping[str, Basis]) -> list[int]:
+    """Updates of stored steps whose bases are known; factored ones are as quickly measured again."""
+    old = [i for i in plan.needed if i not in plan.new and not updates.factored(i)]
+    return [i for i in old if plan.updates[i].role == "task" and plan.updates[i].object in known]
 
 
 def _measure(updates: LayerUpdates, settings: Settings, batching: Batching, batch: _Batch) -> _Measured:
@@ -129,10 +160,10 @@ def _measure(updates: LayerUpdates, settings: Settings, batching: Batching, batc
     return _Measured(measures, spectrum, rough if batch.factored or batching.hold else None)
 
 
-def _batches(updates: LayerUpdates, n: int, block: int) -> list[_Batch]:
+def _batches(updates: LayerUpdates, members: Sequence[int], block: int) -> list[_Batch]:
     """Full updates in blocks, then all factored ones."""
-    full = [i for i in range(n) if not updates.factored(i)]
-    factored = tuple(i for i in range(n) if updates.factored(i))
+    full = [i for i in members if not updates.factored(i)]
+    factored = tuple(i for i in members if updates.factored(i))
     blocks = [_Batch(tuple(full[first : first + block]), False) for first in range(0, len(full), block)]
     return blocks + ([_Batch(factored, True)] if factored else [])
 
@@ -201,8 +232,8 @@ def _all_projections(C: Tensor, V: Tensor) -> Tensor:
     return torch.linalg.vector_norm(CV.view(m, rows, n, k), dim=(1, 3))
 
 
-def _sar(projected: Tensor, measures: Sequence[Measures], rank: Tensor, pairs: Sequence[Pair]) -> Tensor:
-    norm = torch.tensor([m.norm for m in measures], dtype=torch.float64)
+def _sar(projected: Tensor, norms: Mapping[int, float], rank: Tensor, pairs: Sequence[Pair]) -> Tensor:
+    norm = torch.tensor([norms.get(i, torch.nan) for i in range(len(projected))], dtype=torch.float64)
     i, j = _ends(pairs)
     both = torch.stack([sar_from_norms(projected[i, j], norm[i]), sar_from_norms(projected[j, i], norm[j])], dim=-1)
     return torch.where(((rank[i] > 0) & (rank[j] > 0))[:, None], both, torch.nan)
@@ -223,34 +254,35 @@ def _union_ranks(V: Tensor, C: Tensor, plan: Plan, *, tol: float) -> tuple[tuple
     found: list[tuple[int, int]] = []
     before: tuple[int, ...] = ()
     Q = V.new_zeros(V.shape[1], 0)
-    for t, members in enumerate(plan.active, start=1):
+    for t, members in enumerate(plan.active[plan.stored_steps :], start=plan.stored_steps + 1):
         kept = members[: len(before)] == before
         Q = Q if kept else V.new_zeros(V.shape[1], 0)
         for member in members[len(before) :] if kept else members:
             Q = extend_basis(Q, V[member], tol=tol)
         before = members
-        found.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[2 * t - 1], tol=tol)))
+        found.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[state_index(t)], tol=tol)))
     return tuple(found)
 
 
-def _in_plan_order(spectra: Sequence[Spectrum], batches: Sequence[_Batch]) -> Spectrum:
-    """The spectra of all batches as one, no wider than the most directions that any update kept."""
-    members = torch.tensor([i for batch in batches for i in batch.members])
-    order = members.argsort().to(spectra[0].V.device)
-    width = max(1, *(int(s.rank.max()) for s in spectra))
-    return Spectrum(
-        V=torch.cat([_to_width(s.V, width) for s in spectra])[order],
-        s=torch.cat([_to_width(s.s, width) for s in spectra])[order],
-        rank=torch.cat([s.rank for s in spectra])[order],
-        s_1=torch.cat([s.s_1 for s in spectra])[order],
-        energy_kept=torch.cat([s.energy_kept for s in spectra])[order],
-    )
-
-
-def _to_width(columns: Tensor, width: int) -> Tensor:
-    """Zero columns added or dropped at the end."""
-    missing = max(0, width - columns.shape[-1])
-    return torch.nn.functional.pad(columns, (0, missing))[..., :width]
+def _in_plan_order(
+    spectra: Sequence[Spectrum], batches: Sequence[_Batch], bases: Mapping[int, Basis], n: int
+) -> Spectrum:
+    """All spectra as one, no wider than the most directions that any update kept; empty where there is none."""
+    like = spectra[0].V
+    width = max(1, *(int(s.rank.max()) for s in spectra), *(len(basis.s) for basis in bases.values()))
+    V, s = like.new_zeros(n, like.shape[1], width), like.new_zeros(n, width)
+    rank = torch.zeros(n, dtype=torch.int64, device=like.device)
+    s_1, energy_kept = like.new_zeros(n), like.new_full((n,), torch.nan)
+    for batch, one in zip(batches, spectra, strict=True):
+        members = list(batch.members)
+        k = min(width, one.V.shape[-1])
+        V[members, :, :k], s[members, :k] = one.V[..., :k], one.s[..., :k]
+        rank[members], s_1[members], energy_kept[members] = one.rank, one.s_1, one.energy_kept
+    for i, basis in bases.items():
+        k = len(basis.s)
+        V[i, :, :k], s[i, :k], rank[i] = basis.V.to(like.device), basis.s.to(like.device), k
+        s_1[i], energy_kept[i] = basis.s_1, basis.energy_kept
+    return Spectrum(V=V, s=s, rank=rank, s_1=s_1, energy_kept=energy_kept)
 
 
 def _to_cpu(result: _Result) -> _Result:

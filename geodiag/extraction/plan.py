@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geodiag.runs import Manifest
@@ -50,11 +50,29 @@ class Plan:
     """For each step t the members of the active set A_t."""
     pairs: tuple[Pair, ...]
     """Every pair once: comparing two updates does not depend on the step."""
+    stored_steps: int = 0
+    """Steps whose rows are there already; only later ones yield rows, and `pairs` are theirs."""
 
     @property
     def n_steps(self) -> int:
         """T."""
         return len(self.active)
+
+    @property
+    def new(self) -> range:
+        """The updates of the steps that are not stored yet."""
+        return range(2 * self.stored_steps, len(self.updates))
+
+    @property
+    def needed(self) -> tuple[int, ...]:
+        """The updates that the new steps' rows speak of, in rising order: the new ones, and those they meet."""
+        met = {member for members in self.active[self.stored_steps :] for member in members}
+        return tuple(sorted({*self.new, *met}))
+
+    def after(self, stored_steps: int) -> Plan:
+        """What is left where the first `stored_steps` steps have been extracted before."""
+        pairs = tuple(pair for pair in self.pairs if pair.step > stored_steps)
+        return replace(self, pairs=pairs, stored_steps=stored_steps)
 
     def partners(self) -> dict[int, tuple[int, ...]]:
         """For each update those it is compared with, in rising order."""

@@ -29,7 +29,7 @@ def layer_rows(layer: Layer, plan: Plan, found: LayerGeometry) -> dict[str, list
         "pairs": _pair_rows(place, plan, found),
         "unions": [
             {"step": step, "layer": layer.name, "active_rank": active, "state_rank": state}
-            for step, (active, state) in enumerate(found.union_ranks, start=1)
+            for step, (active, state) in enumerate(found.union_ranks, start=plan.stored_steps + 1)
         ],
     }
 
@@ -48,7 +48,8 @@ def _update_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
     spectrum = found.spectrum
     rank, s_1, kept = spectrum.rank.tolist(), spectrum.s_1.tolist(), spectrum.energy_kept.tolist()
     rows: list[Row] = []
-    for i, (update, m) in enumerate(zip(plan.updates, found.measures, strict=True)):
+    for i in plan.new:
+        update, m = plan.updates[i], found.measures[i]
         rows.append(
             {
                 "step": update.step,

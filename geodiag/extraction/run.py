@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from geodiag.checkpoints import (
     read_layer,
 )
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction.layer import Batching, layer_geometry
+from geodiag.extraction.bases import Basis
+from geodiag.extraction.layer import Batching, LayerGeometry, layer_geometry
 from geodiag.extraction.plan import Plan, make_plan
 from geodiag.extraction.rows import Row, layer_rows
 from geodiag.extraction.settings import Settings
@@ -34,6 +35,17 @@ from geodiag.runs import Manifest
 
 DEFAULT_MEMORY = 4 * 2**30
 """Bytes that full updates may take on the device at once, where the caller does not say."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One layer's share of a run."""
+
+    layer: Layer
+    rows: dict[str, list[Row]]
+    """By table, of the steps that were not stored."""
+    bases: dict[str, Basis]
+    """Of the task updates that were measured, by object: what steps added later need of them."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,18 @@ class RunExtraction:
         """The layers in the order they are computed."""
         return self.table.layers
 
-    def rows(self, *, done: Collection[str] = ()) -> Iterator[tuple[Layer, dict[str, list[Row]]]]:
-        """Computes layer after layer, letting go of each, and yields its rows by table.
+    def after(self, stored_steps: int) -> RunExtraction:
+        """What is left of the run where its first steps have been extracted before."""
+        return replace(self, plan=self.plan.after(stored_steps))
+
+    def parts(
+        self, *, done: Collection[str] = (), known: Callable[[Layer], Mapping[str, Basis]] = lambda _layer: {}
+    ) -> Iterator[Part]:
+        """Computes layer after layer, letting go of each.
 
         Args:
             done: names of layers to leave out, because they were computed before.
+            known: a layer's bases of stored steps' tasks, by object.
 
         Raises:
             CheckpointError: a weight cannot be read or is not finite; names the file and the tensor.
@@ -65,7 +84,13 @@ class RunExtraction:
         with Workers(torch.get_num_threads() if self.device.type == "cpu" else 1) as workers:
             for layer in self.layers:
                 if layer.name not in done:
-                    yield layer, self._layer_rows(layer, workers)
+                    found = self._geometry(layer, workers, known(layer) if self.plan.stored_steps else {})
+                    yield Part(layer, layer_rows(layer, self.plan, found), found.bases(self.plan))
+
+    def rows(self, *, done: Collection[str] = ()) -> Iterator[tuple[Layer, dict[str, list[Row]]]]:
+        """Every layer's rows by table: what `parts` yields, without the bases."""
+        for part in self.parts(done=done):
+            yield part.layer, part.rows
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -78,16 +103,17 @@ class RunExtraction:
         shape, exact = (layer.d_out, layer.d_in), self.settings.spectrum == "exact"
         entries = layer.d_out * layer.d_in
         rough = torch.float64 if exact else product_dtype(shape, self.device)
-        # The Krylov basis and its image come to less than one more update; an exact SVD holds U, V and a copy.
-        each = entries * (32 if exact else 8)
-        kept = len(self.plan.updates) * entries * rough.itemsize
+        # Beside D come the weight as stored, its rough copy and the Krylov iteration's; an exact SVD holds U and V.
+        each = entries * (32 if exact else 12)
+        kept = len(self.plan.needed) * entries * rough.itemsize
         hold = kept + each * workers <= self.memory
-        # On the CPU a large update is best measured alone, while the caches hold it.
+        # On the CPU a large update is best measured alone, while the caches hold it; small ones are shared out.
         alone = self.device.type == "cpu" and entries > SMALL_LAYER
-        block = 1 if alone else max(1, (self.memory - kept * hold) // (each * workers))
-        return Batching(block, hold, rough)
+        most = 1 if alone else -(-len(self.plan.needed) // workers)
+        block = (self.memory - kept * hold) // (each * workers)
+        return Batching(max(1, min(block, most)), hold, rough)
 
-    def _layer_rows(self, layer: Layer, workers: Workers) -> dict[str, list[Row]]:
+    def _geometry(self, layer: Layer, workers: Workers, known: Mapping[str, Basis]) -> LayerGeometry:
         source = LayerSource(
             partial(self._read, layer),
             partial(self._is_whole, layer),
@@ -96,10 +122,11 @@ class RunExtraction:
             shape=(layer.d_out, layer.d_in),
         )
         dtype = torch.float64 if self.settings.spectrum == "exact" else torch.float32
-        updates = LayerUpdates(source, self.plan.updates, device=self.device, dtype=dtype, readers=workers.count)
         batching = self.batching(layer, workers=workers.count)
-        found = layer_geometry(updates, self.plan, self.settings, batching=batching, workers=workers)
-        return layer_rows(layer, self.plan, found)
+        # Within a window as wide as what all workers have in hand, an update's neighbours are read once.
+        window = workers.count * (batching.block + 2)
+        updates = LayerUpdates(source, self.plan.updates, device=self.device, dtype=dtype, window=window)
+        return layer_geometry(updates, self.plan, self.settings, batching=batching, workers=workers, known=known)
 
     def _read(self, layer: Layer, path: Path) -> Stored:
         source = self.checkpoints[path]

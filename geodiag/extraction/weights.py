@@ -81,8 +81,9 @@ class LayerUpdates:
 
     An update between two ends that are both known by their factored change since the base is the product
     [B_new, -B_old] [A_new; A_old], and the base itself is not read for it. Every other one is a dense difference.
-    Kept between updates are the base, which states and experts are compared with, and the last three others for
-    every reader, so that a pass in plan order reads each checkpoint once. Several threads may read at a time.
+    Kept between updates are the base, which states and experts are compared with, and the last `window` others,
+    three of which are enough for a pass in plan order to read each checkpoint once. Several threads may read at a
+    time.
     """
 
     def __init__(
@@ -92,12 +93,12 @@ class LayerUpdates:
         *,
         device: torch.device,
         dtype: torch.dtype,
-        readers: int = 1,
+        window: int = 3,
     ) -> None:
         self._source, self._updates = source, updates
         self._device, self._dtype = device, dtype
         self._held: dict[Path, Future[_Whole | _Product]] = {}
-        self._room = 3 * readers
+        self._room = window
         self._spares: list[Tensor] = []
         self._lock = Lock()
 
