@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import matplotlib.style
 from matplotlib.figure import Figure
 
@@ -83,6 +84,9 @@ STYLE: Mapping[str, Any] = MappingProxyType(
 @contextmanager
 def theme() -> Iterator[None]:
     """Draws in the style of this package; on leaving, rcParams are what they were."""
+    # A notebook's backend turns interactive mode on when it is first used. Inside the context that would be undone,
+    # and no later figure would be shown.
+    plt.draw_if_interactive()
     with mpl.style.context(["default", dict(STYLE)]):
         yield
 
