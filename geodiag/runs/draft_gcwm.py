@@ -98,8 +98,8 @@ def _comment(step: Mapping[str, Any]) -> str:
 
 
 def _memory(stats: Mapping[str, Any], file: Path) -> str:
-    names = [str(name) for step in stats["steps"] for name in step.get("active_task_names") or ()]
-    anchored = any(name.startswith("merged_until_") for name in names)
+    active = [names for step in stats["steps"] if isinstance(names := step.get("active_task_names"), list)]
+    anchored = any(str(name).startswith("merged_until_") for names in active for name in names)
     mode = stats.get("memory_mode") or ("current_anchor" if anchored else "all_history")
     if mode == "current_anchor":
         return "anchor"
@@ -107,4 +107,4 @@ def _memory(stats: Mapping[str, Any], file: Path) -> str:
         what = f"memory mode {str(mode)[:40]!r}"
         raise ManifestError(what, where=file, fix="known are all_history and current_anchor")
     size = stats.get("memory_size")
-    return str(size) if isinstance(size, int) and size > 0 else "all"
+    return str(size) if isinstance(size, int) and not isinstance(size, bool) and size > 0 else "all"

@@ -341,3 +341,24 @@ def test_an_adapter_of_a_fused_module_gives_each_projection_its_rows(tmp_path):
     B = weights["base_model.model.model.layers.0.self_attn.qkv_proj.lora_B.weight"]
     for layer, rows in zip(match_layers(base).layers, (slice(0, 4), slice(4, 6), slice(6, 8)), strict=True):
         assert torch.equal(adapter.read(layer).B, B[rows])
+
+
+def test_an_adapter_that_the_configuration_does_not_divide(tmp_path):
+    """A fused module of another width than the base's heads say."""
+    config = {"model_type": "phi3", "num_attention_heads": 2, "num_key_value_heads": 1}
+    weights = {"model.layers.0.self_attn.qkv_proj.weight": torch.ones(8, 4)}
+    base = open_checkpoint(save_folder(tmp_path / "base", weights, config=config))
+    folder = save_adapter(tmp_path / "a", factors("model.layers.0.self_attn.qkv_proj", shape=(7, 4)))
+    B = "base_model.model.model.layers.0.self_attn.qkv_proj.lora_B.weight"
+    message = error_of(folder, base)
+    assert message.startswith(f"{folder}: tensor {B}: ")
+    assert "7 rows" in message
+    assert message.endswith("; give the base that the adapter was trained on")
+
+
+def test_a_folder_without_an_adapter(tmp_path, base):
+    from geodiag.checkpoints.open_adapter import open_adapter
+
+    with pytest.raises(CheckpointError) as caught:
+        open_adapter(tmp_path, base=base)
+    assert str(caught.value) == f"{tmp_path}: holds no adapter; give a folder with adapter_config.json"

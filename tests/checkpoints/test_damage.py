@@ -1,5 +1,6 @@
 """Damaged checkpoints only ever give a GeodiagError, in one line."""
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -25,10 +26,10 @@ def damaged(data: bytes, rng: np.random.Generator, *, first: int) -> bytes:
     return data
 
 
-def use(folder, layers):
+def use(folder, layers, **how):
     """Everything that reads a checkpoint; the error's text, or None."""
     try:
-        checkpoint = open_checkpoint(folder)
+        checkpoint = open_checkpoint(folder, **how)
         match_layers(checkpoint)
         fingerprint(checkpoint)
         check_same_layers(layers, checkpoint)
@@ -59,4 +60,27 @@ def test_damage(tmp_path, file, first, rounds):
         messages.append(use(folder, layers))
     told = [message for message in messages if message is not None]
     assert len(told) > rounds / 2
+    assert all(message and "\n" not in message for message in told)
+
+
+@pytest.mark.parametrize("where", ["buffered", "remote"])
+def test_damage_to_files_that_are_read_by_ranges(tmp_path, where):
+    rng = np.random.default_rng(5)
+    folder = save_folder(tmp_path / "m", block_weights())
+    layers = match_layers(open_checkpoint(folder)).layers
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    fs = fsspec.filesystem("memory")
+    messages = []
+    for _ in range(300):
+        data = damaged(whole, rng, first=900)
+        if where == "remote":
+            fs.pipe_file("/damage/model.safetensors", data)
+            messages.append(use("memory://damage", layers))
+        else:
+            file.write_bytes(data)
+            messages.append(use(folder, layers, reading="buffered"))
+    fs.store.clear()
+    told = [message for message in messages if message is not None]
+    assert len(told) > 150
     assert all(message and "\n" not in message for message in told)

@@ -164,10 +164,30 @@ def test_a_file_address_is_a_path(tmp_path):
     same_layers(checkpoint, weights)
 
 
-def test_stacked_experts_and_fused_rows_take_their_own_bytes(tmp_path, monkeypatch):
-    asked = []
-    read = torch.frombuffer
-    monkeypatch.setattr(torch, "frombuffer", lambda data, **kw: asked.append(len(data)) or read(data, **kw))
+@pytest.fixture
+def asked(monkeypatch):
+    """How many bytes each plain read gave."""
+    counts, read = [], torch.frombuffer
+    monkeypatch.setattr(torch, "frombuffer", lambda data, **kw: counts.append(len(data)) or read(data, **kw))
+    return counts
+
+
+def test_a_stacked_expert_takes_its_own_bytes(tmp_path, asked):
+    stacked = {
+        "model.layers.0.mlp.experts.gate_up_proj": torch.randn(3, 16, 4),  # 3 experts of 8 gates and 8 ups
+        "model.layers.0.mlp.experts.down_proj": torch.randn(3, 4, 8),
+    }
+    config = {"model_type": "qwen3_moe", "num_experts": 3, "moe_intermediate_size": 8, "hidden_size": 4}
+    folder = save_folder(tmp_path / "m", stacked, config=config)
+    buffered, mapped = open_checkpoint(folder, reading="buffered"), open_checkpoint(folder)
+    layers = match_layers(buffered).layers
+    assert len(layers) == 9
+    for layer in layers:
+        assert torch.equal(read_layer(buffered, layer), read_layer(mapped, layer))
+    assert sorted(set(asked)) == [4 * 8 * 4, 16 * 4 * 4]  # one expert's down, and one expert's gate and up
+
+
+def test_fused_rows_take_their_own_bytes(tmp_path, asked):
     fused = {"model.layers.0.self_attn.qkv_proj.weight": torch.randn(32, 16)}
     config = {"model_type": "phi3", "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 16}
     checkpoint = open_checkpoint(save_folder(tmp_path / "f", fused, config=config), reading="buffered")

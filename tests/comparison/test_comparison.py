@@ -287,3 +287,13 @@ def test_a_warning_of_the_layers_is_told():
     found = of_layers(layer(), warnings=("q_proj: different counts in different blocks",), left_out={"norm": 2})
     assert "warning: q_proj: different counts in different blocks" in found.to_text().splitlines()
     assert "warning: q_proj" in found._repr_html_()
+
+
+def test_the_map_shows_what_is_not_defined_and_what_is_not_there():
+    html = of_layers(
+        layer("one", block=0),
+        layer("zero", block=1, norm=0.0, base_norm=0.0),
+        layer("other", block=1, family="k_proj"),
+    )._repr_html_()
+    assert "<td class='gd-none' title='q_proj, block 1: -'></td>" in html
+    assert "<th scope='row'>k_proj</th><td></td><td title='k_proj, block 1: 0.5'" in html

@@ -73,3 +73,15 @@ def test_what_is_wrong_is_one_line_each(tmp_path, checked):
     (run / "run.yaml").write_text((run / "run.yaml").read_text().replace("size: tiny", "size: FILL_IN"))
     said = checked(run, expect=2)
     assert said.err == (f"failed: {run}/run.yaml:2: 1 line is still to fill in (line 2); replace every FILL_IN\n")
+
+
+def test_an_id_that_is_taken_and_a_checkpoint_that_does_not_fit_are_both_said(tmp_path, checked):
+    synthetic.write_run(tmp_path / "a", run="twin", steps=1)
+    run = synthetic.write_run(tmp_path / "b", run="twin", steps=1)
+    (run / "states/s1/model.safetensors").unlink()
+    said = checked(tmp_path, expect=1)
+    assert said.err.splitlines() == [
+        f"failed: {run}/run.yaml: run id 'twin' is taken by {tmp_path}/a/run.yaml; give each run its own id",
+        f"failed: {run}/states/s1: run twin, step 1: holds no safetensors weights; give a folder with "
+        "model.safetensors, or with model.safetensors.index.json and its shards",
+    ]

@@ -1,11 +1,15 @@
 """Damaged input only ever gives a GeodiagError, in one line."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from geodiag.errors import GeodiagError
-from geodiag.runs import check_manifest, load_manifest, load_scores
+from geodiag.runs import check_manifest, draft_manifest, load_manifest, load_scores, score_notes, write_draft
 
 SPICE = [
     b"\x00",
@@ -92,3 +96,63 @@ def test_damaged_parquet(folder):
         file.write_bytes(damaged(whole, rng))
         results.append(outcome(lambda: load_scores(manifest)))
     assert results.count(False) > 100
+
+
+JUNK = (None, [], {}, "", "x", -1, 0, 1e400, float("nan"), True, [1], {"a": 1}, "N/A", 10**30)
+
+
+def bent(data, rng):
+    """The same JSON with one of its values replaced by something that does not belong there."""
+    places = []
+
+    def walk(node, way):
+        children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, child in children:
+            places.append((*way, key))
+            walk(child, (*way, key))
+
+    walk(data, ())
+    *way, last = places[int(rng.integers(len(places)))]
+    place = data
+    for key in way:
+        place = place[key]
+    place[last] = JUNK[int(rng.integers(len(JUNK)))]
+    return data
+
+
+def test_damaged_results(folder):
+    rng = np.random.default_rng(13)
+    results = folder.root / "results"
+    shutil.copytree(Path(__file__).parent / "lm_eval", results)
+    file = next((results / "step_1").rglob("results_*.json"))
+    whole = file.read_bytes()
+    text = folder.yaml.read_text().replace("scores.csv", "results").replace("task: math", "task: bio")
+    folder.write(text.replace("base:", "score_metric: acc\nbase:"))
+    manifest = load_manifest(folder.yaml)
+    read = lambda: score_notes(manifest, load_scores(manifest))  # noqa: E731
+    outcomes = []
+    assert outcome(read)
+    for n in range(300):
+        changed = damaged(whole, rng) if n % 2 else json.dumps(bent(json.loads(whole), rng)).encode()
+        file.write_bytes(changed)
+        outcomes.append(outcome(read))
+    assert outcomes.count(False) > 30
+
+
+def test_damaged_statistics_of_a_merge(tmp_path):
+    rng = np.random.default_rng(17)
+    file = tmp_path / "continual_gcwm_stats.json"
+    steps = [{"new_task": "law", "save_dir": "/a/step_01_law", "active_task_names": ["law"]}] * 2
+    stats = {"mode": "gcwm", "memory_mode": "all_history", "memory_size": 2, "task_names": ["law", "x"], "steps": steps}
+    whole = json.dumps(stats)
+    outcomes = []
+    for n in range(300):
+        file.write_bytes(damaged(whole.encode(), rng) if n % 2 else json.dumps(bent(json.loads(whole), rng)).encode())
+
+        def draft_and_read():
+            write_draft(draft_manifest(tmp_path), overwrite=True)
+            load_manifest(tmp_path)
+
+        outcome(draft_and_read)
+        outcomes.append((tmp_path / "run.yaml").exists())
+    assert any(outcomes)

@@ -275,3 +275,20 @@ def test_a_manifest_is_overwritten_only_when_asked_to(tmp_path, capsys):
         "to fill in: method: FILL_IN  # the label of the training method, such as EWC",
         "to fill in: - {task: FILL_IN, state: checkpoint-1}",
     ]
+
+
+def test_a_manifest_that_cannot_be_written(tmp_path):
+    folder = make(tmp_path, "checkpoint-1", "run.yaml")
+    with pytest.raises(ManifestError) as caught:
+        write_draft(draft_manifest(folder), overwrite=True)
+    assert str(caught.value) == f"{folder}/run.yaml: cannot be written (Is a directory)"
+
+
+def test_statistics_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied")
+
+    gcwm(tmp_path)
+    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    with pytest.raises(ManifestError, match=r"continual_gcwm_stats.json: cannot be read \(Permission denied\)$"):
+        draft_manifest(tmp_path / "gcwm-4B")

@@ -250,6 +250,11 @@ def test_files_that_are_no_results(run, text, line):
     assert error_of(run) == f"{file}: {line}"
 
 
+def test_a_folder_by_the_name_of_a_file(run):
+    (run.results / "step_1/results_1.json").mkdir(parents=True)
+    assert error_of(run) == f"{run.results}/step_1/results_1.json: cannot be read (Is a directory)"
+
+
 def test_a_folder_without_results_in_it(run):
     run.results.mkdir()
     assert error_of(run).startswith(f"{run.results}: a folder: not a known shape of scores; supported are long: ")
@@ -327,6 +332,13 @@ def test_models_with_other_names_are_the_steps_in_order(summary):
     assert loaded(summary)["step"].unique().to_list() == [1, 2, 3]
     summary.summary.write_text("dataset,version,metric,mode,p,q,r,s\nbio,1d7fe4,accuracy,gen,1,2,3,4\n")
     assert loaded(summary)["step"].to_list() == [0, 1, 2, 3]
+
+
+def test_what_differs_between_models_of_a_summary_is_told(summary):
+    text = "dataset,version,metric,mode,a,b,c\nbio,1d7fe4,accuracy,gen,1,2,3\nother,-,x,-,1,2,3\nphysics,v,a,-,1,2,3\n"
+    summary.summary.write_text(text + "physics,v,b,-,1,2,3\n")
+    assert notes_of(summary)[-1] == "left out, scored but not trained and without a clear metric: physics"
+    assert loaded(summary)["task"].unique().to_list() == ["bio"]
 
 
 def test_an_average_of_opencompass_counts_where_it_is_trained(summary):
