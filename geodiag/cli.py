@@ -10,6 +10,7 @@ import typer
 
 from geodiag.console import Voice, tell_batch
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.interrupts import Stopped, end_now, stop_on_signals
 from geodiag.lab.commands import app as lab
 
 app = typer.Typer(
@@ -100,20 +101,27 @@ def extract(
     gradients: Annotated[bool, typer.Option("--gradients", help="Measure gradient conflict too.")] = False,
     gradients_only: Annotated[bool, typer.Option("--gradients-only", help="Only that, onto stored runs.")] = False,
     probes_per_task: Annotated[int, typer.Option(help="Probe examples drawn of each task.")] = 32,
-    memory_budget: Annotated[str, typer.Option(help="What updates or gradients may take at once, as 4GB.")] = "4GiB",
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(help="What updates or gradients may take at once, as 4GB. [default: half of what is free]"),
+    ] = None,
     read: Annotated[str, typer.Option(help="mmap, or buffered for weights on a network file system.")] = "mmap",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs stored with other settings.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first run that fails.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do the I-th of N shares of the layers; auto: as the scheduler says."),
+    ] = None,
 ) -> None:
     """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
     from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
     from geodiag.extraction.gradients import GradientOptions
-    from geodiag.jobs import extract_all, parse_bytes, plan_all
+    from geodiag.jobs import extract_all, parse_bytes, parse_shard, plan_all
 
     options = GradientOptions(probes_per_task=probes_per_task) if gradients or gradients_only else None
-    memory = parse_bytes(memory_budget)
+    memory = None if memory_budget is None else parse_bytes(memory_budget)
     settings = make_settings(
         preset,
         families=None if families is None else [f.strip() for f in families.split(",") if f.strip()],
@@ -140,9 +148,10 @@ def extract(
             gradients=options,
             geometry=not gradients_only,
             reading=check_reading(read),
+            shard=None if shard is None else parse_shard(shard),
             progress=progress,
         )
-    tell_batch(_voice, report)
+    tell_batch(_voice, report, debug=_debug)
     raise typer.Exit(report.exit_code)
 
 
@@ -282,18 +291,19 @@ def report(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 some runs failed, 2 the input is wrong, 130 interrupted.
+    """Runs the command line and exits: 0 done, 1 some runs failed, 2 the input is wrong, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         arguments: what stands behind `geodiag`; None takes it from the shell.
     """
     try:
-        app(arguments)
+        with stop_on_signals():
+            app(arguments)
     except GeodiagError as error:
         if _debug:
             raise
         Voice().complain(f"geodiag: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        Voice().complain("geodiag: interrupted; what was finished is kept, the same command goes on from there")
-        sys.exit(130)
+    except Stopped as stopped:
+        Voice().complain(str(stopped))
+        end_now(stopped.exit_code)

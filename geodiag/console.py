@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -106,12 +107,20 @@ class _Lines:
             self._voice.complain(text)
 
 
-def tell_batch(voice: Voice, report: BatchReport) -> None:
-    """What became of every run: a line each, failures on standard error and last."""
+def tell_batch(voice: Voice, report: BatchReport, *, debug: bool = False) -> None:
+    """What became of every run: a line each, failures on standard error and last.
+
+    Args:
+        voice: who says it.
+        report: what became of them.
+        debug: show where each failure comes from.
+    """
     for outcome in report.outcomes:
         if outcome.status != "failed":
             voice.say(f"{outcome.run}: {outcome.detail}")
     for outcome in report.failed:
+        if debug and outcome.error is not None:
+            voice.complain("".join(traceback.format_exception(outcome.error)))
         voice.complain(f"failed: {outcome.detail}")
-    counts = {s: sum(o.status == s for o in report.outcomes) for s in ("done", "unchanged", "failed")}
-    voice.say(", ".join(f"{n} {status}" for status, n in counts.items()))
+    counts = {s: sum(o.status == s for o in report.outcomes) for s in ("done", "unchanged", "partial", "failed")}
+    voice.say(", ".join(f"{n} {status}" for status, n in counts.items() if n or status != "partial"))

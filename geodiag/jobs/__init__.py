@@ -1,17 +1,22 @@
 """Extraction as a batch job: runs in, a store out, nothing lost on the way."""
 
-from geodiag.jobs.batch import BatchReport, RunOutcome, extract_all
+from geodiag.jobs.batch import extract_all
 from geodiag.jobs.check import check_all
-from geodiag.jobs.plan import parse_bytes, plan_all
+from geodiag.jobs.memory import parse_bytes
+from geodiag.jobs.outcome import BatchReport, RunOutcome
+from geodiag.jobs.plan import plan_all
 from geodiag.jobs.progress import Progress, Silent
+from geodiag.jobs.shards import Shard, parse_shard
 
 __all__ = [
     "BatchReport",
     "Progress",
     "RunOutcome",
+    "Shard",
     "Silent",
     "check_all",
     "extract_all",
     "parse_bytes",
+    "parse_shard",
     "plan_all",
 ]

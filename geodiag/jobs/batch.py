@@ -4,47 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from geodiag.checkpoints import Reading
-from geodiag.errors import GeodiagError, StoreError
+from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.gradients import GradientOptions
-from geodiag.extraction.run import DEFAULT_MEMORY, pick_device
+from geodiag.extraction.run import pick_device
+from geodiag.jobs.memory import default_budget
+from geodiag.jobs.outcome import BatchReport, Did, RunOutcome, together
+from geodiag.jobs.problems import as_problem
 from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.run import store_run
+from geodiag.jobs.shards import Shard
 from geodiag.runs import Manifest, check_unique_runs, find_manifests, load_manifest
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What became of one run of a batch."""
-
-    run: str
-    """The run's id, or its manifest's path where that could not be read."""
-    status: Literal["done", "unchanged", "failed"]
-    detail: str
-    """What was done, or the error's one line."""
-    error: GeodiagError | None = None
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What became of every run of a batch, in order."""
-
-    outcomes: tuple[RunOutcome, ...]
-
-    @property
-    def failed(self) -> tuple[RunOutcome, ...]:
-        """The runs that are not in the store."""
-        return tuple(o for o in self.outcomes if o.status == "failed")
-
-    @property
-    def exit_code(self) -> int:
-        """0: all are stored. 1: some failed, the others are stored. 2: every one failed, so the input is wrong."""
-        if not self.failed:
-            return 0
-        return 2 if len(self.failed) == len(self.outcomes) else 1
 
 
 def extract_all(
@@ -53,12 +25,13 @@ def extract_all(
     settings: Settings,
     *,
     device: str = "auto",
-    memory: int = DEFAULT_MEMORY,
+    memory: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
     gradients: GradientOptions | None = None,
     geometry: bool = True,
     reading: Reading = "mmap",
+    shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> BatchReport:
     """Extracts every run below a folder into a store.
@@ -68,22 +41,25 @@ def extract_all(
         store: the store's folder; made when it is not there.
         settings: what to compute.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
-        memory: bytes that full updates may take on the device at once.
+        memory: bytes that full updates may take on the device at once; None is half of what is free there.
         overwrite: replace runs that the store holds with other settings or inputs.
         strict: stop at the first run that fails instead of going on with the rest.
         gradients: measure gradient conflict too, on these probes; None leaves it.
         geometry: False measures gradients only, of runs that are in the store.
         reading: how weights are read from local disks, `mmap` or `buffered` (network file systems).
+        shard: do one part of the work, beside other processes that do theirs on the same folders: of geometry some
+            layers of every run, of gradients alone some runs.
         progress: told of what happens.
 
     Raises:
         GeodiagError: there is no run, the device does not exist, or `strict` is set and a run failed.
     """
-    pick_device(device)
-    job = _Job(store, settings, device, memory, overwrite, strict, gradients, geometry, reading, progress or Silent())
+    memory = default_budget(pick_device(device)) if memory is None else memory
+    told = progress or Silent()
+    job = _Job(store, settings, device, memory, overwrite, strict, gradients, geometry, reading, shard, told)
     outcomes: list[RunOutcome] = []
     taken: list[Manifest] = []
-    for path in find_manifests(runs):
+    for path in _share(find_manifests(runs), job):
         outcomes.append(_attempt(job, path, taken))
         error = outcomes[-1].error
         if strict and error is not None:
@@ -102,7 +78,21 @@ class _Job:
     gradients: GradientOptions | None
     geometry: bool
     reading: Reading
+    shard: Shard | None
     progress: Progress
+
+
+def _share(paths: list[Path], job: _Job) -> list[Path]:
+    """The runs to work on: a state's gradients come from one pass over the whole model, so a run is not divided."""
+    if job.shard is None or job.gradients is None:
+        return paths
+    if job.geometry:
+        raise SettingsError(
+            "gradients are measured on stored runs, and shards store a run only when the last of them is done",
+            where="--shard",
+            fix="extract without --gradients first, then with --gradients-only, which takes --shard too",
+        )
+    return paths[job.shard.index - 1 :: job.shard.count]
 
 
 def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
@@ -115,27 +105,25 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         if twice := [error for error in check_unique_runs(taken) if error.where == path]:
             raise twice[0]
         extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory, reading=job.reading)
-        details = _work(job, extraction)
-        same = all(detail.endswith("unchanged") for detail in details)
-        return RunOutcome(name, "unchanged" if same else "done", ", ".join(details))
+        did = together(_work(job, extraction))
+        return RunOutcome(name, did.status, did.detail)
     except GeodiagError as error:
         return RunOutcome(name, "failed", str(error), error)
-    except OSError as cause:
-        problem = StoreError(f"cannot read or write: {cause}", where=job.store, run=name, fix="mend it and run again")
-        problem.__cause__ = cause
+    except Exception as cause:
+        problem = as_problem(cause, store=job.store, run=name)
         return RunOutcome(name, "failed", str(problem), problem)
     finally:
         job.progress.run_ended(name)
 
 
-def _work(job: _Job, extraction: RunExtraction) -> list[str]:
-    details = []
+def _work(job: _Job, extraction: RunExtraction) -> list[Did]:
+    did = []
     if job.geometry:
-        details.append(store_run(extraction, job.store, overwrite=job.overwrite, progress=job.progress))
+        did.append(store_run(extraction, job.store, overwrite=job.overwrite, shard=job.shard, progress=job.progress))
     if job.gradients is not None:
         from geodiag.jobs.gradients import store_gradients
 
-        details.append(
+        did.append(
             store_gradients(
                 extraction,
                 job.store,
@@ -146,4 +134,4 @@ def _work(job: _Job, extraction: RunExtraction) -> list[str]:
                 progress=job.progress,
             )
         )
-    return details
+    return did

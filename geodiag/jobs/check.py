@@ -7,7 +7,7 @@ from pathlib import Path
 from geodiag.errors import GeodiagError
 from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.run import adapter_notes
-from geodiag.jobs.batch import BatchReport, RunOutcome
+from geodiag.jobs.outcome import BatchReport, RunOutcome
 from geodiag.runs import (
     Manifest,
     check_manifest,

@@ -10,9 +10,11 @@ from geodiag.errors import StoreError
 from geodiag.extraction import RunExtraction
 from geodiag.extraction.gradients import GradientOptions, GradientPlan, gradient_plan, gradient_rows
 from geodiag.jobs.config import run_config, staging_key
+from geodiag.jobs.lock import run_lock
+from geodiag.jobs.outcome import Did
 from geodiag.jobs.progress import Progress
 from geodiag.jobs.staging import Staging
-from geodiag.store import StoreReader, add_table
+from geodiag.store import StoreReader, add_table, recover
 
 KEY = "gradients"
 """The table, and the key of the run's config that holds its options."""
@@ -27,7 +29,7 @@ def store_gradients(
     overwrite: bool,
     strict: bool,
     progress: Progress,
-) -> str:
+) -> Did:
     """Measures one stored run's gradients and adds them to it.
 
     Args:
@@ -40,7 +42,7 @@ def store_gradients(
         progress: told of every step.
 
     Returns:
-        What was done, as a clause: `gradients at 13 steps`, `unchanged`.
+        What was done: `gradients at 13 steps`, `gradients unchanged`.
 
     Raises:
         ProbesError: the manifest names no probes, or they are wrong.
@@ -53,19 +55,20 @@ def store_gradients(
     wanted = options.to_config() | {"drawn": _digest(plan)}
     stored = _stored_options(store, manifest.run)
     if stored == wanted:
-        return "gradients unchanged"
+        return Did("unchanged", "gradients unchanged")
     if stored is not None and not overwrite:
         fix = "pass --overwrite to replace them"
         raise StoreError("it has gradients of other probes or options", where=store, run=manifest.run, fix=fix)
     if not plan.steps:
-        return "no gradients: no step has two tasks to compare"
+        return Did("unchanged", "no gradients: no step has two tasks to compare")
     key = staging_key(run_config(extraction) | {KEY: wanted})
     staging = Staging(store, manifest.run, key, tables=(KEY,))
-    _compute(plan, staging, extraction, progress)
-    frame = staging.collect(_part(step.step) for step in plan.steps)[KEY]
-    add_table(store, manifest.run, KEY, frame, settings={KEY: wanted}, overwrite=stored is not None)
-    staging.clear()
-    return f"gradients at {len(plan.steps)} steps"
+    with run_lock(store, manifest.run, say=progress.note):
+        _compute(plan, staging, extraction, progress)
+        frame = staging.collect(_part(step.step) for step in plan.steps)[KEY]
+        add_table(store, manifest.run, KEY, frame, settings={KEY: wanted}, overwrite=True)
+        staging.clear()
+    return Did("done", f"gradients at {len(plan.steps)} steps")
 
 
 def _compute(plan: GradientPlan, staging: Staging, extraction: RunExtraction, progress: Progress) -> None:
@@ -90,6 +93,7 @@ def _digest(plan: GradientPlan) -> str:
 
 def _stored_options(store: Path, run: str) -> dict[str, Any] | None:
     reader = StoreReader(store)
+    recover(store)
     if run not in reader.run_ids():
         raise StoreError("the run is not in the store", where=store, run=run, fix="extract it without --gradients-only")
     found: dict[str, Any] | None = reader.config(run).get(KEY)

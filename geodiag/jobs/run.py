@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,34 @@ from geodiag import __version__
 from geodiag.errors import StoreError
 from geodiag.extraction import PER_LAYER_TABLES, RunExtraction, active_rows
 from geodiag.jobs.config import changed_inputs, changed_settings, run_config, staging_key
+from geodiag.jobs.lock import Busy, run_lock
+from geodiag.jobs.outcome import Did
 from geodiag.jobs.progress import Progress
+from geodiag.jobs.shards import Shard
 from geodiag.jobs.staging import Staging, rows_frame, sweep
 from geodiag.runs import Manifest, load_scores, score_notes
-from geodiag.store import StoreReader, add_table, create_store, write_run
+from geodiag.store import StoreReader, add_table, create_store, recover, write_run
 
 
-def store_run(extraction: RunExtraction, store: Path, *, overwrite: bool, progress: Progress) -> str:
+def store_run(
+    extraction: RunExtraction, store: Path, *, overwrite: bool, progress: Progress, shard: Shard | None = None
+) -> Did:
     """Extracts one run and brings it into the store whole.
 
     Args:
         extraction: a run that has passed its checks.
         store: the store's folder; made when it is not there.
-        overwrite: replace a run that was extracted with other settings or from other checkpoints.
+        overwrite: replace a run that was extracted with other settings or from other checkpoints. A shard leaves
+            one alone that was made by this version of the same settings and checkpoints: another shard made it.
         progress: told of every layer.
+        shard: compute its layers only; whoever finds all layers finished brings the run into the store.
 
     Returns:
-        What was done, as a clause: `extracted 21 layers`, `scores refreshed`, `unchanged`.
+        What was done: `extracted 21 layers`, `scores refreshed`, `unchanged`.
 
     Raises:
-        StoreError: the store holds the run with other settings or inputs and `overwrite` is not set.
+        StoreError: the store holds the run with other settings or inputs and `overwrite` is not set, or another
+            process is at work on it.
         CheckpointError: a weight cannot be read or is not finite.
         ScoresError: the scores are wrong.
     """
@@ -41,35 +51,123 @@ def store_run(extraction: RunExtraction, store: Path, *, overwrite: bool, progre
     scores = load_scores(manifest)
     for note in (*extraction.notes, *score_notes(manifest, scores)):
         progress.note(note)
-    config = run_config(extraction)
     create_store(store)
-    stored = _stored_config(store, manifest.run)
-    if stored is not None and not overwrite:
-        _check_same(stored, config, manifest, store)
-        if stored["tasks"] == config["tasks"]:
-            return _refresh_scores(store, manifest.run, scores)
-    staging = Staging(store, manifest.run, staging_key(config), tables=PER_LAYER_TABLES)
-    _compute(extraction, staging, progress)
-    tables = staging.collect(layer.name for layer in extraction.layers)
-    tables |= {"active": rows_frame("active", active_rows(extraction.plan)), "scores": scores}
-    tables["runs"] = rows_frame("runs", [_run_row(extraction, config)])
-    write_run(store, manifest.run, tables, overwrite=stored is not None)
-    sweep(store, manifest.run)
-    return f"extracted {len(extraction.layers)} layers"
+    recover(store)
+    task = _Task(extraction, store, run_config(extraction), scores, overwrite, shard, progress)
+    return task.whole() if shard is None else task.part(shard)
 
 
-def _compute(extraction: RunExtraction, staging: Staging, progress: Progress) -> None:
-    run, names = extraction.plan.manifest.run, [layer.name for layer in extraction.layers]
-    done = staging.done(names)
-    progress.run_started(run, parts=len(names), done=len(done), what="layers")
-    for layer, rows in extraction.rows(done=done):
-        staging.put(layer.name, rows)
-        progress.part_done(run, layer.name)
+@dataclass(frozen=True)
+class _Task:
+    """One run to bring into one store, as a whole or as one shard of it."""
+
+    extraction: RunExtraction
+    store: Path
+    config: Mapping[str, Any]
+    scores: pl.DataFrame
+    overwrite: bool
+    shard: Shard | None
+    progress: Progress
+
+    @property
+    def run(self) -> str:
+        return self.extraction.plan.manifest.run
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [layer.name for layer in self.extraction.layers]
+
+    @cached_property
+    def staging(self) -> Staging:
+        return Staging(self.store, self.run, staging_key(self.config), tables=PER_LAYER_TABLES)
+
+    def whole(self) -> Did:
+        """All of it, alone."""
+        return self._settled() or self._alone()
+
+    def _alone(self) -> Did:
+        with run_lock(self.store, self.run, say=self.progress.note):
+            if (settled := self._settled()) is not None:
+                return settled
+            self._compute(self.names)
+            return self._commit()
+
+    def part(self, shard: Shard) -> Did:
+        """A shard's layers beside other shards; the commit where they turn out to be the last."""
+        mine = [layer.name for layer in shard.layers(self.extraction.layers, run=self.run)]
+        missing = self._missing()  # looked at first: once a run is stored, its finished layers are swept
+        if (settled := self._settled()) is not None:
+            return settled
+        if missing & set(mine):
+            with run_lock(self.store, self.run, shard=shard.name, say=self.progress.note):
+                self._compute(mine)
+        settled = self._settled()
+        if (missing := self._missing()) and settled is None:
+            done = f"{len(self.names) - len(missing)} of {len(self.names)} with the others'"
+            return Did("partial", f"shard {shard}: its {len(mine)} layers are finished, {done}")
+        return settled or self._commit_last(shard)
+
+    def _commit_last(self, shard: Shard) -> Did:
+        """Brings a run into the store whose layers are all finished, unless another shard is about to."""
+        try:
+            with run_lock(self.store, self.run, beside_shards=True, say=self.progress.note):
+                return self._settled() or self._commit()
+        except Busy as busy:
+            return Did(
+                "partial", f"shard {shard}: all layers are finished; {busy.holder} brings the run into the store"
+            )
+
+    def _missing(self) -> set[str]:
+        return set(self.names) - self.staging.done(self.names)
+
+    def _settled(self) -> Did | None:
+        """What was left to do to a run that the store holds as it should be; None where it is to be computed."""
+        stored = _stored_config(self.store, self.run, damaged_too=self.overwrite)
+        if stored is None:
+            return None
+        changes = [*changed_settings(stored, self.config), *changed_inputs(stored, self.config)]
+        current = not changes and stored["tasks"] == self.config["tasks"]
+        if self.overwrite:
+            return Did("unchanged", "unchanged") if self.shard is not None and current and self._made_by_us() else None
+        _check_same(stored, self.config, self.extraction.plan.manifest, self.store)
+        return _refresh_scores(self.store, self.run, self.scores) if current else None
+
+    def _made_by_us(self) -> bool:
+        made_by = StoreReader(self.store).only([self.run]).runs()["geodiag_version"].item()
+        return bool(made_by == __version__)
+
+    def _compute(self, layers: Sequence[str]) -> None:
+        """Every layer of `layers` that is not finished yet, into the staging area."""
+        done = self.staging.done(layers)
+        self.progress.run_started(self.run, parts=len(layers), done=len(done), what="layers")
+        for layer, rows in self.extraction.rows(done=done | (set(self.names) - set(layers))):
+            self.staging.put(layer.name, rows)
+            self.progress.part_done(self.run, layer.name)
+
+    def _commit(self) -> Did:
+        """All layers' rows, and what is known of the run itself, into the store in one step."""
+        tables = self.staging.collect(self.names)
+        tables |= {"active": rows_frame("active", active_rows(self.extraction.plan)), "scores": self.scores}
+        tables["runs"] = rows_frame("runs", [_run_row(self.extraction, self.config)])
+        write_run(self.store, self.run, tables, overwrite=self.run in StoreReader(self.store).run_ids())
+        sweep(self.store, self.run)
+        return Did("done", f"extracted {len(self.names)} layers")
 
 
-def _stored_config(store: Path, run: str) -> dict[str, Any] | None:
+def _stored_config(store: Path, run: str, *, damaged_too: bool) -> dict[str, Any] | None:
+    """What the store says of a run; None where it does not hold it, nothing where that cannot be read."""
     reader = StoreReader(store)
-    return reader.config(run) if run in reader.run_ids() else None
+    if run not in reader.run_ids():
+        return None
+    try:
+        return reader.config(run)
+    except (StoreError, OSError, pl.exceptions.PolarsError) as cause:
+        if run not in reader.run_ids():  # another process replaces it at this moment
+            return None
+        if damaged_too:
+            return {}
+        fix = "pass --overwrite to replace it"
+        raise StoreError("what the store holds of it cannot be read", where=store, run=run, fix=fix) from cause
 
 
 def _check_same(stored: Mapping[str, Any], config: Mapping[str, Any], manifest: Manifest, store: Path) -> None:
@@ -86,15 +184,15 @@ def _check_same(stored: Mapping[str, Any], config: Mapping[str, Any], manifest: 
             )
 
 
-def _refresh_scores(store: Path, run: str, scores: pl.DataFrame) -> str:
+def _refresh_scores(store: Path, run: str, scores: pl.DataFrame) -> Did:
     """Benchmarks are often rerun; new scores need no new geometry."""
     reader = StoreReader(store).only([run])
     kept = reader.scan("scores").drop("run").collect() if reader.has("scores") else scores.clear()
     order = ["step", "task"]
     if scores.is_empty() or kept.sort(order).equals(scores.select(kept.columns).sort(order)):
-        return "unchanged"
+        return Did("unchanged", "unchanged")
     add_table(store, run, "scores", scores, overwrite=True)
-    return "scores refreshed"
+    return Did("done", "scores refreshed")
 
 
 def _run_row(extraction: RunExtraction, config: Mapping[str, Any]) -> dict[str, Any]:

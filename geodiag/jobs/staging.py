@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
+from geodiag.errors import StoreError
 from geodiag.extraction import Row
 from geodiag.store import TABLES
 
@@ -20,7 +22,7 @@ class Staging:
     """The finished parts of one run under one key, one folder a part: its layers, or its steps' gradients.
 
     A part's folder is written under another name and renamed when it is complete, so what is found after a
-    kill is whole.
+    kill is whole. Several processes may put parts at a time; of one part put twice the first stays.
 
     Args:
         store: the store's folder.
@@ -30,28 +32,49 @@ class Staging:
     """
 
     def __init__(self, store: Path, run: str, key: str, *, tables: Sequence[str]) -> None:
-        self.folder, self.tables = store / FOLDER / f"{run}-{key}", tuple(tables)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.run, self.folder, self.tables = run, store / FOLDER / f"{run}-{key}", tuple(tables)
 
     def done(self, parts: Iterable[str]) -> set[str]:
         """Those of `parts` whose rows are here."""
-        return {part for part in parts if (self.folder / _safe(part)).is_dir()}
+        # One listing instead of a look for each: network file systems remember for seconds that a file is not there.
+        there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
+        return {part for part in parts if _safe(part) in there}
 
     def put(self, part: str, rows: Mapping[str, list[Row]]) -> None:
-        """Keeps the rows of one finished part."""
-        draft = self.folder / f".{_safe(part)}.{os.getpid()}"
-        draft.mkdir(exist_ok=True)
-        for table in self.tables:
-            rows_frame(table, rows[table]).write_parquet(draft / f"{table}.parquet", compression="zstd")
-        os.replace(draft, self.folder / _safe(part))
+        """Keeps the rows of one finished part.
+
+        Raises:
+            OSError: it cannot be written; nothing of it stays.
+        """
+        target, draft = self.folder / _safe(part), self.folder / f".{_safe(part)}.{uuid.uuid4().hex}"
+        draft.mkdir(parents=True)
+        try:
+            for table in self.tables:
+                rows_frame(table, rows[table]).write_parquet(draft / f"{table}.parquet", compression="zstd")
+            os.replace(draft, target)
+        except BaseException as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            if not (isinstance(error, OSError) and target.is_dir()):  # another process was quicker
+                raise
 
     def collect(self, parts: Iterable[str]) -> dict[str, pl.DataFrame]:
-        """The rows of all `parts` together, by table, in the order of `parts`."""
-        folders = [self.folder / _safe(part) for part in parts]
-        return {
-            table: pl.concat([pl.read_parquet(folder / f"{table}.parquet") for folder in folders])
-            for table in self.tables
-        }
+        """The rows of all `parts` together, by table, in the order of `parts`.
+
+        Raises:
+            StoreError: parts cannot be read back, as after a power failure; they are dropped.
+        """
+        names, frames = list(parts), dict[str, dict[str, pl.DataFrame]]()
+        for part in names:
+            try:
+                frames[part] = {
+                    table: pl.read_parquet(self.folder / _safe(part) / f"{table}.parquet") for table in self.tables
+                }
+            except (OSError, pl.exceptions.PolarsError):
+                shutil.rmtree(self.folder / _safe(part), ignore_errors=True)
+        if broken := len(names) - len(frames):
+            what = f"{broken} of {len(names)} finished parts could not be read back and were dropped"
+            raise StoreError(what, where=self.folder, run=self.run, fix="run it again: the others are kept")
+        return {table: pl.concat([frames[part][table] for part in names]) for table in self.tables}
 
     def clear(self) -> None:
         """Lets go of everything, once it is in the store."""

@@ -1,0 +1,106 @@
+"""Being told to stop: Ctrl-C, a scheduler's SIGTERM, a lost terminal.
+
+Work on disk is whole at any moment, so stopping is only a matter of letting go: the main thread gets `Stopped` as an
+exception, and what it holds is released on the way out. A thread deep in a long product cannot be told, so after a few
+seconds the process ends whatever still runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Ctrl-C, what schedulers and shutdowns send, and a terminal that went away."""
+GRACE = 5.0
+"""Seconds between the signal and the end, where something does not let go by itself."""
+HOW_TO_GO_ON = "what was finished is kept, the same command goes on from there"
+
+_released_first: dict[int, Callable[[], None]] = {}
+
+
+class Stopped(BaseException):
+    """Raised in the main thread by a signal; not an `Exception`, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(message(number))
+
+
+def message(number: int) -> str:
+    """The one line that an end by signal leaves."""
+    return f"geodiag: stopped by {signal.Signals(number).name}; {HOW_TO_GO_ON}"
+
+
+@contextmanager
+def released_at_the_end(release: Callable[[], None]) -> Iterator[None]:
+    """Has `release` called before the process is ended by force; leaving the block takes it back."""
+    _released_first[id(release)] = release
+    try:
+        yield
+    finally:
+        _released_first.pop(id(release), None)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Turns signals into `Stopped` while the block runs; does nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    # One that is ignored (`nohup`, a shell's background job) stays ignored.
+    before = {number: signal.getsignal(number) for number in wanted}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    # Python's own handler waits until a running product returns; the byte that C writes here does not.
+    woken = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    watch = threading.Thread(target=_watch, args=(ours, set(before)), name="geodiag-signals", daemon=True)
+    watch.start()
+    for number in before:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        theirs.close()  # which ends the watch
+
+
+def end_now(code: int) -> None:
+    """Ends the process without waiting for threads, which would compute on."""
+    for release in list(_released_first.values()):
+        with suppress(Exception):
+            release()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _watch(waked: socket.socket, numbers: set[int]) -> None:
+    """Ends the process some seconds after a signal, or at the second one; does nothing once the block was left."""
+    with waked:
+        while byte := waked.recv(1):
+            if byte[0] in numbers:
+                break
+        else:
+            return
+        waked.settimeout(GRACE)
+        with suppress(TimeoutError):
+            if not waked.recv(1):
+                return
+    print(message(byte[0]), file=sys.stderr)  # noqa: T201  (nothing of the console may be waited for)
+    end_now(128 + byte[0])
