@@ -60,9 +60,11 @@ class RemotePath(_Concrete):
         return str(self).partition("://")[0]
 
     def is_file(self) -> bool:
-        """Whether a file is there; over HTTP a folder's index page is none."""
+        """Whether a file is there; over HTTP a folder's index page is none, so only what has a file's ending is one."""
+        if self.protocol in _NO_LISTING and self.suffix not in _FILES:
+            return False
         info = self._info()
-        return info is not None and info.get("type") == "file" and info.get("size") is not None
+        return info is not None and info.get("type") == "file"
 
     def is_dir(self) -> bool:
         """Whether it is a folder: over HTTP, whether it has no file's ending, since nothing else tells."""
@@ -139,17 +141,22 @@ class RemotePath(_Concrete):
     def _file_system(self) -> tuple[Any, str]:
         try:
             from fsspec.core import url_to_fs
-
+        except ImportError as error:
+            raise self._missing(error, INSTALL) from error
+        try:
             fs, path = url_to_fs(str(self))
             return fs, path
         except ImportError as error:
-            what = f"reading it needs a package that is not installed ({error})"
-            raise CheckpointError(what, where=self, fix=INSTALL) from error
+            fix = INSTALL if self.protocol in _NO_LISTING else f"install the driver of {self.protocol}:// for fsspec"
+            raise self._missing(error, fix) from error
         except ValueError as error:
             what = f"no file system is known by {self.protocol}://"
-            raise CheckpointError(
-                what, where=self, fix="use a path, http(s):// or an address that fsspec reads"
-            ) from error
+            fix = "use a path, http(s):// or an address that fsspec reads"
+            raise CheckpointError(what, where=self, fix=fix) from error
+
+    def _missing(self, error: ImportError, fix: str) -> CheckpointError:
+        what = f"reading it needs a package that is not installed ({error})"
+        return CheckpointError(what, where=self, fix=fix)
 
 
 def unreachable(path: Path, error: BaseException) -> CheckpointError:

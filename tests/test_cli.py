@@ -46,6 +46,7 @@ def test_extract(tmp_path, geodiag):
         (["extract", "RUN", "--store", "s", "--families", "q_proj,nope"], "unknown family 'nope'; one of q_proj,"),
         (["extract", "RUN", "--store", "s", "--device", "tpu9"], "unknown device 'tpu9'; one of auto, cpu"),
         (["extract", "RUN", "--store", "s", "--layers", "("], "no regular expression"),
+        (["extract", "RUN", "--store", "s", "--read", "fast"], "--read: reading is 'fast'; one of mmap, buffered"),
         (["extract", "RUN", "--store", "s", "--preset", "old"], "unknown preset 'old'; one of paper, release"),
         (["analyze", "nowhere", "--out", "o"], "nowhere"),
     ],

@@ -1,6 +1,7 @@
 """Checkpoints on servers and slow disks: the same weights, and no byte more than they take."""
 
 import builtins
+import io
 import json
 import pickle
 import threading
@@ -30,6 +31,8 @@ class Ranges(SimpleHTTPRequestHandler):
     def send_head(self):
         wanted = self.headers.get("Range")
         path = Path(self.translate_path(self.path))
+        if path.is_dir():
+            return super().send_head()  # an index page, as many servers give
         if not path.is_file():
             self.send_error(403 if "secret" in self.path else 404)
             return None
@@ -45,7 +48,7 @@ class Ranges(SimpleHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.server.sent[path.name] = self.server.sent.get(path.name, 0) + len(data)
-        return __import__("io").BytesIO(data)
+        return io.BytesIO(data)
 
     def log_message(self, *_):
         """In silence."""
@@ -244,6 +247,7 @@ def test_what_is_not_there(tmp_path, serve, memory):
         f"{url}/n: holds no safetensors weights; give a folder with model.safetensors, or with "
         "model.safetensors.index.json and its shards"
     )
+    assert error_of(f"{url}/").startswith(f"{url}: holds no safetensors weights")
     assert error_of(f"{url}/m/x.safetensors") == f"{url}/m/x.safetensors: no such file or folder; check the path"
     assert error_of("memory://bucket/n") == "memory://bucket/n: no such file or folder; check the path"
 
@@ -340,6 +344,13 @@ def test_without_fsspec_the_extra_is_named(monkeypatch):
     assert error_of("s3://bucket/base") == (
         "s3://bucket/base: reading it needs a package that is not installed (No module named 'fsspec'); pip install "
         '"geodiag[remote]"'
+    )
+
+
+def test_without_a_driver_it_is_named():
+    assert error_of("s3://bucket/base") == (
+        "s3://bucket/base: reading it needs a package that is not installed (Install s3fs to access S3); install the "
+        "driver of s3:// for fsspec"
     )
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from geodiag.cli import main
+from geodiag.extraction import make_settings
+from geodiag.jobs import Silent, extract_all
+from geodiag.store import StoreReader
 from tests import synthetic
 
 
@@ -85,3 +91,28 @@ def test_an_id_that_is_taken_and_a_checkpoint_that_does_not_fit_are_both_said(tm
         f"failed: {run}/states/s1: run twin, step 1: holds no safetensors weights; give a folder with "
         "model.safetensors, or with model.safetensors.index.json and its shards",
     ]
+
+
+class Heard(Silent):
+    """Keeps the notes of a job."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_standard_errors_and_counts_of_an_evaluation_reach_the_store(tmp_path):
+    run = synthetic.write_run(tmp_path / "a", run="a", steps=2, scores="results", score_metric="acc")
+    text = (run / "run.yaml").read_text().replace("task 1", "bio").replace("task 2", "law")
+    (run / "run.yaml").write_text(text)
+    shutil.copytree(Path(__file__).parents[1] / "runs" / "lm_eval", run / "results")
+    heard = Heard()
+    extract_all(run, tmp_path / "store", make_settings(), device="cpu", strict=True, progress=heard)
+    stored = StoreReader(tmp_path / "store").scan("scores").filter(pl.col("task") == "law").sort("step").collect()
+    assert stored.select("step", "score", "stderr", "n").rows() == [
+        (1, 0.4, 0.11239029738980327, 20),
+        (2, 0.8, 0.19999999999999998, 5),
+    ]
+    assert "run a: evaluated on a part of the examples only (limit 5)" in heard.notes

@@ -8,7 +8,7 @@ import yaml
 
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.extraction import make_settings
-from geodiag.jobs import check_all, extract_all
+from geodiag.jobs import check_all, extract_all, plan_all
 from geodiag.store import StoreReader
 from tests import synthetic
 
@@ -42,8 +42,10 @@ def test_remote_and_buffered_runs_have_the_rows_of_the_local_one(tmp_path, memor
     settings = make_settings()
     extract_all(run, tmp_path / "local", settings, device="cpu", strict=True)
     extract_all(run, tmp_path / "buffered", settings, device="cpu", strict=True, reading="buffered")
+    plan = list(plan_all(run, settings))
     upload(memory, run)
     assert "2 steps; 7 layers" in check_all(run).outcomes[0].detail
+    assert list(plan_all(run, settings)) == plan
     extract_all(run, tmp_path / "remote", settings, device="cpu", strict=True)
     again = extract_all(run, tmp_path / "remote", settings, device="cpu", strict=True)
     assert again.outcomes[0].status == "unchanged"
