@@ -211,10 +211,10 @@ def _dense_right_vectors(
     wide = D.shape[-2] < D.shape[-1]
     A = D.double()
     s_sq, U = small.eigh(A @ A.mT if wide else A.mT @ A)
-    s = s_sq.flip(-1)[:, :k].clamp(min=0).sqrt()
-    U = U.flip(-1)[..., :k]
+    s_sq, U = s_sq.flip(-1)[:, :k].clamp(min=0), U.flip(-1)[..., :k]
     if not wide:
-        return s, U
-    V = A.mT @ U
-    V = V / torch.linalg.vector_norm(V, dim=-2, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return s, V @ _inverse_root(V.mT @ V)
+        return s_sq.sqrt(), U
+    # Of a negligible direction D'u is rounding, which lies anywhere: made a unit vector, it would mix with the others.
+    kept = s_sq > NEGLIGIBLE**2 * s_sq[:, :1]
+    V = A.mT @ (U * (torch.where(kept, s_sq, 1.0).rsqrt() * kept)[:, None, :])
+    return s_sq.sqrt() * kept, V @ _inverse_root(V.mT @ V)

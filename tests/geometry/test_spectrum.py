@@ -41,6 +41,20 @@ def test_small_matrices_are_exact(shape):
     assert recovered(found_V[0], V[:, :20]) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(32, 64), (64, 32), (300, 400)])
+def test_inputs_without_an_update_get_no_share_of_a_low_rank_one(shape):
+    """Of 24 vectors asked for 18 do not exist; they must not be made up, nor mix with the six that do."""
+    D = torch.zeros(shape)
+    D[:, :6] = torch.randn(shape[0], 6, generator=torch.Generator().manual_seed(0))
+    spectrum = right_spectrum(D[None], frobenius_norm(D[None]), rank=16, energy=1 - 1e-9, lam=1e-6)
+    s = torch.linalg.svdvals(D.double())
+    torch.testing.assert_close(spectrum.s[0, :6], s[:6], rtol=1e-6, atol=0)
+    assert spectrum.rank.item() == 6
+    V = spectrum.V[0, :, :6]
+    torch.testing.assert_close(V.mT @ V, torch.eye(6, dtype=torch.float64), atol=1e-9, rtol=0)
+    assert V[6:].abs().max() < 1e-6
+
+
 def test_exact_equals_numpy():
     D = torch.randn(3, 30, 20, generator=torch.Generator().manual_seed(0))
     s, V = exact_right_vectors(D, k=7)
