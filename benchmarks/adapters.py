@@ -1,9 +1,10 @@
 """`geodiag extract` on LoRA adapters against the same updates as full matrices: whole commands on the CPU.
 
 The run of adapters is measured whole: 14 steps on two blocks of Qwen3-8B's shapes, r = 16, a state and an expert a
-step. As full matrices that run would be 22 GB of checkpoints, so it is measured on 2 steps of one block and scaled
-by the number of updates and of blocks, without what it takes to start. Comparing pairs, whose number grows with
-the square of the steps, is left out by this, to the disadvantage of the adapters.
+step. As full matrices that run would be 22 GB of checkpoints, so it is measured on one block at 2 and at 4 steps. What
+each further step takes is continued to 14 steps in a straight line, and the whole, without what it takes to start,
+taken twice for the two blocks. Comparing pairs, whose number grows with the square of the steps, is underrated by
+this, to the disadvantage of the adapters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.models import QWEN3_8B
 from benchmarks.processes import Measured, extract_command, measure
 
 STEPS, BLOCKS, RANK, ALPHA = 14, 2, 16, 32
-FULL_STEPS, FULL_BLOCKS = 2, 1
+FEW_STEPS, MORE_STEPS = 2, 4
 
 
 def main() -> None:
@@ -32,10 +33,12 @@ def main() -> None:
         run = write_run(Path(folder) / "lora", steps=STEPS, blocks=BLOCKS, merged=False)
         ours = measure(*extract_command(str(run), f"{folder}/store"))
         _tell(f"adapters, {STEPS} steps, {BLOCKS} blocks", ours.seconds, ours.cpu_seconds, ours.peak_bytes)
-        run = write_run(Path(folder) / "full", steps=FULL_STEPS, blocks=FULL_BLOCKS, merged=True)
-        full = measure(*extract_command(str(run), f"{folder}/store-full"))
-        _tell(f"full, {FULL_STEPS} steps, {FULL_BLOCKS} block", full.seconds, full.cpu_seconds, full.peak_bytes)
-    wall, cpu = _scaled(full, start)
+        full = []
+        for steps in (FEW_STEPS, MORE_STEPS):
+            run = write_run(Path(folder) / f"full{steps}", steps=steps, blocks=1, merged=True)
+            full.append(measure(*extract_command(str(run), f"{folder}/store-full")))
+            _tell(f"full, {steps} steps, 1 block", full[-1].seconds, full[-1].cpu_seconds, full[-1].peak_bytes)
+    wall, cpu = _scaled(*full, start)
     _tell(f"full, scaled to {STEPS} steps, {BLOCKS} blocks", wall, cpu)
     print(f"ratio {wall / ours.seconds:.1f} of wall time, {cpu / ours.cpu_seconds:.1f} of processor time")
 
@@ -99,12 +102,18 @@ def _save_whole(folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
     save_file({f"{name}.weight": value for name, value in weights.items()}, folder / "model.safetensors")
 
 
-def _scaled(full: Measured, start: Measured) -> tuple[float, float]:
+def _scaled(few: Measured, more: Measured, start: Measured) -> tuple[float, float]:
     """Wall and processor time of the full matrices at the size of the run of adapters."""
-    factor = STEPS / FULL_STEPS * BLOCKS / FULL_BLOCKS
-    pairs = ((full.seconds, start.seconds), (full.cpu_seconds, start.cpu_seconds))
-    wall, cpu = (max(0.0, whole - before) * factor + before for whole, before in pairs)
-    return wall, cpu
+
+    def scaled(few: float, more: float, start: float) -> float:
+        step = max(0.0, more - few) / (MORE_STEPS - FEW_STEPS)
+        block = few - start + step * (STEPS - FEW_STEPS)
+        return start + BLOCKS * block
+
+    return (
+        scaled(few.seconds, more.seconds, start.seconds),
+        scaled(few.cpu_seconds, more.cpu_seconds, start.cpu_seconds),
+    )
 
 
 def _tell(what: str, seconds: float, cpu_seconds: float, peak_bytes: int | None = None) -> None:
