@@ -113,12 +113,20 @@ def extract(
         str | None,
         typer.Option(metavar="I/N", help="Do the I-th of N shares of the layers; auto: as the scheduler says."),
     ] = None,
+    engine: Annotated[str, typer.Option(help="local, or slurm: submit it as an array of shards.")] = "local",
+    shards: Annotated[int, typer.Option(help="slurm: how many jobs share the work.")] = 4,
+    partition: Annotated[str | None, typer.Option(help="slurm: where they run.")] = None,
+    time: Annotated[str, typer.Option(help="slurm: a job's limit, as 90 or 1:30:00; it goes on in another.")] = "60",
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="slurm: any parameter of sbatch.")
+    ] = None,
 ) -> None:
     """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
     from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
     from geodiag.extraction.gradients import GradientOptions
     from geodiag.jobs import extract_all, parse_bytes, parse_shard, plan_all
+    from geodiag.jobs.slurm import SlurmOptions, check_engine, parse_extra, parse_minutes, submit_extraction
 
     options = GradientOptions(probes_per_task=probes_per_task) if gradients or gradients_only else None
     memory = None if memory_budget is None else parse_bytes(memory_budget)
@@ -132,6 +140,23 @@ def extract(
         spectrum=spectrum,
         layers=layers,
     )
+    if check_engine(engine) == "slurm" and not dry_run:
+        submission = submit_extraction(
+            runs,
+            store,
+            settings,
+            SlurmOptions(shards, partition, parse_minutes(time), parse_extra(slurm or [])),
+            geometry=not gradients_only,
+            gradients=options is not None,
+            device=device,
+            memory=memory,
+            reading=check_reading(read),
+            overwrite=overwrite,
+            probes_per_task=probes_per_task,
+        )
+        for line in submission.lines():
+            _voice.say(line)
+        return
     if dry_run:
         for line in plan_all(runs, settings, gradients=options, geometry=not gradients_only, memory=memory):
             _voice.say(line)

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Ctrl-C, what schedulers and shutdowns send, and a terminal that went away."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Ctrl-C, what schedulers and shutdowns send, a terminal that went away, and the warnings before a time limit."""
 GRACE = 5.0
 """Seconds between the signal and the end, where something does not let go by itself."""
 HOW_TO_GO_ON = "what was finished is kept, the same command goes on from there"

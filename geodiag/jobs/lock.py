@@ -37,14 +37,19 @@ class Holder:
     processes: str
     """Which processes its id counts among; containers of one host each have their own."""
     pid: int
+    job: str
+    """Its place in a Slurm job; empty elsewhere."""
+    attempt: int
+    """How often that job had been put back into the queue."""
     started: datetime | None
     silent: float
     """Seconds since its last sign of life, by the file system's own clock."""
 
     def dead(self) -> bool:
-        """Whether it is gone: among this machine's processes its id tells, elsewhere its silence."""
+        """Whether it is gone: its id among this machine's processes tells, its job that began anew, or its silence."""
         here = self.host == socket.gethostname() and self.processes == _processes()
-        return (here and not _runs(self.pid)) or self.silent > STALE_AFTER
+        again = self.job != "" and self.job == _job() and self.attempt < _attempt()
+        return (here and not _runs(self.pid)) or again or self.silent > STALE_AFTER
 
     def __str__(self) -> str:
         if not self.token:
@@ -116,7 +121,7 @@ def _take(path: Path, *, run: str, say: Say) -> str:
             continue
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"token": token} | _myself(), file)
+                json.dump(_myself(token), file)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -158,11 +163,9 @@ def _read(path: Path) -> Holder | None:
         return None
     try:
         found = json.loads(text)
-        started = datetime.fromisoformat(found["started"])
-        host, processes = str(found["host"]), str(found["processes"])
-        return Holder(str(found["token"]), host, processes, int(found["pid"]), started, silent)
+        return Holder(**{**found, "started": datetime.fromisoformat(found["started"]), "silent": silent})
     except (ValueError, KeyError, TypeError):
-        return Holder("", "", "", 0, None, silent)
+        return Holder("", "", "", 0, "", 0, None, silent)
 
 
 def _clock(folder: Path) -> float:
@@ -208,9 +211,26 @@ def _token(path: Path) -> str | None:
         return None
 
 
-def _myself() -> dict[str, str | int]:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"host": socket.gethostname(), "processes": _processes(), "pid": os.getpid(), "started": started}
+def _myself(token: str) -> dict[str, str | int]:
+    return {
+        "token": token,
+        "host": socket.gethostname(),
+        "processes": _processes(),
+        "pid": os.getpid(),
+        "job": _job(),
+        "attempt": _attempt(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _job() -> str:
+    parts = [os.environ.get(name, "") for name in ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_PROCID")]
+    return "/".join(parts) if parts[1] else ""
+
+
+def _attempt() -> int:
+    count = os.environ.get("SLURM_RESTART_COUNT", "")
+    return int(count) if count.isdecimal() else 0
 
 
 def _processes() -> str:
