@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -82,6 +82,8 @@ class Batching:
     """Whether all updates stay until their subspaces have been compared, rather than be read a second time."""
     rough: torch.dtype
     """The precision in which they stay, and in which large products run."""
+    ahead: int
+    """Updates whose weights are read before they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -94,32 +96,46 @@ class _Measured:
     """The updates themselves in rough precision, where they are held."""
 
 
-def layer_geometry(
-    updates: LayerUpdates,
-    plan: Plan,
-    settings: Settings,
-    *,
-    batching: Batching,
-    workers: Workers,
-    known: Mapping[str, Basis],
-) -> LayerGeometry:
-    """Computes one layer; factored updates are small and all held.
-
-    SAR needs every full update against the others' subspaces, so full updates are read a second time when they
-    cannot all be held; otherwise each is read once.
+class LayerWork:
+    """One layer's updates in the order in which they are measured.
 
     Args:
         updates: the layer's updates.
         plan: what to compute.
         settings: how.
         batching: what is held.
-        workers: what computes; each takes one batch at a time.
         known: bases of updates of stored steps, by object; they are not measured again.
     """
-    bases = {i: known[plan.updates[i].object] for i in _spared(updates, plan, known)}
-    measured_here = [i for i in plan.needed if i not in bases]
-    batches = _batches(updates, measured_here, batching.block)
-    found = workers.map(partial(_measure, updates, settings, batching), batches)
+
+    def __init__(
+        self, updates: LayerUpdates, plan: Plan, settings: Settings, batching: Batching, known: Mapping[str, Basis]
+    ) -> None:
+        self.updates, self.plan, self.settings, self.batching = updates, plan, settings, batching
+        self.bases = {i: known[plan.updates[i].object] for i in _spared(updates, plan, known)}
+        self.batches = _batches(updates, [i for i in plan.needed if i not in self.bases], batching.block)
+
+    @property
+    def order(self) -> list[int]:
+        """The updates that are measured, in the order in which their weights are needed."""
+        return [i for batch in self.batches for i in batch.members]
+
+
+def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], None] = lambda _: None) -> LayerGeometry:
+    """Computes one layer; factored updates are small and all held.
+
+    SAR needs every full update against the others' subspaces, so full updates are read a second time when they
+    cannot all be held; otherwise each is read once.
+
+    Args:
+        work: what to compute.
+        workers: what computes; each takes one batch at a time.
+        done: told how many more updates have been measured.
+    """
+    updates, plan, settings, batching, bases, batches = (
+        *(work.updates, work.plan, work.settings, work.batching),
+        *(work.bases, work.batches),
+    )
+    found = workers.map(partial(_measure, work, done), batches)
     held = {batch: one.kept for batch, one in zip(batches, found, strict=True) if one.kept is not None}
     measures = dict(
         pair
@@ -150,11 +166,13 @@ def _spared(updates: LayerUpdates, plan: Plan, known: Mapping[str, Basis]) -> li
     return [i for i in old if plan.updates[i].role == "task" and plan.updates[i].object in known]
 
 
-def _measure(updates: LayerUpdates, settings: Settings, batching: Batching, batch: _Batch) -> _Measured:
+def _measure(work: LayerWork, done: Callable[[int], None], batch: _Batch) -> _Measured:
     """Reads a batch and finds its spectra."""
+    updates, batching = work.updates, work.batching
     D, measures = _read(updates, batch)
+    done(len(batch.members))
     rough = D if batch.factored else D.to(batching.rough)
-    spectrum = _spectrum(D, rough, measures, settings, factored=batch.factored)
+    spectrum = _spectrum(D, rough, measures, work.settings, factored=batch.factored)
     if rough is not D:
         updates.give_back(D)
     return _Measured(measures, spectrum, rough if batch.factored or batching.hold else None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 
@@ -24,8 +25,9 @@ from geodiag.checkpoints import (
 )
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.bases import Basis
-from geodiag.extraction.layer import Batching, LayerGeometry, layer_geometry
+from geodiag.extraction.layer import Batching, LayerWork, layer_geometry
 from geodiag.extraction.plan import Plan, make_plan
+from geodiag.extraction.prefetch import Call, Prefetch
 from geodiag.extraction.rows import Row, layer_rows
 from geodiag.extraction.settings import Settings
 from geodiag.extraction.weights import LayerSource, LayerUpdates, Stored
@@ -35,6 +37,12 @@ from geodiag.runs import Manifest
 
 DEFAULT_MEMORY = 4 * 2**30
 """Bytes that full updates may take on the device at once, where the caller does not say."""
+
+
+MOST_AHEAD = 16
+"""The most updates that are read ahead, or measured as one batch."""
+STORED_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+"""Bytes of an entry by the stored type's name."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +89,36 @@ class RunExtraction:
         Raises:
             CheckpointError: a weight cannot be read or is not finite; names the file and the tensor.
         """
-        with Workers(torch.get_num_threads() if self.device.type == "cpu" else 1) as workers:
-            for layer in self.layers:
-                if layer.name not in done:
-                    found = self._geometry(layer, workers, known(layer) if self.plan.stored_steps else {})
-                    yield Part(layer, layer_rows(layer, self.plan, found), found.bases(self.plan))
+        layers = [layer for layer in self.layers if layer.name not in done]
+        begun: SimpleQueue[LayerWork | BaseException] = SimpleQueue()
+        with (
+            Workers(torch.get_num_threads() if self.device.type == "cpu" else 1) as workers,
+            Prefetch(self._reads(layers, known, begun, workers=workers.count)) as prefetch,
+        ):
+            for layer in layers:
+                work = begun.get()
+                if isinstance(work, BaseException):
+                    raise work
+                found = layer_geometry(work, workers, done=prefetch.done)
+                yield Part(layer, layer_rows(layer, self.plan, found), found.bases(self.plan))
+
+    def _reads(
+        self,
+        layers: Sequence[Layer],
+        known: Callable[[Layer], Mapping[str, Basis]],
+        begun: SimpleQueue[LayerWork | BaseException],
+        *,
+        workers: int,
+    ) -> Iterator[Call]:
+        """Every update's read, layer after layer, each of which is put into `begun` first, or the error that it met."""
+        for layer in layers:
+            try:
+                work = self._work(layer, known(layer) if self.plan.stored_steps else {}, workers=workers)
+            except BaseException as error:
+                begun.put(error)
+                return
+            begun.put(work)
+            yield from ((work.batching.ahead, partial(work.updates.prefetch, i)) for i in work.order)
 
     def rows(self, *, done: Collection[str] = ()) -> Iterator[tuple[Layer, dict[str, list[Row]]]]:
         """Every layer's rows by table: what `parts` yields, without the bases."""
@@ -106,14 +139,16 @@ class RunExtraction:
         # Beside D come the weight as stored, its rough copy and the Krylov iteration's; an exact SVD holds U and V.
         each = entries * (32 if exact else 12)
         kept = len(self.plan.needed) * entries * rough.itemsize
-        hold = kept + each * workers <= self.memory
+        ahead = max(1, min(MOST_AHEAD, self.memory // 8 // (entries * STORED_BYTES[layer.dtype])))
+        free = self.memory - ahead * entries * STORED_BYTES[layer.dtype]
+        hold = kept + each * workers <= free
         # On the CPU a large update is best measured alone, while the caches hold it; small ones are shared out.
         alone = self.device.type == "cpu" and entries > SMALL_LAYER
-        most = 1 if alone else -(-len(self.plan.needed) // workers)
-        block = (self.memory - kept * hold) // (each * workers)
-        return Batching(max(1, min(block, most)), hold, rough)
+        most = 1 if alone else min(MOST_AHEAD, -(-len(self.plan.needed) // workers))
+        block = (free - kept * hold) // (each * workers)
+        return Batching(max(1, min(block, most)), hold, rough, ahead)
 
-    def _geometry(self, layer: Layer, workers: Workers, known: Mapping[str, Basis]) -> LayerGeometry:
+    def _work(self, layer: Layer, known: Mapping[str, Basis], *, workers: int) -> LayerWork:
         source = LayerSource(
             partial(self._read, layer),
             partial(self._is_whole, layer),
@@ -122,11 +157,11 @@ class RunExtraction:
             shape=(layer.d_out, layer.d_in),
         )
         dtype = torch.float64 if self.settings.spectrum == "exact" else torch.float32
-        batching = self.batching(layer, workers=workers.count)
-        # Within a window as wide as what all workers have in hand, an update's neighbours are read once.
-        window = workers.count * (batching.block + 2)
+        batching = self.batching(layer, workers=workers)
+        # Within a window as wide as what is in hand and ahead, an update's neighbours are read once.
+        window = workers * (batching.block + 2) + batching.ahead
         updates = LayerUpdates(source, self.plan.updates, device=self.device, dtype=dtype, window=window)
-        return layer_geometry(updates, self.plan, self.settings, batching=batching, workers=workers, known=known)
+        return LayerWork(updates, self.plan, self.settings, batching, known)
 
     def _read(self, layer: Layer, path: Path) -> Stored:
         source = self.checkpoints[path]

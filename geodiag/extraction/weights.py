@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -99,6 +100,7 @@ class LayerUpdates:
         self._device, self._dtype = device, dtype
         self._held: dict[Path, Future[_Whole | _Product]] = {}
         self._room = window
+        self._asked: set[int] = set()
         self._spares: list[Tensor] = []
         self._lock = Lock()
 
@@ -120,6 +122,16 @@ class LayerUpdates:
         with self._lock:
             self._spares.append(room)
 
+    def prefetch(self, index: int) -> None:
+        """Reads what an update that nobody has asked for needs, and keeps it for whoever does; errors too."""
+        update = self._updates[index]
+        if index in self._asked:
+            return
+        for path in (update.old, update.new):
+            if path != self._source.base or not self.factored(index):
+                with suppress(Exception):
+                    self._end(path)
+
     def matrix(self, index: int, *, out: Tensor | None = None) -> Tensor:
         """An update in the form that it is measured in, on the device.
 
@@ -132,6 +144,7 @@ class LayerUpdates:
             right factor (r, d_in) in float64, which has the same norm, right spectrum and projections.
         """
         update = self._updates[index]
+        self._asked.add(index)
         if self.factored(index):
             return self._factored_change(update.new, update.old)
         return self._dense_change(update.new, update.old, out=out)
@@ -241,10 +254,22 @@ class LayerUpdates:
         if stored is None:
             return self._no_change()
         if isinstance(stored, Tensor):
-            value = stored.to(self._device)
-            return _Whole(value, rounding_floor_sq(value))
+            return self._whole(stored)
         B, A = stored.B.to(self._device), stored.A.to(self._device)
         return _Product(B.double() * stored.scale, A.double(), stored.scale**2 * product_floor_sq(B, A))
+
+    def _whole(self, stored: Tensor) -> _Whole:
+        if self._device.type != "cuda":
+            value = stored.to(self._device)
+            return _Whole(value, rounding_floor_sq(value))
+        # On a stream of its own, from pinned memory: the copy runs beside the kernels of earlier updates.
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            value = stored.pin_memory().to(self._device, non_blocking=True)
+            whole = _Whole(value, rounding_floor_sq(value))
+        stream.synchronize()
+        value.record_stream(torch.cuda.default_stream(self._device))
+        return whole
 
     def _no_change(self) -> _Product:
         d_out, d_in = self._source.shape

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geodiag.lab.config import LabConfig, Progress, SweepConfig, find_config, load_config
+if TYPE_CHECKING:
+    from geodiag.lab.config import Progress
 
 app = typer.Typer(
     help="Train a sequence of tasks with a small language model under four continual strategies.",
@@ -25,6 +26,8 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many r
 @app.command("run")
 def run_command(config: ConfigFile, out: OutFolder, quiet: Quiet = False) -> None:
     """Train one run: its base, one expert a task, and the state after each step, with scores and probes."""
+    from geodiag.lab.config import LabConfig, find_config, load_config
+
     settings = load_config(find_config(config), LabConfig)
     # torch and transformers are loaded only once the configuration is right.
     from geodiag.lab.run import train_run
@@ -42,6 +45,7 @@ def sweep_command(
     quiet: Quiet = False,
 ) -> None:
     """Train a grid of runs: sizes x methods x seeds, sharing bases and experts. A killed sweep goes on."""
+    from geodiag.lab.config import SweepConfig, find_config, load_config
     from geodiag.lab.sweep import run_sweep
 
     settings = load_config(find_config(config), SweepConfig)
