@@ -203,7 +203,7 @@ class Advice:
     """Names of the lines that it follows from."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """Why a step forgot, as far as its numbers can tell."""
 
@@ -259,7 +259,7 @@ class Explanation:
 
         return as_json(self, indent=indent)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.to_text()
 
     def _repr_html_(self) -> str:
