@@ -86,7 +86,7 @@ def theme() -> Iterator[None]:
     """Draws in the style of this package; on leaving, rcParams are what they were."""
     # A notebook's backend turns interactive mode on when it is first used. Inside the context that would be undone,
     # and no later figure would be shown.
-    plt.draw_if_interactive()
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     with mpl.style.context(["default", dict(STYLE)]):
         yield
 
