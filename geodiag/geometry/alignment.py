@@ -13,7 +13,7 @@ def projected_norms(D: Float[Tensor, "d_out d_in"], V: Float[Tensor, "m d_in k"]
 
     Args:
         D: a full update, not its truncation: what lies outside its own top directions counts too. Rounded to
-            bfloat16, as in `geodiag.geometry.precision`, it gives lengths right to about 1e-5.
+            bfloat16, as in `geodiag.geometry.precision`, it gives lengths right to 1e-4.
         V: orthonormal (or zero) columns spanning each subspace.
     """
     m, d_in, k = V.shape

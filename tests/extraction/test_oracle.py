@@ -201,3 +201,15 @@ def test_a_zero_update_has_no_geometry_and_is_counted(tmp_path):
     update = [r for r in store.scan("updates").collect().to_dicts() if r["object"] == "task:task_2"]
     assert {(r["norm"], r["rank"], r["changed_share"]) for r in update} == {(0.0, 0, 0.0)}
     assert {r["stable_rank"] for r in update} == {r["energy_kept"] for r in update} == {None}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("updates", "dtype"), [("experts", torch.bfloat16), ("increments", torch.float32)], ids=str)
+def test_a_gpu_gives_the_rows_of_the_cpu(tmp_path, updates, dtype):
+    folder = synthetic.write_run(tmp_path / "run", steps=STEPS, updates=updates, dtype=dtype)
+    stores = []
+    for device in ("cpu", "cuda"):
+        extract_all(folder, tmp_path / device, make_settings(rank=RANK), device=device, strict=True)
+        stores.append(StoreReader(tmp_path / device).scan("pairs").collect())
+    for column in ("sar_ij", "sar_ji", "conflict", "bures_sq"):
+        np.testing.assert_allclose(stores[1][column], stores[0][column], rtol=1e-4, atol=1e-7)

@@ -1,0 +1,54 @@
+"""Coarse arithmetic where it is enough: how far off its results are."""
+
+import pytest
+import torch
+
+from geodiag.geometry import SMALL_LAYER, product_dtype, projected_norms
+from geodiag.geometry.precision import product
+from geodiag.geometry.spectrum import krylov_right_vectors
+from tests.geometry.test_spectrum import power_law, recovered
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.7])
+@pytest.mark.parametrize("shape", [(512, 640), (640, 512)])
+def test_a_search_in_bfloat16_finds_the_same_subspace(shape, decay):
+    D, V, s = power_law(*shape, decay, seed=5)
+    found_s, found_V = krylov_right_vectors(D[None], k=40, rough=D[None].to(torch.bfloat16))
+    assert recovered(found_V[0, :, :32], V[:, :32]) >= 0.9998
+    torch.testing.assert_close(found_s[0, :32], s[:32], rtol=2e-4, atol=0)
+
+
+def test_weak_directions_of_low_rank_updates_come_from_the_update_itself():
+    """Sixteen directions, the last five thousand times weaker than the first: merged adapters look so."""
+    g = torch.Generator().manual_seed(6)
+    U = torch.linalg.qr(torch.randn(700, 16, generator=g, dtype=torch.float64)).Q
+    V = torch.linalg.qr(torch.randn(600, 16, generator=g, dtype=torch.float64)).Q
+    s = 10.0 ** (-3.7 * torch.arange(16, dtype=torch.float64) / 15)
+    D = ((U * s) @ V.T).float()[None]
+    for rough in (None, D.to(torch.bfloat16)):
+        found_s, found_V = krylov_right_vectors(D, k=40, rough=rough)
+        assert recovered(found_V[0], V) == pytest.approx(1, abs=1e-6)
+        assert torch.linalg.norm(V - found_V[0] @ (found_V[0].mT @ V), ord=2) < 1e-3
+        torch.testing.assert_close(found_s[0, :16], s, rtol=1e-4, atol=0)
+
+
+def test_projections_in_bfloat16_are_right_to_one_part_in_ten_thousand():
+    g = torch.Generator().manual_seed(7)
+    D = torch.randn(900, 700, generator=g)
+    V = torch.linalg.qr(torch.randn(3, 700, 32, generator=g, dtype=torch.float64)).Q
+    exact = torch.linalg.vector_norm(D.double() @ V, dim=(-2, -1))
+    torch.testing.assert_close(projected_norms(D.to(torch.bfloat16), V), exact, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_products_keep_their_precision(batch):
+    g = torch.Generator().manual_seed(8)
+    A, B = torch.randn(batch, 5, 4, generator=g), torch.randn(batch, 4, 3, generator=g, dtype=torch.float64)
+    assert product(A.double(), B).dtype == torch.float64
+    torch.testing.assert_close(product(A.double(), B), A.double() @ B)
+    assert product(A, B).dtype == product(A.to(torch.bfloat16), B).dtype == torch.float32
+
+
+def test_small_layers_are_computed_in_full_precision():
+    side = int(SMALL_LAYER**0.5)
+    assert product_dtype((side, side), torch.device("cpu")) == torch.float32
