@@ -4,7 +4,7 @@ Two things are computed with products of whole updates: the space in which an up
 the lengths ||D V|| behind subspace alignment. Both bear entries rounded to bfloat16 (a relative error of 2^-9 each,
 independent and of mean zero): the first because the directions are then computed from the update itself, in
 float32, within that space; the second because it is a sum of squares over thousands of entries, in which the errors
-cancel to a few 1e-5. Devices with bfloat16 arithmetic do such products two to sixteen times quicker.
+cancel to a few 1e-5. A CPU with such arithmetic does these products two to four times as quickly.
 """
 
 from __future__ import annotations
