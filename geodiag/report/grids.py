@@ -23,7 +23,7 @@ PARTS: dict[Part, tuple[str, str]] = {
         "Their intervals resample runs and are a little short with few of them. Their p-values shuffle rows freely, "
         "which takes the steps of one run for independent and finds far too much; read them beside those above.",
     ),
-    "figure": ("Numbers behind figures", "Estimates alone."),
+    "figure": ("Numbers behind figures", "Estimates alone, but for the first, which has their intervals."),
 }
 """Groups of tables, and what to know of each."""
 

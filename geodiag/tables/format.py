@@ -77,7 +77,9 @@ _THREE = frozenset(
     ("drop", "forgetting", "overall", "old_mean", "current", "sar", "geometry_conflict", "grad_cos", "spearman_gain")
 )
 _P_VALUES = frozenset(("p_perm", "p_free_paper", "p_whole_run", "p_bh", "p_holm", "slope_p", "slope_p_bh", "mixed_p"))
-_NAMES = frozenset(("signal", "other", "target", "geometry_predictor", "gradient_predictor", "relation", "ranking"))
+_NAMES = frozenset(
+    ("signal", "other", "target", "predictor", "geometry_predictor", "gradient_predictor", "relation", "ranking")
+)
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,13 @@ def top_families(inputs: Inputs) -> pl.DataFrame:
 
 
 def top_families_by_method(inputs: Inputs) -> pl.DataFrame:
-    """Figure 18: the same within each method."""
+    """Figure 18: the same within each method, a row for every family that the store has layers of."""
     shares = _shares(inputs, "method")
+    families = pl.DataFrame({"family": [f for f in FAMILIES if f in set(inputs.families["family"])]})
+    ranked = shares.select("ranking", "method").unique().join(families, how="cross")
+    found = ranked.join(shares, on=["ranking", "method", "family"], how="left").with_columns(
+        pl.col("share").fill_null(0.0)
+    )
     places = [
         pl.col(name).replace_strict(order, range(len(order)), return_dtype=pl.Int64)
         for name, order in (
@@ -45,7 +50,7 @@ def top_families_by_method(inputs: Inputs) -> pl.DataFrame:
             ("family", list(FAMILIES)),
         )
     ]
-    return shares.sort(places).select("ranking", "method", "family", "share")
+    return found.sort(places).select("ranking", "method", "family", "share")
 
 
 def _shares(inputs: Inputs, *by: str) -> pl.DataFrame:

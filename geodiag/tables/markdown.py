@@ -23,7 +23,10 @@ _INTRO = {
         "takes the steps of one run for independent. Shuffled so, a signal that shares nothing with forgetting but a "
         "trend over steps is found significant nine times in ten. Do not cite them without those above.",
     ),
-    "figure": ("Numbers behind the paper's figures", "Estimates alone, without intervals."),
+    "figure": (
+        "Numbers behind the paper's figures",
+        "Estimates alone, but for `intervals`, which has the paper's intervals of them all.",
+    ),
 }
 
 

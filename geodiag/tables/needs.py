@@ -43,6 +43,11 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
             "no two updates were ever active together",
             "extract runs of two steps or more with another memory than 1",
         ),
+        "correlations": Need(
+            lambda inputs: _has_step("overall")(inputs) or _has_pair("mean_conflict")(inputs),
+            "no run has scores, and no new task was compared with an old one",
+            "name a scores file in run.yaml and extract again",
+        ),
         "pairs": Need(
             _has_pair("mean_conflict"),
             "no new task was compared with an old one",

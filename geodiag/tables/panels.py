@@ -9,11 +9,27 @@ import polars as pl
 from geodiag.tables.confounds import WAYS
 from geodiag.tables.format import DASH, interval, number
 from geodiag.tables.incremental import VERDICTS
-from geodiag.tables.names import label
+from geodiag.tables.intervals import OWN
+from geodiag.tables.names import in_text, label
 from geodiag.tables.table import Panel
 
 TARGET = "forgetting"
 """The outcome on the page."""
+
+_BY, _TO, _STEPS = pl.col("by"), pl.col("target"), pl.col("level") == "step"
+_INTERVALS: tuple[tuple[str, pl.Expr, str, str], ...] = (
+    ("Steps, over all runs.", _STEPS & (_BY == "all"), "predictor", "target"),
+    ("Steps against forgetting, by size.", _STEPS & (_BY == "size") & (_TO == TARGET), "group", "predictor"),
+    ("Steps against forgetting, by method.", _STEPS & (_BY == "method") & (_TO == TARGET), "group", "predictor"),
+    (
+        "Steps against retention loss, Seq. SFT alone, by size.",
+        (_BY == OWN) & (_TO == "retention_loss"),
+        "group",
+        "predictor",
+    ),
+    ("Pairs of a new and an old task: all, by size and by method.", ~_STEPS, "group", "relation"),
+)
+"""Captions of the panels of `intervals`, the rows of each, and what is down and across."""
 
 
 def confound_panels(frame: pl.DataFrame) -> list[Panel]:
@@ -57,6 +73,19 @@ def contrast_panels(frame: pl.DataFrame) -> list[Panel]:
     return [Panel("", frame.select(columns))]
 
 
+def interval_panels(frame: pl.DataFrame) -> list[Panel]:
+    """Over all runs every outcome; in groups of runs the outcome of the paper's figure; then pairs of tasks."""
+    cells = frame.with_columns(
+        cell=pl.struct(rho="spearman", low="ci_low", high="ci_high").map_elements(_cell, return_dtype=pl.String),
+        relation=pl.struct("predictor", "target").map_elements(_relation, return_dtype=pl.String),
+    )
+    return [
+        Panel(caption, part.pivot(across, index=down, values="cell", maintain_order=True).rename(label))
+        for caption, chosen, down, across in _INTERVALS
+        if (part := cells.filter(chosen)).height
+    ]
+
+
 def by_target(frame: pl.DataFrame) -> list[Panel]:
     """A ranking for each outcome."""
     parts = frame.partition_by("target", maintain_order=True)
@@ -79,3 +108,7 @@ def _cell(row: dict[str, float | None]) -> str:
         return DASH
     bounds = interval(row["low"], row["high"])
     return number(row["rho"]) + ("" if bounds == DASH else f" {bounds}")
+
+
+def _relation(row: dict[str, str]) -> str:
+    return f"{label(row['predictor'])}, {in_text(row['target'])}"

@@ -29,7 +29,7 @@ PAIR_TABLES: tuple[Table, ...] = (
         "table13_pairwise_by_method",
         "Table 13: pairs by method",
         "Does what holds of pairs depend on the method?",
-        "Point estimates; n counts pairs, not independent observations.",
+        "Point estimates; `intervals` has their intervals. n counts pairs, not independent observations.",
         ("pairs",),
         pairs.pairs_by("method"),
         key=("method",),

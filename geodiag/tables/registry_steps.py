@@ -60,7 +60,7 @@ STEP_TABLES: tuple[Table, ...] = (
         "table09_method_step_correlations",
         "Table 9: signals and gradients against forgetting, by method",
         "Which signals work under which method?",
-        "Point estimates of few runs each.",
+        "Point estimates of few runs each; `intervals` has their intervals.",
         ("forgetting",),
         steps.estimates_by_method,
         key=("method",),
