@@ -23,8 +23,11 @@ from geodiag.checkpoints import (
 )
 from geodiag.comparison.results import DIRECTIONS, Comparison, LayerChange
 from geodiag.geometry import (
+    Spectrum,
     changed_share,
+    difference,
     frobenius_norm,
+    product_dtype,
     product_floor_sq,
     right_factor,
     right_spectrum,
@@ -88,7 +91,7 @@ def _compare(layer: Layer, base: Checkpoint, other: Checkpoint | Adapter, device
     if isinstance(new, Tensor):
         new = new.to(device)
         wide = torch.promote_types(torch.promote_types(old.dtype, new.dtype), torch.float32)
-        D = new.to(wide) - old.to(wide)
+        D = difference(new, old, torch.empty_like(old, dtype=wide))
         floor_sq = rounding_floor_sq(old) + rounding_floor_sq(new)
         return _change(layer, D, old, floor_sq=floor_sq, share=changed_share(D), method="krylov")
     if new is None:  # an adapter that leaves the layer as the base has it
@@ -109,7 +112,7 @@ def _change(layer: Layer, D: Tensor, old: Tensor, *, floor_sq: float, share: flo
     """The measures of a change D, or of its right factor, which has the same norm and right spectrum."""
     norm, base_norm = frobenius_norm(D), frobenius_norm(old).item()
     size = norm.item()
-    top = right_spectrum(D[None], norm[None], rank=DIRECTIONS, energy=1.0, lam=0.0, method=method) if size else None
+    top = _top_directions(D, norm, method) if size else None
     return LayerChange(
         layer=layer.name,
         block=layer.block,
@@ -124,3 +127,8 @@ def _change(layer: Layer, D: Tensor, old: Tensor, *, floor_sq: float, share: flo
         stable_rank=None if top is None else stable_rank(norm, top.s_1[0]).item(),
         energy=None if top is None else top.energy_kept[0].item(),
     )
+
+
+def _top_directions(D: Tensor, norm: Tensor, method: str) -> Spectrum:
+    rough = D.to(product_dtype((D.shape[0], D.shape[1]), D.device)) if D.dtype == torch.float32 else D
+    return right_spectrum(D[None], norm[None], rank=DIRECTIONS, energy=1.0, lam=0.0, method=method, rough=rough[None])

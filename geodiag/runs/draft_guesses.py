@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geodiag.runs.names import fold_task_name
+from geodiag.runs.score_folder import is_folder
+from geodiag.runs.score_source import ScoreSource
 
 ADAPTER_CONFIG = "adapter_config.json"
 _BASES = ("base", "base_model", "pretrained", "step_0", "step_00", "step_00_base", "step_0_base")
@@ -67,8 +69,9 @@ def guess_experts(folder: Path, tasks: Iterable[str]) -> dict[str, str]:
 
 
 def guess_file(folder: Path, kind: str) -> str | None:
-    """The scores or probes that lie in the folder under a usual name."""
-    return next((name for name in _FILES[kind] if (folder / name).exists()), None)
+    """The scores or probes that lie in the folder under a usual name; of folders only those with results in them."""
+    found = (folder / name for name in _FILES[kind])
+    return next((path.name for path in found if path.is_file() or is_folder(ScoreSource(path))), None)
 
 
 def _plain(name: str) -> str:

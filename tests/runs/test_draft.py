@@ -58,7 +58,8 @@ def test_step_folders(tmp_path):
 def test_a_whole_run_needs_only_size_and_method(tmp_path):
     folder = make(tmp_path / "ewc", "step_1_law", "step_2_math")
     make(tmp_path, "base", "experts/01_law", "experts/02_Math")
-    make(folder, "results")
+    make(folder, "scores", "results")  # the first of them is empty
+    (folder / "results/results_1.json").touch()
     draft = drafted(folder)
     assert draft.to_fill_in == (
         "size: FILL_IN  # the label of the model size, such as 4B",
