@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup browser demo test test-slow lint format bench figures clean
+.PHONY: setup browser demo test test-slow lint format bench figures notebooks clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,9 @@ bench: setup
 figures: setup
 	$(BIN)/geodiag figures data/lab/store --out figures/lab
 	$(BIN)/geodiag figures --paper --out figures/paper
+
+notebooks: setup
+	$(BIN)/python notebooks/run.py
 
 clean:
 	rm -rf demo bench-out .pytest_cache .mypy_cache .ruff_cache

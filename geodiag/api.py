@@ -23,7 +23,26 @@ class Store(StoreReader):
     """A store of extracted runs, with every signal and outcome one call away.
 
     All frames are polars; `.to_pandas()` turns one into pandas. Undefined values are null.
+
+    Example:
+        >>> import geodiag
+        >>> store = geodiag.load_example("lab")
+        >>> store.steps().select("run", "step", "task", "state_gap", "forgetting").shape
+        (560, 5)
+        >>> few = store.only(["2m-ewc-s0", "2m-ewc-s1"])
+        >>> few.run_ids()
+        ['2m-ewc-s0', '2m-ewc-s1']
     """
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}: {', '.join(_counts(self))})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        runs = self.scan("runs").collect()
+        told = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
+        return told + (_by_method(runs) if runs.height else "")
 
     def steps(self) -> pl.DataFrame:
         """One row a (run, step): every step signal beside every outcome (`geodiag.signals.step_signals`)."""
@@ -32,7 +51,14 @@ class Store(StoreReader):
         return step_signals(self)
 
     def pairs(self) -> pl.DataFrame:
-        """One row a (run, step, new_task, old_task): pair signals beside drop and forgetting."""
+        """One row a (run, step, new_task, old_task): pair signals beside drop and forgetting.
+
+        Example:
+            >>> import geodiag
+            >>> pairs = geodiag.load_example("lab").only(["2m-seq_sft-s0"]).pairs()
+            >>> pairs.sort("drop").select("new_task", "old_task", "drop").row(0)
+            ('modulo', 'sort', -0.8)
+        """
         from geodiag.signals import pair_signals
 
         return pair_signals(self)
@@ -55,13 +81,28 @@ class Store(StoreReader):
         Args:
             run: the run's id.
             step: the step, from 1.
+
+        Example:
+            >>> import geodiag
+            >>> found = geodiag.load_example("lab").explain("5m-ewc-s0", step=13)
+            >>> found.verdict.outcome, found.verdict.cause, found.verdict.confidence
+            ('lost', 'unexplained', 'none')
+            >>> found.advice[0].action
+            'Replay examples of maximum, subtract and reverse while training modulo'
         """
         from geodiag.explain import explain_step
 
         return explain_step(self, run, step)
 
     def outcomes(self) -> pl.DataFrame:
-        """One row a run: final scores, forgetting, OP, BWT and FWT (`geodiag.signals.run_outcomes`)."""
+        """One row a run: final scores, forgetting, OP, BWT and FWT (`geodiag.signals.run_outcomes`).
+
+        Example:
+            >>> import geodiag
+            >>> last = geodiag.load_example("lab").only(["2m-ewc-s0"]).outcomes()
+            >>> [round(last[name].item(), 3) for name in ("OP", "BWT", "FWT")]
+            [0.672, -0.314, -0.196]
+        """
         from geodiag.signals import run_outcomes
 
         return run_outcomes(self)
@@ -75,8 +116,44 @@ def open_store(path: str | Path) -> Store:
 
     Raises:
         StoreError: it is not there, is no store, or was written by a newer version.
+
+    Example:
+        >>> import geodiag
+        >>> geodiag.open_store("nowhere")
+        Traceback (most recent call last):
+        ...
+        geodiag.errors.StoreError: nowhere: there is no such folder; name a store that `geodiag extract` wrote
     """
     return Store(path)
+
+
+def _counts(store: Store) -> list[str]:
+    """What a store holds, in words."""
+    runs = store.scan("runs").select("run", "n_steps").collect()
+    steps = int(runs["n_steps"].sum())
+    tables = {"scores": "scores", "gradients": "gradients"}
+    held = [f"{'with' if store.has(table) else 'no'} {name}" for table, name in tables.items()]
+    return [_plural(runs.height, "run"), _plural(steps, "step"), *held]
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _by_method(runs: pl.DataFrame) -> str:
+    """One row a method: its runs, sizes, seeds and steps, as an HTML table."""
+    from html import escape
+
+    columns = {
+        "runs": pl.len().cast(pl.String),
+        "sizes": pl.col("size").unique(maintain_order=True).str.join(", "),
+        "seeds": pl.col("seed").drop_nulls().unique().sort().cast(pl.String).str.join(", "),
+        "steps": pl.col("n_steps").unique().sort().cast(pl.String).str.join(", "),
+    }
+    rows = runs.sort("run").group_by("method", maintain_order=True).agg(**columns)
+    head = "".join(f"<th scope='col'>{name}</th>" for name in rows.columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows.iter_rows())
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 EXAMPLES = ("lab",)
@@ -91,6 +168,11 @@ def load_example(name: str) -> Store:
 
     Raises:
         SettingsError: there is no such example.
+
+    Example:
+        >>> import geodiag
+        >>> geodiag.load_example("lab").runs().height
+        40
     """
     if name not in EXAMPLES:
         raise SettingsError(f"no example {name!r}", where="load_example", fix=f"one of: {', '.join(EXAMPLES)}")
@@ -216,6 +298,14 @@ def analyze(store: StoreReader | str | Path, **options: Any) -> Mapping[str, pl.
     Args:
         store: a store or its folder.
         options: fields of `geodiag.tables.Options`, such as `resamples=2000`.
+
+    Example:
+        >>> import geodiag
+        >>> few = geodiag.load_example("lab").only(["2m-ewc-s0", "2m-seq_sft-s0"])
+        >>> tables = geodiag.analyze(few, resamples=20, permutations=20)
+        >>> worst = tables["table16_harmful_transitions"].row(0, named=True)
+        >>> worst["new_task"], worst["old_task"], round(worst["drop"], 2)
+        ('Modulo', 'Maximum', -0.88)
     """
     from geodiag.tables import Options, compute_tables
 

@@ -42,6 +42,11 @@ def load_paper(name: str) -> pl.DataFrame:
 
     Raises:
         SettingsError: there is no such table.
+
+    Example:
+        >>> from geodiag import load_paper
+        >>> load_paper("table03").select("signal", "spearman").rows()[0]
+        ('update_norm', -0.48)
     """
     names = list_paper()
     found = [full for full in names if name == full or full.startswith(f"{name}_")]

@@ -74,3 +74,20 @@ def test_the_shipped_runs_are_whole():
     for column in ("forgetting", "global_gap", "update_norm", "mean_grad_cos"):
         assert later[column].null_count() == 0
     assert runs.scan("scores").collect().height == 40 * 15 * 14
+
+
+def test_a_store_says_what_it_holds(store, tmp_path):
+    assert repr(store) == f"Store({str(store.path)!r}: 1 run, 4 steps, with scores, no gradients)"
+    assert "<td>Seq. SFT</td><td>1</td><td>tiny</td>" in store._repr_html_()
+    empty = store.only([])
+    assert "0 runs, 0 steps, no scores" in repr(empty)
+    assert "<table>" not in empty._repr_html_()
+
+
+def test_names_in_a_store_stay_text(tmp_path):
+    synthetic.write_run(tmp_path / "runs" / "a", run="a", steps=1, method="<img src=x onerror=x()>", size="<b>")
+    geodiag.extract(tmp_path / "runs", store=tmp_path / "store", device="cpu")
+    shown = geodiag.open_store(tmp_path / "store")._repr_html_()
+    assert "<img" not in shown
+    assert "&lt;img src=x onerror=x()&gt;" in shown
+    assert "&lt;b&gt;" in shown

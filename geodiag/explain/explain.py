@@ -35,6 +35,14 @@ def explain_step(store: StoreReader, run: str, step: int, *, evidence: Evidence 
     Raises:
         StoreError: the store does not hold the run.
         SettingsError: the run has no such step, or `evidence` is of another store.
+
+    Example:
+        >>> import geodiag
+        >>> from geodiag.explain import Evidence, explain_step
+        >>> store = geodiag.load_example("lab").only(["2m-ewc-s0", "2m-ewc-s1"])
+        >>> shared = Evidence(store)
+        >>> [explain_step(store, "2m-ewc-s0", step, evidence=shared).verdict.outcome for step in (1, 2, 13)]
+        ['first step', 'within noise', 'lost']
     """
     if evidence is not None and evidence.store is not store and evidence.store.path != store.path:
         raise SettingsError("evidence of another store", where=evidence.store.path, fix=f"make it from {store.path}")

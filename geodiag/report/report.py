@@ -41,6 +41,12 @@ def write_report(store: StoreReader, out: str | Path, options: Options | None = 
 
     Raises:
         StoreError: the store holds no run.
+
+    Example:
+        >>> import geodiag
+        >>> from geodiag.report import write_report
+        >>> write_report(geodiag.load_example("lab"), "report.html")  # doctest: +SKIP
+        PosixPath('report.html')
     """
     computed = compute_all(store, options)
     evidence = Evidence(store, options)
