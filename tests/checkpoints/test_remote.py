@@ -134,6 +134,17 @@ def test_a_layer_over_http_takes_exactly_its_bytes(tmp_path, serve):
     assert server.sent["model.safetensors"] - before == layer.d_out * layer.d_in * 4
 
 
+def test_a_header_is_asked_for_once_however_large_the_tensors(tmp_path, serve):
+    large = {f"model.layers.{n}.self_attn.q_proj.weight": torch.zeros(4096, 2100) for n in range(2)}
+    save_folder(tmp_path / "m", large)
+    server = serve()
+    checkpoint = open_checkpoint(f"{server.url}/m")
+    read_layer(checkpoint, match_layers(checkpoint).layers[0])
+    before = server.sent["model.safetensors"]
+    read_all(checkpoint)
+    assert server.sent["model.safetensors"] - before == 2 * 4096 * 2100 * 4
+
+
 def test_an_adapter_over_http(tmp_path, serve):
     weights = block_weights()
     save_folder(tmp_path / "base", weights)
