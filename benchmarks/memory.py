@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.models import QWEN3_06B, write_run
-from benchmarks.processes import extract_command, measure
+from benchmarks.processes import aside, extract_command, measure
 
 FAMILIES = ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj")
 
@@ -18,7 +19,8 @@ def main() -> None:
     peaks = {}
     with tempfile.TemporaryDirectory() as folder:
         for blocks in (2, 8):
-            run = write_run(Path(folder) / f"blocks{blocks}", shapes, steps=4, blocks=blocks)
+            run = Path(folder) / f"blocks{blocks}"
+            aside(partial(write_run, steps=4, blocks=blocks), run, shapes)
             peaks[blocks] = measure(*extract_command(str(run), f"{folder}/store{blocks}")).peak_bytes
             print(f"{blocks} blocks: {peaks[blocks] / 2**30:.2f} GB", flush=True)
     print(f"ratio {peaks[8] / peaks[2]:.2f}")

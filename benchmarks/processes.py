@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,15 @@ def measure(*arguments: str) -> Measured:
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} exited with {process.returncode}")
     return Measured(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def aside(call: Callable[..., object], *arguments: object) -> None:
+    """Makes a call in a process of its own: later ones inherit the peak memory of the process that starts them."""
+    process = get_context("spawn").Process(target=call, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{call} exited with {process.exitcode}")
 
 
 def extract_command(run: str, store: str) -> tuple[str, ...]:

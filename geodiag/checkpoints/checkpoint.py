@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,18 @@ from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
+
+
+ENTRIES_AN_OPENING = 2**23
+"""Entries that are read of a file before it is opened anew."""
+
+
+@dataclass
+class _Opened:
+    """A file that is open, and how much of it was read since."""
+
+    weights: Any
+    entries_given: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +47,7 @@ class Checkpoint:
     """How weights are read from a local disk."""
     index: dict[str, tuple[str, Part]] = field(default_factory=dict, repr=False)
     """Filled by `geodiag.checkpoints.index.layer_index` when it is first asked for."""
-    _handles: dict[Path, Any] = field(default_factory=dict, repr=False)
+    _handles: dict[Path, _Opened] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,7 +82,7 @@ class Checkpoint:
         info, file = self._stored(name)
         check_readable(info, where=file, tensor=name)
         with readable(file):
-            tensor: torch.Tensor = self._weights(file).get_tensor(name)
+            tensor: torch.Tensor = self._weights(file, entries=prod(info.shape)).get_tensor(name)
         return tensor
 
     def read_part(self, name: str, part: Part) -> torch.Tensor:
@@ -85,7 +98,7 @@ class Checkpoint:
         info, file = self._stored(name)
         check_readable(info, where=file, tensor=name)
         with readable(file):
-            weights = self._weights(file)
+            weights = self._weights(file, entries=prod(info.shape))
             if isinstance(weights, RangeFile) and part.expert is not None:
                 stacked = weights.get_rows(name, part.expert, part.expert + 1)
                 return replace(part, expert=None).take(stacked[0])
@@ -99,15 +112,18 @@ class Checkpoint:
             raise CheckpointError("there is no such tensor", where=self.path, tensor=name)
         return self.tensors[name]
 
-    def _weights(self, file: Path) -> Any:
+    def _weights(self, file: Path, *, entries: int) -> Any:
         # One open file a checkpoint: layers come shard by shard, and parsing the header of a model with
-        # thousands of experts anew for each tensor takes longer than reading it.
-        handle = self._handles.get(file)
-        if handle is None:
-            handle = open_weights(file, reading=self.reading)
+        # thousands of experts anew for each tensor takes longer than reading it. It is opened anew now and then:
+        # pages of a mapped file that were read count as the process's memory for as long as it is mapped.
+        found = self._handles.get(file)
+        mapped = found is not None and not isinstance(found.weights, RangeFile)
+        if found is None or (mapped and found.entries_given > ENTRIES_AN_OPENING):
+            found = _Opened(open_weights(file, reading=self.reading))
             self._handles.clear()
-            self._handles[file] = handle
-        return handle
+            self._handles[file] = found
+        found.entries_given += entries
+        return found.weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}
