@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from geodiag.explain.causes import Case
+from geodiag.explain.otherwise import other_method
 from geodiag.explain.results import Advice, Finding, Verdict
 from geodiag.explain.words import count, figure, listed, signed
 
@@ -43,7 +44,7 @@ def advise(case: Case, verdict: Verdict) -> tuple[Advice, ...]:
     lost = verdict.outcome == "lost"
     found = [_follow(case, finding) for finding in verdict.findings if lost or finding.cause in HARMLESS]
     if lost and verdict.cause != "no change":
-        found += [_replay(case), *_order(case)]
+        found += [_replay(case), *_order(case), *other_method(case)]
     return (*found, *_measure(case, verdict), *_health(case))
 
 
@@ -52,7 +53,8 @@ def _follow(case: Case, finding: Finding) -> Advice:
     template = GRADIENT if by_gradient else SUGGESTIONS[finding.cause]
     named = listed(finding.labels) if finding.labels else ""
     action = template.format(named=named, task=case.subject.task_label)
-    return Advice(action, f"the step {finding.text}", finding.lines)
+    of = "run" if finding.cause == "run" else "step"
+    return Advice(action, f"the {of} {finding.text}", finding.lines)
 
 
 def _replay(case: Case) -> Advice:
