@@ -64,15 +64,30 @@ def stop_on_signals() -> Iterator[None]:
     woken = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     watch = threading.Thread(target=_watch, args=(ours, set(before)), name="geodiag-signals", daemon=True)
     watch.start()
+    received: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        raise Stopped(number)
+
     for number in before:
-        signal.signal(number, _raise)
+        signal.signal(number, stop)
     try:
         yield
+    except KeyboardInterrupt as interrupt:  # a library has a way of its own with Ctrl-C
+        raise Stopped(signal.SIGINT) from interrupt
+    except SystemExit as end:
+        if end.code == 128 + signal.SIGINT:
+            raise Stopped(signal.SIGINT) from end
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken)
         theirs.close()  # which ends the watch
+        # Whatever a library made of the exception on its way.
+        if received and not isinstance(sys.exception(), Stopped):
+            raise Stopped(received[0])
 
 
 def end_now(code: int) -> None:
@@ -84,10 +99,6 @@ def end_now(code: int) -> None:
         with suppress(Exception):
             stream.flush()
     os._exit(code)
-
-
-def _raise(number: int, _frame: FrameType | None) -> None:
-    raise Stopped(number)
 
 
 def _watch(waked: socket.socket, numbers: set[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 import torch
@@ -47,9 +48,10 @@ def _describe(cause: Exception, store: Path, run: str) -> GeodiagError:
     if isinstance(cause, MemoryError) or _says_short_of_memory(cause):
         what = f"the memory is not enough ({_first_line(cause)})"
         return GeodiagError(what, run=run, fix=f"give a smaller --memory-budget, {GO_ON}")
-    if isinstance(cause, OSError):
-        remedy = _REMEDIES.get(_error_number(cause) or 0, "mend it")
-        return StoreError(f"cannot read or write: {cause}", where=store, run=run, fix=f"{remedy}, {GO_ON}")
+    number = _error_number(cause)
+    if isinstance(cause, OSError) or number is not None:
+        remedy = _REMEDIES.get(number or 0, "mend it")
+        return StoreError(f"cannot read or write: {_first_line(cause)}", where=store, run=run, fix=f"{remedy}, {GO_ON}")
     return UnexpectedError(
         f"unexpected {type(cause).__name__}: {_first_line(cause)}",
         run=run,
@@ -64,11 +66,12 @@ def _says_short_of_memory(cause: Exception) -> bool:
     )
 
 
-def _error_number(cause: OSError) -> int | None:
-    """The system's number; polars raises errors that only name it in their text."""
-    if cause.errno is not None:
+def _error_number(cause: Exception) -> int | None:
+    """The system's number of what it refused; errors of polars, which are no OSError, name it in their text."""
+    if isinstance(cause, OSError) and cause.errno is not None:
         return cause.errno
-    return next((number for number in _REMEDIES if f"(os error {number})" in str(cause)), None)
+    named = re.search(r"\(os error (\d+)\)", str(cause))
+    return int(named[1]) if named else None
 
 
 def _first_line(cause: Exception) -> str:
