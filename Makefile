@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 browser:
 	@if command -v chromedriver >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver) >/dev/null 2>&1 \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core) >/dev/null 2>&1 \
 	    || echo "no browser could be installed: tests that need one are skipped"; \
 	else echo "no chromium and chromedriver: tests that need a browser are skipped"; fi
 
@@ -42,7 +42,7 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 figures: setup
-	$(BIN)/geodiag figures data/lab/store --out figures/lab
+	$(BIN)/geodiag figures data/lab/store --runs none --out figures/lab
 	$(BIN)/geodiag figures --paper --out figures/paper
 
 notebooks: setup
