@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from geodiag.errors import StoreError
 from geodiag.extraction import RunExtraction
@@ -52,11 +55,12 @@ def store_gradients(
     plan = gradient_plan(manifest, extraction.settings, options, memory_budget=memory, strict=strict)
     for note in plan.notes:
         progress.note(note)
-    wanted = options.to_config() | {"drawn": _digest(plan)}
+    wanted = options.to_config() | {"drawn": _digests(plan)}
     stored = _stored_options(store, manifest.run)
     if stored == wanted:
         return Did("unchanged", "gradients unchanged")
-    if stored is not None and not overwrite:
+    gained = stored is not None and _only_more_tasks(stored, wanted)
+    if stored is not None and not (overwrite or gained):
         fix = "pass --overwrite to replace them"
         raise StoreError("it has gradients of other probes or options", where=store, run=manifest.run, fix=fix)
     if not plan.steps:
@@ -64,18 +68,25 @@ def store_gradients(
     key = staging_key(run_config(extraction) | {KEY: wanted})
     staging = Staging(store, manifest.run, key, tables=(KEY,))
     with run_lock(store, manifest.run, say=progress.note):
-        _compute(plan, staging, extraction, progress)
-        frame = staging.collect(_part(step.step) for step in plan.steps)[KEY]
+        kept = _kept_rows(store, manifest.run) if gained and not overwrite else None
+        steps = [step.step for step in plan.steps if kept is None or step.step not in kept["step"]]
+        _compute(plan, steps, staging, extraction, progress)
+        frame = staging.collect(map(_part, steps))[KEY]
+        frame = frame if kept is None else pl.concat([kept.select(frame.columns), frame])
         add_table(store, manifest.run, KEY, frame, settings={KEY: wanted}, overwrite=True)
         staging.clear()
-    return Did("done", f"gradients at {len(plan.steps)} steps")
+    return Did("done", f"gradients at {len(steps)} steps")
 
 
-def _compute(plan: GradientPlan, staging: Staging, extraction: RunExtraction, progress: Progress) -> None:
-    run, parts = plan.manifest.run, {_part(step.step): step.step for step in plan.steps}
+def _compute(
+    plan: GradientPlan, steps: Sequence[int], staging: Staging, extraction: RunExtraction, progress: Progress
+) -> None:
+    run, parts = plan.manifest.run, {_part(step): step for step in steps}
     done = staging.done(parts)
     progress.run_started(run, parts=len(parts), done=len(done), what="steps")
-    rows = gradient_rows(plan, device=str(extraction.device), done=[parts[part] for part in done], say=progress.note)
+    left = {parts[part] for part in parts if part not in done}
+    others = [step.step for step in plan.steps if step.step not in left]
+    rows = gradient_rows(plan, device=str(extraction.device), done=others, say=progress.note)
     for step, found in rows:
         staging.put(_part(step), {KEY: found})
         progress.part_done(run, _part(step))
@@ -85,10 +96,23 @@ def _part(step: int) -> str:
     return f"step-{step:04d}"
 
 
-def _digest(plan: GradientPlan) -> str:
-    """What was drawn, so that other probes under the same name are seen."""
-    drawn = [probe.digest(plan.options.seed) for probes in plan.probes.values() for probe in probes]
-    return hashlib.sha256("".join(drawn).encode()).hexdigest()[:16]
+def _digests(plan: GradientPlan) -> dict[str, str]:
+    """What was drawn of each task, so that other probes under the same name are seen."""
+    return {
+        task: hashlib.sha256("".join(probe.digest(plan.options.seed) for probe in probes).encode()).hexdigest()[:16]
+        for task, probes in plan.probes.items()
+    }
+
+
+def _only_more_tasks(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether the same was drawn of every task that was there, with the same options; others have come."""
+    before, now = stored.get("drawn"), wanted["drawn"]
+    same = {**stored, "drawn": now} == wanted
+    return same and isinstance(before, dict) and all(now.get(task) == digest for task, digest in before.items())
+
+
+def _kept_rows(store: Path, run: str) -> pl.DataFrame:
+    return StoreReader(store).only([run]).scan(KEY).drop("run").collect()
 
 
 def _stored_options(store: Path, run: str) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,8 +13,10 @@ from typing import Any
 import polars as pl
 
 from geodiag import __version__
+from geodiag.checkpoints import Layer
 from geodiag.errors import StoreError
-from geodiag.extraction import PER_LAYER_TABLES, RunExtraction, active_rows
+from geodiag.extraction import PER_LAYER_TABLES, Basis, RunExtraction, active_rows
+from geodiag.jobs.added import KeptBases, StoredSteps, no_bases, stored_before
 from geodiag.jobs.config import changed_inputs, changed_settings, run_config, staging_key
 from geodiag.jobs.lock import Busy, run_lock
 from geodiag.jobs.outcome import Did
@@ -53,7 +55,9 @@ def store_run(
         progress.note(note)
     create_store(store)
     recover(store)
-    task = _Task(extraction, store, run_config(extraction), scores, overwrite, shard, progress)
+    config = run_config(extraction)
+    before = None if overwrite else stored_before(store, manifest.run, config)
+    task = _Task(extraction, store, config, scores, overwrite, shard, progress, before)
     return task.whole() if shard is None else task.part(shard)
 
 
@@ -68,6 +72,8 @@ class _Task:
     overwrite: bool
     shard: Shard | None
     progress: Progress
+    before: StoredSteps | None
+    """What the store holds of it, where the run has gained steps since; only those are computed."""
 
     @property
     def run(self) -> str:
@@ -80,6 +86,10 @@ class _Task:
     @cached_property
     def staging(self) -> Staging:
         return Staging(self.store, self.run, staging_key(self.config), tables=PER_LAYER_TABLES)
+
+    @cached_property
+    def bases(self) -> KeptBases:
+        return KeptBases(self.store, self.run, staging_key(self.config))
 
     def whole(self) -> Did:
         """All of it, alone."""
@@ -137,21 +147,31 @@ class _Task:
         return bool(made_by == __version__)
 
     def _compute(self, layers: Sequence[str]) -> None:
-        """Every layer of `layers` that is not finished yet, into the staging area."""
+        """Every layer of `layers` that is not finished yet, into the staging area, its bases first."""
         done = self.staging.done(layers)
         self.progress.run_started(self.run, parts=len(layers), done=len(done), what="layers")
-        for layer, rows in self.extraction.rows(done=done | (set(self.names) - set(layers))):
-            self.staging.put(layer.name, rows)
-            self.progress.part_done(self.run, layer.name)
+        left = self.extraction
+        known: Callable[[Layer], Mapping[str, Basis]] = no_bases
+        if self.before is not None:
+            left, known = left.after(self.before.steps), self.before.bases(self.store, self.run).of
+        for part in left.parts(done=done | (set(self.names) - set(layers)), known=known):
+            self.bases.put(part.layer, {**known(part.layer), **part.bases})
+            self.staging.put(part.layer.name, part.rows)
+            self.progress.part_done(self.run, part.layer.name)
 
     def _commit(self) -> Did:
         """All layers' rows, and what is known of the run itself, into the store in one step."""
         tables = self.staging.collect(self.names)
+        config, what = self.config, f"extracted {len(self.names)} layers"
+        if self.before is not None:
+            tables, config = self.before.joined(self.store, self.run, tables, config)
+            what += f" of {len(config['tasks']) - self.before.steps} steps added to {self.before.steps}"
         tables |= {"active": rows_frame("active", active_rows(self.extraction.plan)), "scores": self.scores}
-        tables["runs"] = rows_frame("runs", [_run_row(self.extraction, self.config)])
+        tables["runs"] = rows_frame("runs", [_run_row(self.extraction, config)])
         write_run(self.store, self.run, tables, overwrite=self.run in StoreReader(self.store).run_ids())
         sweep(self.store, self.run)
-        return Did("done", f"extracted {len(self.names)} layers")
+        self.bases.sweep_others()
+        return Did("done", what)
 
 
 def _stored_config(store: Path, run: str, *, damaged_too: bool) -> dict[str, Any] | None:

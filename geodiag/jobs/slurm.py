@@ -217,8 +217,8 @@ def _submit(executor: Any, commands: Sequence[tuple[str, ...]], *, after: str | 
             jobs = [executor.submit(Command(arguments)) for arguments in commands]
         job = str(jobs[0].job_id)
     except (_submitit().core.utils.FailedJobError, _submitit().core.utils.FailedSubmissionError, OSError) as error:
-        told = [line for line in str(error).splitlines() if line.strip()]
-        what = f"Slurm refuses: {told[-1].strip() if told else type(error).__name__}"
+        told = re.findall(r"error: *(.+)", str(error)) or [type(error).__name__]
+        what = f"Slurm refuses: {told[-1].strip()}"
         raise SettingsError(what, where="--engine slurm", fix="mend --partition, --time or --slurm") from error
     return job.split("_")[0]
 

@@ -76,8 +76,9 @@ def running(folder: Path):
     started = []
     try:
         for command in (_munged(folder), ["slurmctld", "-D", "-i"], ["slurmd", "-D", "-N", host]):
-            log = (folder / f"{command[0]}.out").open("w")
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
+            with (folder / f"{command[0]}.out").open("w") as log:
+                kept = {"stdout": log, "stderr": log, "start_new_session": True}
+                started.append(subprocess.Popen(command, env=environment, **kept))
             if command[0] == "munged":
                 _until(lambda: (folder / "munge.socket").exists(), "munged does not come up", folder)
         _until(lambda: _idle(environment), "the node does not come up", folder)

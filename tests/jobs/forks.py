@@ -74,7 +74,8 @@ def _serve():
             answer = _kill(order)
         else:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 def _fork(order, main):
