@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup browser demo test test-slow lint format bench figures notebooks clean
+.PHONY: setup system demo test test-slow lint format bench figures notebooks clean
 
 setup: $(STAMP)
 
@@ -12,18 +12,24 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# The report is tested in a real browser. Where there is none and none can be installed, those tests skip and say so.
-browser:
-	@if command -v chromedriver >/dev/null; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core) >/dev/null 2>&1 \
-	    || echo "no browser could be installed: tests that need one are skipped"; \
-	else echo "no chromium and chromedriver: tests that need a browser are skipped"; fi
+# A program and the packages it comes with: a browser to test the report in, a Slurm to test extraction as jobs.
+# Root gets them from apt; where they cannot be had, the tests that need them skip and say so.
+SYSTEM := chromedriver:chromium,chromium-driver,fonts-dejavu-core slurmctld:slurm-wlm,munge
+
+system:
+	@for need in $(SYSTEM); do \
+	  program=$${need%%:*}; packages=$$(echo "$${need#*:}" | tr , ' '); \
+	  if command -v $$program >/dev/null; then continue; fi; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null 2>&1 \
+	    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages >/dev/null 2>&1; \
+	  then continue; fi; \
+	  echo "not installed: $$packages; tests that need $$program are skipped"; \
+	done
 
 demo: setup
 	$(BIN)/geodiag demo --out demo
 
-test: setup browser
+test: setup system
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup
