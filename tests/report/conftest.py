@@ -54,7 +54,7 @@ def browser():
     """Headless Chromium, driven; whoever has none skips what needs it."""
     chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver here: `make browser` installs them on Debian, as root")
+        pytest.skip("no chromium and chromedriver here: `make system` installs them on Debian, as root")
     from selenium import webdriver
     from selenium.webdriver.chrome.options import Options as BrowserOptions
     from selenium.webdriver.chrome.service import Service
