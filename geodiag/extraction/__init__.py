@@ -1,5 +1,6 @@
 """From checkpoints to rows: the plan of a run and the one loop over its layers."""
 
+from geodiag.extraction.bases import Basis, read_bases, write_bases
 from geodiag.extraction.plan import Pair, Plan, Update, make_plan
 from geodiag.extraction.rows import PER_LAYER_TABLES, Row, active_rows, layer_rows
 from geodiag.extraction.run import RunExtraction, pick_device, prepare
@@ -8,6 +9,7 @@ from geodiag.extraction.settings import PRESETS, Settings, make_settings
 __all__ = [
     "PER_LAYER_TABLES",
     "PRESETS",
+    "Basis",
     "Pair",
     "Plan",
     "Row",
@@ -20,4 +22,6 @@ __all__ = [
     "make_settings",
     "pick_device",
     "prepare",
+    "read_bases",
+    "write_bases",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import polars as pl
 import pytest
@@ -104,13 +105,19 @@ def test_new_scores_need_no_new_geometry(tmp_path):
     assert watch.notes  # task 2 is never scored, and that is said
 
 
-def gained(folder, store):
-    """Extracts two steps of a run of four, and then the rest."""
-    whole = yaml.safe_load((folder / "run.yaml").read_text())["steps"]
-    edit(folder, steps=whole[:2])
-    batch(folder, store)
+@contextmanager
+def as_after(folder, steps):
+    """A run as it was after so many steps."""
+    whole, path = yaml.safe_load((folder / "run.yaml").read_text())["steps"], folder / "scores.csv"
+    scores = path.read_text() if path.exists() else ""
+    edit(folder, steps=whole[:steps])
+    if scores:
+        head, *lines = scores.splitlines()
+        path.write_text("\n".join([head, *(line for line in lines if int(line.split(",")[0]) <= steps)]) + "\n")
+    yield
     edit(folder, steps=whole)
-    return batch(folder, store).outcomes[0]
+    if scores:
+        path.write_text(scores)
 
 
 @pytest.mark.parametrize("updates", ["experts", "increments"])
@@ -121,7 +128,9 @@ def test_a_run_that_gained_steps_is_brought_up_to_date(tmp_path, monkeypatch, up
     monkeypatch.setattr(
         layer_room, "right_spectrum", lambda D, *rest, **more: measured.append(len(D)) or original(D, *rest, **more)
     )
-    outcome = gained(folder, tmp_path / "store")
+    with as_after(folder, 2):
+        batch(folder, tmp_path / "store", strict=True)
+    (outcome,) = batch(folder, tmp_path / "store", strict=True).outcomes
     assert outcome.detail == "extracted 7 layers of 2 steps added to 2"
     assert sum(measured) == 7 * 2 * 4  # a task's and a state's spectrum a step, none of them twice
     batch(folder, tmp_path / "fresh")
@@ -138,12 +147,10 @@ def assert_close(got, want, *, key):
 
 def test_without_the_kept_bases_it_gives_the_same(tmp_path):
     folder = synthetic.write_run(tmp_path / "run", steps=4)
-    whole = yaml.safe_load((folder / "run.yaml").read_text())["steps"]
-    edit(folder, steps=whole[:2])
-    batch(folder, tmp_path / "store")
+    with as_after(folder, 2):
+        batch(folder, tmp_path / "store", strict=True)
     (kept,) = (tmp_path / "store" / ".bases").iterdir()
     shutil.rmtree(kept)
-    edit(folder, steps=whole)
     assert batch(folder, tmp_path / "store").outcomes[0].status == "done"
     batch(folder, tmp_path / "fresh")
     assert_close(contents(tmp_path / "store")["pairs"], contents(tmp_path / "fresh")["pairs"], key=SCHEMA["pairs"].key)

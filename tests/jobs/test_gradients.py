@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 from geodiag.extraction import make_settings
@@ -9,6 +10,7 @@ from geodiag.extraction.gradients import GradientOptions
 from geodiag.jobs import Silent, extract_all, plan_all
 from geodiag.store import StoreReader
 from tests.extraction.gradient_runs import PROBES, write_probes, write_run
+from tests.jobs.test_batch import as_after
 
 SETTINGS, OPTIONS = make_settings(rank=4), GradientOptions(probes_per_task=3)
 
@@ -59,6 +61,19 @@ def test_other_probes_need_overwrite(tmp_path):
     before = rows(tmp_path / "s")
     assert batch(folder, tmp_path / "s", gradients=OPTIONS, geometry=False, overwrite=True).exit_code == 0
     assert not rows(tmp_path / "s").equals(before)
+
+
+def test_added_steps_add_their_gradients_and_leave_the_others(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder)
+    with as_after(folder, 2):
+        batch(folder, tmp_path / "s", gradients=OPTIONS, strict=True)
+    before = rows(tmp_path / "s")
+    (outcome,) = batch(folder, tmp_path / "s", gradients=OPTIONS, strict=True).outcomes
+    assert outcome.detail == "extracted 14 layers of 1 steps added to 2, gradients at 1 steps"
+    batch(folder, tmp_path / "whole", gradients=OPTIONS, strict=True)
+    assert rows(tmp_path / "s").equals(rows(tmp_path / "whole"))
+    assert rows(tmp_path / "s").filter(pl.col("step") == 2).equals(before)
 
 
 def test_interrupted_it_goes_on_and_gives_the_same(run, tmp_path):
