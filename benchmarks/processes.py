@@ -23,10 +23,10 @@ class Measured:
     """Peak resident memory of the process."""
 
 
-def measure(*arguments: str) -> Measured:
-    """Runs `python ARGUMENTS` to its end; raises where it fails."""
+def measure(*arguments: str, shown: bool = False) -> Measured:
+    """Runs `python ARGUMENTS` to its end, its output shown or dropped; raises where it fails."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *arguments], stdout=None if shown else subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -3,6 +3,7 @@
     STORE/geodiag.json                           marks the folder as a store and says its schema version
     STORE/<table>/run=<run>/part-0.parquet       one run's rows of one table
     STORE/.staging/                              what is not (yet) part of the store
+    STORE/.bases/<run>-<key>/                    bases of task updates, for steps that a run gains later; may be deleted
 
 A run is in the store when its partition of `runs` is there; everything else follows from that one file.
 """
