@@ -233,6 +233,9 @@ def figures(
     store: Annotated[Path | None, typer.Argument(help="The folder of a store.")] = None,
     out: Out = Path("figures"),
     only: Annotated[list[str] | None, typer.Option(help="Draw this figure only; may be repeated.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Option(help="A run that gets figures of its own; may be repeated; none for none.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
     paper: Annotated[bool, typer.Option("--paper", help="Draw from the published numbers instead of a store.")] = False,
 ) -> None:
@@ -249,7 +252,7 @@ def figures(
     if store is None:
         drawn = draw_paper(out, only=only, format=form)
     else:
-        drawn = draw_all(Store(store), out, only=only, format=form)
+        drawn = draw_all(Store(store), out, only=only, runs=[] if runs == ["none"] else runs, format=form)
     for line in drawn.lines():
         _voice.say(line)
 

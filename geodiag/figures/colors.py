@@ -86,8 +86,10 @@ EMPHASIS = "#D55E00"
 """Harm: lost scores, harmful pairs."""
 BENEFIT = "#0072B2"
 """Gain: scores that rose."""
-NEUTRAL = "#BBBBBB"
+UNCHANGED = "#5F5F5F"
 """Neither."""
+NEUTRAL = "#D0D0D0"
+"""All of it, below what is meant."""
 
 
 def signal_color(name: str) -> str:
@@ -155,10 +157,14 @@ def centred_scale(values: ArrayLike, label: str, *, cmap: str = "RdBu") -> Scale
 
 
 def span_scale(values: ArrayLike, label: str) -> Scale:
-    """A scale from the smallest to the largest value, widened where they are one."""
+    """A scale from below the smallest to above the largest value, both ends whole multiples of a round distance."""
     array = np.asarray(values, dtype=np.float64)
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
-    return Scale("viridis", low, high if high > low else low + (abs(low) or 1.0), label)
+    high = high if high > low else low + (abs(low) or 1.0)
+    unit = 10.0 ** floor(log10((high - low) / 4))
+    step = next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= (high - low) / 6)
+    # Rounding first, as above: a value on a multiple must not take a whole distance more.
+    return Scale("viridis", floor(round(low / step, 9)) * step, ceil(round(high / step, 9)) * step, label)
 
 
 def round_up(value: float) -> float:

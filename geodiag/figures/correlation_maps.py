@@ -9,13 +9,13 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from geodiag.figures.baseline import with_step
 from geodiag.figures.captions import describe
-from geodiag.figures.colors import correlation_scale, strength_scale
+from geodiag.figures.colors import Scale, correlation_scale, strength_scale
 from geodiag.figures.correlations import observations, strengths, unique, wrapped
 from geodiag.figures.data import NothingToDraw, Tables, need
 from geodiag.figures.heatmap import Cells, cells, draw_cells
-from geodiag.figures.labels import label, number
+from geodiag.figures.joined import with_baseline, with_intervals
+from geodiag.figures.labels import RHO, STRENGTH, label, number
 from geodiag.figures.panels import Prepare, Ready
 
 BOUNDS = "Second lines: 95 % intervals from resampling whole runs"
@@ -38,42 +38,29 @@ class Map:
     """Whether correlations are over all steps ("step") or pairs ("pair"); empty where over neither."""
     strength: bool = False
     """Whether correlations are shown without their sign."""
+    by: str = ""
+    """The grouping under which `intervals` has their intervals; empty where the table has its own."""
+    target: str = ""
+    """The outcome, where all correlations are with one."""
     baseline: bool = False
-    """Whether the step index joins the signals, over all runs."""
+    """Whether the step index joins the signals, from the same rows of `intervals`."""
     wide: tuple[str, ...] = ()
     """The columns to turn into rows, where the table has one for each of `across`."""
 
 
-def correlation_map(spec: Map) -> Prepare:
+def correlation_map(spec: Map, *, bar: bool = True) -> Prepare:
     """One heatmap of correlations."""
-
-    def prepare(tables: Tables) -> list[Ready]:
-        frame = tidy(spec, tables.get(spec.table))
-        frame = with_step(tables, frame) if spec.baseline else frame
-        return [map_ready(spec, frame, tables)]
-
-    return prepare
+    return lambda tables: [map_ready(spec, correlation_rows(spec, tables), tables, bar=bar)]
 
 
-def correlation_maps(spec: Map, *, by: str) -> Prepare:
-    """One heatmap of correlations for each value of a column, side by side; the last has the colour bar."""
-
-    def prepare(tables: Tables) -> list[Ready]:
-        frame = tidy(spec, need(tables.get(spec.table), (by,), name=spec.table))
-        names = unique(frame, by)
-        many = len(names) > 2
-        return [
-            map_ready(
-                *(spec, frame.filter(pl.col(by) == name), tables),
-                title=name,
-                bar=name == names[-1],
-                names=name == names[0],
-                narrow=many,
-            )
-            for name in names
-        ]
-
-    return prepare
+def correlation_rows(spec: Map, tables: Tables) -> pl.DataFrame:
+    """The rows of a heatmap with the step index and intervals, as far as the data has them."""
+    frame = tidy(spec, tables.get(spec.table))
+    if not spec.by:
+        return frame
+    frame = with_baseline(tables, frame, by=spec.by, target=spec.target) if spec.baseline else frame
+    level = "pair" if spec.level == "pair" else "step"
+    return with_intervals(tables, frame, level=level, by=spec.by, target=spec.target)
 
 
 def tidy(spec: Map, frame: pl.DataFrame) -> pl.DataFrame:
@@ -95,14 +82,7 @@ def tidy(spec: Map, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def map_ready(
-    spec: Map,
-    frame: pl.DataFrame,
-    tables: Tables,
-    *,
-    title: str = "",
-    bar: bool = True,
-    names: bool = True,
-    narrow: bool = False,
+    spec: Map, frame: pl.DataFrame, tables: Tables, *, title: str = "", bar: bool = True, names: bool = True
 ) -> Ready:
     """A heatmap of correlations, ready to be drawn.
 
@@ -113,50 +93,60 @@ def map_ready(
         title: its title.
         bar: whether it has a colour bar.
         names: whether its rows are labelled.
-        narrow: whether there is little room, so that column labels stand upright.
     """
     down, across = unique(frame, spec.down), unique(frame, spec.across)
-    bounded = "ci_low" in frame.columns and frame["ci_low"].count() > 0
     shown = strengths(frame) if spec.strength else frame
     order = {"row_order": down, "column_order": across}
     matrix = cells(shown, rows=spec.down, columns=spec.across, value="spearman", **order)
-    scale = strength_scale() if spec.strength else correlation_scale()
 
     def draw(ax: Axes) -> None:
-        texts = _texts(shown, spec, matrix) if bounded else None
-        row_labels = [label(n) if names else "" for n in down]
-        column_labels = [label(n) if narrow else wrapped(n) for n in across]
-        turn = True if narrow else None
+        row_labels, column_labels = [label(n) if names else "" for n in down], [wrapped(n) for n in across]
+        below = _bounds(shown, spec, matrix) if is_bounded(frame) else None
         draw_cells(
-            *(ax, matrix, scale), row_labels=row_labels, column_labels=column_labels, texts=texts, bar=bar, turn=turn
+            *(ax, matrix, _scale(spec)),
+            row_labels=row_labels,
+            column_labels=column_labels,
+            below=below,
+            bar=bar,
+            turn=False,
         )
         ax.set_title(title)
         text = f"{title}: {spec.about}" if title else spec.about
+        said = f"{text}. {interval_note(frame, BOUNDS)}" + ("; hatched: undefined" if matrix.undefined.any() else "")
         counted = tables.count(spec.level) if spec.level else ""
         n = observations(frame, counted, each=spec.down if "n" in frame.columns else "")
-        said = f"{text}. {BOUNDS if bounded else NO_BOUNDS}" + (
-            "; hatched: undefined" if matrix.undefined.any() else ""
-        )
-        describe(
-            ax,
-            said,
-            table=spec.table,
-            frame=frame,
-            n=n,
-            runs=tables.runs if spec.level else None,
-            shows=(*down, *across),
-        )
+        runs = tables.runs if spec.level else None
+        describe(ax, said, table=spec.table, frame=frame, n=n, runs=runs, shows=(*down, *across))
 
-    return Ready(draw, (1.2 if narrow else 0.95) + (0.28 if bounded else 0.22) * len(down))
+    return Ready(draw, 0.95 + (0.28 if is_bounded(frame) else 0.22) * len(down))
 
 
-def _texts(frame: pl.DataFrame, spec: Map, matrix: Cells) -> NDArray[np.object_]:
-    """Values with their intervals below."""
+def is_bounded(frame: pl.DataFrame) -> bool:
+    """Whether any correlation has an interval."""
+    return "ci_low" in frame.columns and frame["ci_low"].count() > 0
+
+
+def interval_note(frame: pl.DataFrame, bounds: str) -> str:
+    """What to say of intervals: how they are drawn, or why there are none."""
+    estimated = frame.filter(pl.col("spearman").is_not_null())
+    if is_bounded(frame):
+        return f"{bounds}; where there is none, runs are too few" if estimated["ci_low"].null_count() else bounds
+    reasons = estimated["note"].drop_nulls().to_list() if "note" in frame.columns else []
+    return f"No intervals: {reasons[0]}" if reasons else NO_BOUNDS
+
+
+def _scale(spec: Map) -> Scale:
+    name = STRENGTH if spec.strength else RHO
+    text = f"{name} with {label(spec.target).lower()}" if spec.target else name
+    return strength_scale(text) if spec.strength else correlation_scale(text)
+
+
+def _bounds(frame: pl.DataFrame, spec: Map, matrix: Cells) -> NDArray[np.object_]:
+    """The intervals as text, empty where there is none."""
     texts = np.full(matrix.values.shape, "", dtype=object)
-    for row in frame.iter_rows(named=True):
+    for row in frame.filter(pl.col("ci_low").is_not_null()).iter_rows(named=True):
         at = matrix.rows.index(row[spec.down]), matrix.columns.index(row[spec.across])
-        ends = f"\n[{number(row['ci_low'])}, {number(row['ci_high'])}]" if row["ci_low"] is not None else ""
-        texts[at] = number(row["spearman"]) + ends
+        texts[at] = f"[{number(row['ci_low'])}, {number(row['ci_high'])}]"
     return texts
 
 

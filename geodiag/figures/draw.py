@@ -71,6 +71,7 @@ def draw_all(
     out: str | Path,
     *,
     only: Iterable[str] | None = None,
+    runs: Iterable[str] | None = None,
     format: str = "png",
     options: Options | None = None,
 ) -> Drawing:
@@ -80,6 +81,7 @@ def draw_all(
         store: the store, or a view of some of its runs.
         out: the folder to write into; made where it is not there.
         only: names of figures, or their beginnings ("fig05"); all by default.
+        runs: the runs that get figures of their own; all by default.
         format: "png", "pdf" or "svg".
         options: how the statistics behind them are made.
 
@@ -87,20 +89,27 @@ def draw_all(
         What was drawn, and what was not and why.
 
     Raises:
-        SettingsError: there is no such figure or format.
+        SettingsError: there is no such figure, run or format.
         StoreError: the store holds no run.
     """
-    command = f"geodiag figures {store.path} --out {out}"
-    return _draw(store_tables(store, options), Path(out), only, format, command, runs=store.runs()["run"].to_list())
+    known = store.runs()["run"].to_list()
+    chosen = None if runs is None else [runs] if isinstance(runs, str) else list(runs)
+    command = f"geodiag figures {store.path} --out {out}" + "".join(f" --runs {run}" for run in chosen or ())
+    command += " --runs none" if chosen == [] else ""
+    for run in chosen or ():
+        if run not in known:
+            raise SettingsError(f"there is no run {run!r}", where=store.path, fix=f"one of: {', '.join(known)}")
+    tables = store_tables(store, options)
+    return _draw(tables, Path(out), only, format, command, runs=known if chosen is None else chosen)
 
 
 def draw_paper(out: str | Path, *, only: Iterable[str] | None = None, format: str = "png") -> Drawing:
     """Draws every figure, or panel of one, whose numbers the paper published; as `draw_all` otherwise."""
-    return _draw(paper_tables(), Path(out), only, format, f"geodiag figures --paper --out {out}", runs=[])
+    return _draw(paper_tables(), Path(out), only, format, f"geodiag figures --paper --out {out}", runs=None)
 
 
 def _draw(
-    tables: Tables, out: Path, only: Iterable[str] | None, form: str, command: str, *, runs: Sequence[str]
+    tables: Tables, out: Path, only: Iterable[str] | None, form: str, command: str, *, runs: Sequence[str] | None
 ) -> Drawing:
     if form not in FORMATS:
         raise SettingsError(f"no figure format {form!r}", fix=f"one of: {', '.join(FORMATS)}")
@@ -113,11 +122,13 @@ def _draw(
     return found
 
 
-def _draw_figure(figure: Figure, tables: Tables, out: Path, form: str, runs: Sequence[str]) -> list[Drawn]:
+def _draw_figure(figure: Figure, tables: Tables, out: Path, form: str, runs: Sequence[str] | None) -> list[Drawn]:
     if not figure.per_run:
         return [_draw_one(figure, tables, out / f"{figure.name}.{form}", {})]
-    if not runs:
+    if runs is None:
         return [_not_drawn(figure, "the steps of single runs were never published; draw it from a store")]
+    if not runs:
+        return [_not_drawn(figure, "no run was asked for")]
     return [_draw_one(figure, tables, out / f"{figure.name}-{run}.{form}", {"run": run}) for run in runs]
 
 

@@ -18,13 +18,16 @@ from geodiag.figures.layout import finish, grid_lines
 from geodiag.figures.lines import draw_lines, has_values, step_axis
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.theme import TINY, themed
+from geodiag.tables.intervals import OWN as OWN_SIZES
+from geodiag.tables.orders import BASELINE_METHOD as OWN_METHOD
 from geodiag.tables.orders import order_methods, order_sizes
 
 LOSS = "retention_loss"
+LINE = 1.25 * TINY
+"""Points from one line of the smallest text to the next."""
 STATE = ("active_conflict", "state_gap", "global_gap")
 OWN = "fig10_seq_sft_retention_loss_correlations"
 """Correlations with retention loss under sequential fine-tuning, by size."""
-OWN_METHOD = "Seq. SFT"
 _COLUMNS = ("run", "size", "method", "step")
 
 
@@ -72,17 +75,21 @@ def fig10_state_dynamics_by_size(
         method: the method of the curves; sequential fine-tuning where it was run, else the first.
         axes: axes to draw in.
     """
-    about = "Rank correlations of steps' signals with retention loss, each over the run of one size under Seq. SFT"
-    own = Map(OWN, "size", "signal", about, level="", wide=STATE)
-    about = "Rank correlations of steps' signals with forgetting, by method"
-    by_method = Map("table09_method_step_correlations", "method", "signal", about, wide=STATE)
+    about = (
+        "Rank correlations of steps' signals with retention loss, which is positive where scores were lost, each over "
+        "the runs of one size under Seq. SFT"
+    )
+    own = Map(OWN, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
+    about = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost, by method"
+    table = "table09_method_step_correlations"
+    by_method = Map(table, "method", "signal", about, by="method", target="forgetting", wide=STATE)
     rows = [
         [Panel("Dynamics by size", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
         [
-            Panel("Across sizes", correlation_map(own)),
-            Panel("By method", correlation_map(by_method)),
-            Panel("By family", locus_bars(), width=1.1),
+            Panel("Seq. SFT, with retention loss", correlation_map(own)),
+            Panel("By method, with forgetting", correlation_map(by_method)),
         ],
+        [Panel("By family", locus_bars(height=1.5))],
     ]
     return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
 
@@ -94,7 +101,7 @@ def fig11_step_dynamics(data: Data, *, axes: Iterable[Axes] | None = None) -> li
     frame = need(tables.get("step_signals"), (*_COLUMNS, *STATE), name="step_signals")
     methods = order_methods(frame["method"])
     rows = [[Panel(method, _grid_row(method, bottom=method == methods[-1]))] for method in methods]
-    return compose(tables, rows, axes, legend=True)
+    return compose(tables, rows, axes, legend=True, aligned=True)
 
 
 def scaled_curves(names: Sequence[str], *, method: str | None, correlations: bool = False) -> Prepare:
@@ -157,10 +164,19 @@ def _write_correlations(ax: Axes, own: pl.DataFrame | None, size: str) -> str:
     found = own.filter(pl.col("size") == size) if own is not None else pl.DataFrame()
     if found.is_empty():
         return ""
-    for k, name in enumerate(STATE):
-        said, y = f"{label(name)} {number(found[name][0])}", 1.30 - 0.10 * k
-        ax.text(0.5, y, said, fontsize=TINY, color=signal_color(name), ha="center", va="top", transform=ax.transAxes)
-    ax.set_title(ax.get_title(), y=1.30)
+    # Distances are in points: what stands above axes keeps its place whatever their height.
+    for k, name in enumerate(reversed(STATE)):
+        ax.annotate(
+            f"{label(name)} {number(found[name][0])}",
+            (0.5, 1),
+            xytext=(0, 3 + LINE * k),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=TINY,
+            color=signal_color(name),
+            ha="center",
+        )
+    ax.set_title(ax.get_title(), pad=5 + LINE * len(STATE))
     return f"; above: {RHO} with retention loss"
 
 

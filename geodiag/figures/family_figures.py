@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 
 from geodiag.errors import SettingsError
 from geodiag.figures.captions import describe
-from geodiag.figures.colors import Scale, centred_scale, span_scale
+from geodiag.figures.colors import Scale, centred_scale, share_scale, span_scale
 from geodiag.figures.data import Data, NothingToDraw, as_tables, need
 from geodiag.figures.family_parts import PROFILE, SHARES_BY_METHOD, profile_bars, share_map
-from geodiag.figures.heatmap import Cells, cells, draw_cells
+from geodiag.figures.heatmap import Cells, cells, colour_bar, draw_cells
 from geodiag.figures.labels import axis_label, family_label, label, order_families
 from geodiag.figures.layout import finish
 from geodiag.figures.lines import has_values
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import ONE_COLUMN, themed
+from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS, themed
 from geodiag.signals import FAMILY_SIGNALS
 from geodiag.tables.orders import order_sizes
+
+BLOCKS = 40
+"""Blocks that two columns' width has room for."""
 
 
 @themed
@@ -72,12 +76,26 @@ def depth_profile(
         raise NothingToDraw(f"no layer has a value of {signal}", run=run, step=step)
     shown = {size: _block_cells(frame.filter(pl.col("size") == size), signal) for size in order_sizes(frame["size"])}
     scale = _scale(signal, np.concatenate([matrix.values.ravel() for matrix in shown.values()]))
-    rows = [
-        [Panel(size, _profile(frame.filter(pl.col("size") == size), matrix, signal, scale))]
-        for size, matrix in shown.items()
+    across = _across(list(shown.values()))
+    panels = [
+        Panel(size, _profile(frame.filter(pl.col("size") == size), matrix, signal, scale, first=k % across == 0))
+        for k, (size, matrix) in enumerate(shown.items())
     ]
-    deepest = max(len(matrix.columns) for matrix in shown.values())
-    return compose(tables, rows, axes, width=ONE_COLUMN if deepest <= 16 else 2 * ONE_COLUMN)
+    rows = [panels[k : k + across] for k in range(0, len(panels), across)]
+    narrow = across <= 2 and across * _deepest(list(shown.values())) <= BLOCKS // 2
+    found = compose(tables, rows, axes, width=ONE_COLUMN if narrow else TWO_COLUMNS, aligned=True)
+    (mesh,) = (c for c in found[-1].collections if isinstance(c, QuadMesh))
+    colour_bar(found, mesh, scale)
+    return found
+
+
+def _deepest(matrices: Sequence[Cells]) -> int:
+    return max(len(matrix.columns) for matrix in matrices)
+
+
+def _across(matrices: Sequence[Cells]) -> int:
+    """How many sizes stand side by side, so that a block still has room for its number."""
+    return max(1, min(len(matrices), BLOCKS // max(_deepest(matrices), 8)))
 
 
 def _block_cells(frame: pl.DataFrame, signal: str) -> Cells:
@@ -88,14 +106,14 @@ def _block_cells(frame: pl.DataFrame, signal: str) -> Cells:
     return cells(named, rows="family", columns="block", value=signal, **order)
 
 
-def _profile(frame: pl.DataFrame, matrix: Cells, signal: str, scale: Scale) -> Prepare:
+def _profile(frame: pl.DataFrame, matrix: Cells, signal: str, scale: Scale, *, first: bool) -> Prepare:
     every = max(1, -(-len(matrix.columns) // 20))
     names = [block if k % every == 0 else "" for k, block in enumerate(matrix.columns)]
 
     def draw(ax: Axes) -> None:
-        rows = [family_label(family) for family in matrix.rows]
-        draw_cells(ax, matrix, scale, row_labels=rows, column_labels=names, digits=None, turn=False)
-        finish(ax, x="Block", y="Family")
+        rows = [family_label(family) if first else "" for family in matrix.rows]
+        draw_cells(ax, matrix, scale, row_labels=rows, column_labels=names, digits=None, bar=False, turn=False)
+        finish(ax, x="Block", y="Family" if first else "")
         text = f"{label(signal)} of each layer of {frame['size'][0]}, mean over steps and runs; blank: no such layer"
         describe(ax, text, table="layer_signals", frame=frame, shows=[signal])
 
@@ -105,4 +123,6 @@ def _profile(frame: pl.DataFrame, matrix: Cells, signal: str, scale: Scale) -> P
 def _scale(signal: str, values: np.ndarray) -> Scale:
     found = next(s for s in FAMILY_SIGNALS if s.name == signal)
     title = axis_label(signal)
-    return centred_scale(values, title, cmap="RdBu_r") if found.low < 0 else span_scale(values, title)
+    if found.low < 0:
+        return centred_scale(values, title, cmap="RdBu_r")
+    return share_scale(values, title) if found.high <= 1 else span_scale(values, title)

@@ -38,7 +38,7 @@ _PROFILE_UNITS = {
 }
 
 
-def locus_bars() -> Prepare:
+def locus_bars(*, height: float = 1.9) -> Prepare:
     """Families' shares among the layers that stand out at a step, in both rankings."""
 
     def prepare(tables: Tables) -> list[Ready]:
@@ -64,7 +64,7 @@ def locus_bars() -> Prepare:
             )
             describe(ax, text, table=SHARES, frame=frame, n=tables.count("step"), runs=tables.runs)
 
-        return [Ready(draw, 1.9)]
+        return [Ready(draw, height)]
 
     return prepare
 

@@ -66,7 +66,9 @@ def draw_forest(
     for edge in range(1, len(categories) if dodge else 0):
         ax.axhline(edge - 0.5, color="#e6e6e6", linewidth=0.5, zorder=0)
     if limits is not None:
-        ax.set_xlim(*limits)
+        # A marker at the very end is shown whole.
+        room = 0.05 * (limits[1] - limits[0]) / 2
+        ax.set_xlim(limits[0] - room, limits[1] + room)
         ax.set_xticks(np.linspace(*limits, 5), labels=[f"{x:g}".replace("-", "−") for x in np.linspace(*limits, 5)])
     zero_line(ax, along="y")
     grid_lines(ax, axis="x")

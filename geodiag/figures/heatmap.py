@@ -20,6 +20,8 @@ LEAST_BAR = 1.2
 """Inches that a colour bar needs for its ticks and label."""
 MOST_LETTERS = 15
 """Letters up to which column labels lie flat, where there are few."""
+_ROUND = ("1.", "2.", "2.5", "5.")
+"""Leading digits of distances between ticks."""
 MOST_ANNOTATED = 9
 """Columns up to which numbers fit into the cells of a one-column heatmap."""
 
@@ -76,6 +78,7 @@ def draw_cells(
     column_labels: Sequence[str] | None = None,
     digits: int | None = 2,
     texts: NDArray[np.object_] | None = None,
+    below: NDArray[np.object_] | None = None,
     bar: bool = True,
     turn: bool | None = None,
 ) -> QuadMesh:
@@ -91,6 +94,7 @@ def draw_cells(
         column_labels: labels for the columns' names.
         digits: decimals of the numbers in the cells; None writes none.
         texts: what stands in the cells instead of the value, shape (rows, columns).
+        below: what stands below it, smaller; "" for nothing.
         bar: whether a colour bar stands beside the axes.
         turn: whether column labels stand upright; by default where there are more than fit lying.
     """
@@ -105,7 +109,7 @@ def draw_cells(
     _hatch(ax, matrix)
     _frame(ax, row_labels or matrix.rows, column_labels or matrix.columns, turn=turn)
     if digits is not None:
-        _annotate(ax, matrix, mesh, digits, texts)
+        _annotate(ax, matrix, mesh, digits, texts, below)
     if bar:
         colour_bar(ax, mesh, scale)
     return mesh
@@ -124,14 +128,25 @@ def colour_bar(
     """
     beside = [ax] if isinstance(ax, Axes) else list(ax)
     bar = beside[0].figure.colorbar(mesh, ax=beside, fraction=0.05, pad=0.02, aspect=25)
-    middle = 0.0 if scale.low < 0 < scale.high else (scale.low + scale.high) / 2
-    at = [scale.low, (scale.low + middle) / 2, middle, (middle + scale.high) / 2, scale.high]
-    named = ticks or {tick: f"{tick:.3g}".replace("-", "−") for tick in at}
+    named = ticks or {tick: f"{tick:.3g}".replace("-", "−") for tick in even_ticks(scale.low, scale.high)}
     bar.set_ticks(list(named), labels=list(named.values()))
     bar.ax.tick_params(labelsize=SMALL, length=2, width=0.5)
     # Names of the two ends leave room between them, where the label can stand.
     bar.set_label(scale.label, fontsize=TEXT, labelpad=2 if ticks is None else -12)
     bar.outline.set_visible(False)
+
+
+def even_ticks(low: float, high: float) -> list[float]:
+    """Three to eight values from one end to the other, both among them, as far apart as one short decimal says.
+
+    A range around 0 has a tick there. Where no such distance divides the range, five ticks stand in its quarters.
+    """
+    span = high - low
+    for parts in (4, 5, 3, 6, 7, 2) if low >= 0 or high <= 0 else (4, 6, 2):
+        digits = f"{span / parts:.9e}".split("e")[0].rstrip("0")
+        if digits in _ROUND:
+            return [round(low + k * span / parts, 12) for k in range(parts + 1)]
+    return [low + k * span / 4 for k in range(5)]
 
 
 def heatmap_size(
@@ -172,12 +187,22 @@ def _frame(ax: Axes, rows: Sequence[str], columns: Sequence[str], *, turn: bool 
     ax.spines[:].set_visible(False)
 
 
-def _annotate(ax: Axes, matrix: Cells, mesh: QuadMesh, digits: int, texts: NDArray[np.object_] | None) -> None:
+def _annotate(
+    ax: Axes,
+    matrix: Cells,
+    mesh: QuadMesh,
+    digits: int,
+    texts: NDArray[np.object_] | None,
+    below: NDArray[np.object_] | None,
+) -> None:
     for row, column in np.argwhere(~np.isnan(matrix.values)):
         value = matrix.values[row, column]
         said = number(value, digits) if texts is None else str(texts[row, column])
-        ink = _ink(mesh, value)
-        ax.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=SMALL, color=ink)
+        more = "" if below is None else str(below[row, column])
+        place = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "color": _ink(mesh, value)}
+        ax.text(s=said, va="bottom" if more else "center", fontsize=SMALL, **place)
+        if more:
+            ax.text(s=more, va="top", fontsize=TINY, **place)
 
 
 def _ink(mesh: QuadMesh, value: float) -> str:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from geodiag.figures.bars import draw_bars
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, centred_scale, method_styles, ordered_colors, share_scale
+from geodiag.figures.correlation_maps import interval_note, is_bounded
 from geodiag.figures.correlations import observations, unique
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables
 from geodiag.figures.family_parts import locus_bars, share_map
 from geodiag.figures.forest import Series
 from geodiag.figures.heatmap import Cells
+from geodiag.figures.joined import with_intervals
 from geodiag.figures.labels import RHO, label, order_tasks
 from geodiag.figures.layout import finish
 from geodiag.figures.lines import has_values
@@ -25,11 +27,12 @@ from geodiag.figures.outcomes import harmful_bars
 from geodiag.figures.pairs import EMPTY, draw_pairs, ordered, pair_rows, pair_size, task_cells
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.relations import target_bars
-from geodiag.figures.scatter import regime_cloud
+from geodiag.figures.scatter import regime_clouds
 from geodiag.figures.theme import TWO_COLUMNS, themed
 from geodiag.tables.orders import order_methods
 
 BY_METHOD, BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
+WHISKERS = "Whiskers: 95 % intervals from resampling whole runs"
 
 
 @themed
@@ -37,7 +40,10 @@ def fig03_alignment_and_harm(data: Data, *, axes: Iterable[Axes] | None = None) 
     """From pairs of tasks to layers: alignment and conflict, what they say of harm, and where they sit."""
     harm = "Most harmful transitions"
     rows = [
-        [Panel("Alignment, conflict and harm", regime_cloud()), Panel("Geometry against gradients", target_bars())],
+        [
+            Panel("Alignment, conflict and harm", regime_clouds(), width=1.5),
+            Panel("Geometry against gradients", target_bars()),
+        ],
         [
             Panel(label("gc_drop"), relation_bars("gc_drop")),
             Panel(label("gc_forget"), relation_bars("gc_forget")),
@@ -76,16 +82,21 @@ def relation_bars(relation: str) -> Prepare:
     def prepare(tables: Tables) -> list[Ready]:
         found = [(by, tables.find(name)) for by, name in (("method", BY_METHOD), ("size", BY_SIZE))]
         parts = [
-            frame.select(pl.col(by).alias("group"), relation, "n")
+            _relation_rows(tables, frame, relation, by)
             for by, frame in found
             if frame is not None and has_values(frame, relation)
         ]
         if not parts:
             raise NothingToDraw(f"neither {BY_METHOD} nor {BY_SIZE} has {label(relation)}")
-        frame = pl.concat(parts)
+        frame = pl.concat(parts, how="diagonal")
         return [_relation_ready(frame, relation, _group_styles(found), tables)]
 
     return prepare
+
+
+def _relation_rows(tables: Tables, frame: pl.DataFrame, relation: str, by: str) -> pl.DataFrame:
+    rows = frame.select(by, "n", relation=pl.lit(relation), spearman=relation)
+    return with_intervals(tables, rows, level="pair", by=by).rename({by: "group"})
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,7 @@ def _draw_maps(tables: Tables, spec: TaskMaps, axes: Iterable[Axes] | None) -> l
         for method in methods
     ]
     rows = [panels[k : k + across] for k in range(0, len(panels), across)]
-    return compose(tables, rows, axes)
+    return compose(tables, rows, axes, aligned=True)
 
 
 def _method_cells(frame: pl.DataFrame, method: str, spec: TaskMaps, tasks: Sequence[str]) -> Cells:
@@ -139,12 +150,16 @@ def _relation_ready(frame: pl.DataFrame, relation: str, styles: dict[str, Series
             category="group",
             series="group",
             styles=styles,
-            value=relation,
+            value="spearman",
+            low="ci_low" if is_bounded(frame) else None,
+            high="ci_high" if is_bounded(frame) else None,
             dodge=False,
             y_label=RHO,
             turn=True,
         )
-        text = f"Rank correlation over pairs, {label(relation)}, by method and by size; this table has no intervals"
+        text = (
+            f"Rank correlation over pairs, {label(relation)}, by method and by size. {interval_note(frame, WHISKERS)}"
+        )
         n = observations(frame, "", each="method or size")
         describe(ax, text, table=f"{BY_METHOD}, {BY_SIZE}", frame=frame, n=n, runs=tables.runs)
 

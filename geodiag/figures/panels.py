@@ -54,6 +54,7 @@ def compose(
     *,
     width: float = TWO_COLUMNS,
     legend: bool = False,
+    aligned: bool = False,
 ) -> list[Axes]:
     """Draws the panels that the data fills.
 
@@ -62,6 +63,7 @@ def compose(
         rows: panels, row by row.
         axes: axes to draw in, as many as the filled panels need; new ones by default.
         width: width of a new figure in inches.
+        aligned: whether axes of all rows stand in columns of one width; else each row fills the width.
         legend: whether curves and points of all panels share a legend, below a new figure or else in the first axes.
 
     Raises:
@@ -71,7 +73,7 @@ def compose(
     filled, missing = _fill(tables, rows)
     if not filled:
         raise NothingToDraw("; ".join(dict.fromkeys(m.reason for m in missing)))
-    found = _given_axes(axes, filled) if axes is not None else _grid(filled, width)
+    found = _given_axes(axes, filled) if axes is not None else _grid(filled, width, aligned=aligned)
     letters = iter("abcdefghijklmnopqrstuvwxyz")
     places = iter(found)
     several = sum(len(row) for row in filled) > 1
@@ -101,14 +103,18 @@ def _fill(tables: Tables, rows: Sequence[Sequence[Panel]]) -> tuple[list[list[_F
     return filled, missing
 
 
-def _grid(filled: Sequence[Sequence[_Filled]], width: float) -> list[Axes]:
+def _grid(filled: Sequence[Sequence[_Filled]], width: float, *, aligned: bool) -> list[Axes]:
     heights = [max(ready.height for part in row for ready in part.ready) for row in filled]
+    counts = [sum(len(part.ready) for part in row) for row in filled]
     figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
-    grid = figure.add_gridspec(len(filled), 1, height_ratios=heights)
+    if aligned:
+        grid = figure.add_gridspec(len(filled), max(counts), height_ratios=heights)
+        return [figure.add_subplot(grid[k, j]) for k, count in enumerate(counts) for j in range(count)]
+    rows = figure.add_gridspec(len(filled), 1, height_ratios=heights)
     found: list[Axes] = []
     for k, row in enumerate(filled):
         shares = [part.panel.width / len(part.ready) for part in row for _ in part.ready]
-        inner = grid[k].subgridspec(1, len(shares), width_ratios=shares)
+        inner = rows[k].subgridspec(1, len(shares), width_ratios=shares)
         found += [figure.add_subplot(inner[0, j]) for j in range(len(shares))]
     return found
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.captions import describe
-from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, method_styles
+from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, UNCHANGED, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
 from geodiag.figures.labels import axis_label, label
 from geodiag.figures.layout import finish, zero_line
@@ -22,10 +22,10 @@ from geodiag.tables.orders import order_methods
 FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
 """The signals that the paper holds against forgetting."""
 HARM = 0.01
-"""A change of an old task's score below this is taken for neither harm nor help: one point in a hundred."""
+"""A change of an old task's score below this is taken for no change: one point in a hundred."""
 
-REGIMES = {"neither": (NEUTRAL, "o"), "helped": (BENEFIT, "^"), "harmed": (EMPHASIS, "v")}
-"""What may become of an old task, from the lowest to the topmost points."""
+REGIMES = {"harmed": (EMPHASIS, "v"), "unchanged": (UNCHANGED, "o"), "helped": (BENEFIT, "^")}
+"""What may become of an old task, and the colour and marker of its pairs."""
 
 
 @dataclass(frozen=True)
@@ -91,39 +91,49 @@ def method_cloud(cloud: Cloud) -> Prepare:
     return prepare
 
 
-def regime_cloud() -> Prepare:
-    """Pairs of tasks by percentile of alignment and by conflict, coloured by what became of the old task."""
-    about = "Each point is a new and an old task at a step of a run"
-    cloud = Cloud("pair_signals", "percentile", "mean_conflict", about)
+def regime_clouds() -> Prepare:
+    """Pairs of tasks by percentile of alignment and by conflict: an axes for each of what became of the old task."""
 
     def prepare(tables: Tables) -> list[Ready]:
+        about = "Each point is a new and an old task at a step of a run"
         frame = with_regime(points(tables, Cloud("pair_signals", "mean_sar", "mean_conflict", about), "drop"))
-
-        def draw(ax: Axes) -> None:
-            for regime, (color, marker) in REGIMES.items():
-                part = frame.filter(pl.col("regime") == regime)
-                _draw_points(ax, part, cloud, color=color, marker=marker, name=f"old task {regime}")
-            ax.set_xlim(0, 100)
-            finish(ax, x="Percentile of mean SAR", y=axis_label("mean_conflict"))
-            below = (0.5, -0.17)
-            ax.legend(loc="upper center", bbox_to_anchor=below, ncols=3, markerscale=2, handletextpad=0.1)
-            text = f"{about}; harmed and helped: the old task's score fell or rose by {HARM:g} or more at the step"
-            describe(ax, text, table="pair_signals", frame=frame)
-
-        return [Ready(draw, 2.5)]
+        return [_regime_ready(frame, regime, about) for regime in REGIMES]
 
     return prepare
+
+
+def _regime_ready(frame: pl.DataFrame, regime: str, about: str) -> Ready:
+    cloud = Cloud("pair_signals", "percentile", "mean_conflict", about)
+    part, (color, marker) = frame.filter(pl.col("regime") == regime), REGIMES[regime]
+
+    def draw(ax: Axes) -> None:
+        # Grey points below are those of every pair: the same cloud, and the same axes, in all three.
+        _draw_points(ax, frame, cloud, color=NEUTRAL, marker="o", name="all pairs")
+        _draw_points(ax, part, cloud, color=color, marker=marker, name=f"old task {regime}")
+        ax.set_xlim(0, 100)
+        ax.set_xticks([0, 50, 100])
+        first = regime == next(iter(REGIMES))
+        title = f"Old task\n{regime} ({100 * part.height / frame.height:.0f} %)"
+        finish(ax, x="SAR percentile", y=axis_label("mean_conflict") if first else "", title=title)
+        ax.tick_params(labelleft=first)
+        text = (
+            f"{about}; coloured: pairs whose old task was {regime} at the step, {part.height} of {frame.height}; "
+            f"harmed and helped: its score fell or rose by {HARM:g} or more; grey: all pairs"
+        )
+        describe(ax, text, table="pair_signals", frame=frame)
+
+    return Ready(draw, 2.1)
 
 
 def with_regime(frame: pl.DataFrame) -> pl.DataFrame:
     """Pairs with the percentile of their alignment among all and what became of the old task.
 
-    percentile = 100 (average rank - 1/2) / n;  regime: "harmed", "helped" or "neither".
+    percentile = 100 (average rank - 1/2) / n;  regime: "harmed", "helped" or "unchanged".
     """
     drop = pl.col("drop")
     regime = pl.when(drop <= -HARM).then(pl.lit("harmed")).when(drop >= HARM).then(pl.lit("helped"))
     percentile = 100 * (pl.col("mean_sar").rank("average") - 0.5) / pl.len()
-    return frame.with_columns(percentile=percentile, regime=regime.otherwise(pl.lit("neither")))
+    return frame.with_columns(percentile=percentile, regime=regime.otherwise(pl.lit("unchanged")))
 
 
 def points(tables: Tables, cloud: Cloud, *others: str) -> pl.DataFrame:

@@ -40,7 +40,7 @@ def no_bounds(shape: tuple[int, ...], reason: str) -> Bounds:
 
 def too_few(clusters: int, *, least: int) -> str | None:
     """Why so few clusters give no interval, or None if they are enough."""
-    return f"{clusters} runs, at least {least} are needed" if clusters < least else None
+    return f"{clusters} run{'' if clusters == 1 else 's'}, at least {least} are needed" if clusters < least else None
 
 
 def jackknife_bounds(estimate: Floats, left_out: Floats, *, level: float, fisher: bool = True) -> Bounds:

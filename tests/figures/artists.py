@@ -29,8 +29,12 @@ def cell_values(ax: Axes) -> np.ndarray:
 
 
 def cell_texts(ax: Axes) -> dict[tuple[int, int], str]:
-    """What stands in the cells, by row and column."""
-    return {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in ax.texts}
+    """What stands in the cells, by row and column, from the top where it is several lines."""
+    found: dict[tuple[int, int], str] = {}
+    for text in ax.texts:
+        at = int(text.get_position()[1]), int(text.get_position()[0])
+        found[at] = f"{found[at]}\n{text.get_text()}" if at in found else text.get_text()
+    return found
 
 
 def hatched(ax: Axes) -> set[tuple[int, int]]:

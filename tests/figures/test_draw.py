@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from PIL import Image
 
 from geodiag.errors import SettingsError
-from geodiag.figures import FIGURES, draw_all, draw_paper
+from geodiag.figures import FIGURES, draw_all, draw_paper, fig10_state_dynamics_by_size, paper_tables
+from geodiag.figures.theme import theme
 from geodiag.paper import SOURCE
 from tests.figures.conftest import QUICK
 
@@ -78,6 +81,37 @@ def test_a_store_gives_a_file_a_figure_and_one_for_each_run(stores, tmp_path: Pa
         == f"geodiag figures {stores('plain').path} --out {found.out} --only fig13_outcomes"
     )
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("chosen", [["4b-ewc"], "4b-ewc"])
+def test_only_the_runs_asked_for_get_figures_of_their_own(stores, tmp_path: Path, chosen) -> None:
+    found = draw_all(stores("plain"), tmp_path, only=["step_dynamics"], runs=chosen)
+    assert [one.file for one in found] == ["step_dynamics-4b-ewc.png"]
+    assert account(tmp_path)["figures"][0]["command"].endswith(f"--out {tmp_path} --runs 4b-ewc --only step_dynamics")
+
+
+def test_no_run_gets_a_figure_where_none_was_asked_for(stores, tmp_path: Path) -> None:
+    (one,) = draw_all(stores("plain"), tmp_path, only=["step_dynamics"], runs=[])
+    assert (one.file, one.reason) == (None, "no run was asked for")
+    assert account(tmp_path)["command"].endswith("--runs none")
+    with pytest.raises(SettingsError, match=r"there is no run 'x'; one of: 0\.6b-ewc, 0\.6b-seq\.sft"):
+        draw_all(stores("plain"), tmp_path, runs=["x"])
+
+
+def test_a_png_has_a_palette_its_caption_and_the_colours_that_were_drawn(tmp_path: Path) -> None:
+    """No pixel differs from what was drawn by more than 20 in 255, and white is white."""
+    draw_paper(tmp_path, only=["fig10"])
+    axes = fig10_state_dynamics_by_size(paper_tables())
+    with theme():
+        axes[0].figure.savefig(tmp_path / "true.png")
+    with Image.open(tmp_path / "fig10_state_dynamics_by_size.png") as found, Image.open(tmp_path / "true.png") as true:
+        assert found.mode == "P"
+        assert found.info["Title"] == "State-relative dynamics by size"
+        assert "Rank correlations of steps' signals" in found.info["Description"]
+        assert found.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        pixels, wanted = (np.asarray(image.convert("RGB"), int) for image in (found, true))
+        assert np.abs(pixels - wanted).max() <= 20
+        assert (pixels[(wanted == 255).all(axis=2)] == 255).all()
 
 
 def test_figures_that_cannot_be_drawn_leave_no_file(stores, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ LACKING = {
 """Some of the figures that a store cannot fill."""
 SHARED = {
     *("fig01_state_dynamics", "fig10_state_dynamics_by_size", "fig11_step_dynamics", "fig12_outcomes_by_method"),
-    *("fig16_harmful_transitions", "step_dynamics"),
+    *("fig03_alignment_and_harm", "fig16_harmful_transitions", "step_dynamics", "depth_profile"),
 }
 """Figures whose axes share labels, which stand at the first (vertical) and the last (horizontal)."""
 

@@ -35,7 +35,16 @@ def test_a_forest_draws_each_estimate_and_its_interval_once() -> None:
     assert [value for value, _ in estimates(ax)] == [-0.5, 0.2, 0.4]
     assert [(low, high) for low, high, _ in whiskers(ax)] == [(-0.7, -0.1), (-0.1, 0.9)]
     assert y_labels(ax) == ["small", "large"]
-    assert ax.get_xlim() == (-1, 1)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["−1", "−0.5", "0", "0.5", "1"]
+
+
+def test_an_estimate_at_the_end_of_the_range_is_shown_whole() -> None:
+    ax = one_axes(None, (3, 2))
+    frame = pl.DataFrame({"g": ["a"], "s": ["one"], "spearman": [-1.0], "ci_low": [-1.0], "ci_high": [-0.9]})
+    draw_forest(ax, frame, category="g", series="s", styles=STYLES)
+    ax.figure.draw_without_rendering()
+    left, _ = ax.transData.transform((-1.0, 0))
+    assert left - ax.get_window_extent().x0 > 3.2 / 2 / 72 * ax.figure.dpi, "half a marker, 3.2 points wide"
 
 
 def test_points_lie_in_the_band_of_their_category() -> None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from geodiag.figures.colors import Scale, centred_scale, correlation_scale, round_up, share_scale, span_scale
-from geodiag.figures.heatmap import cells, draw_cells, heatmap_size
+from geodiag.figures.heatmap import cells, draw_cells, even_ticks, heatmap_size
 from geodiag.figures.layout import one_axes
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS
 from tests.figures.artists import cell_texts, cell_values, hatched, mesh, x_labels, y_labels
@@ -56,6 +56,32 @@ def test_the_colour_bar_names_both_ends_and_the_measure() -> None:
 @pytest.mark.parametrize(("value", "expected"), [(0.129, 0.2), (0.2, 0.2), (0.3, 0.3), (7, 7), (11, 20), (0.07, 0.07)])
 def test_limits_are_rounded_up_to_one_digit(value: float, expected: float) -> None:
     assert round_up(value) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 0.4, [0, 0.1, 0.2, 0.3, 0.4]),
+        (-1, 1, [-1, -0.5, 0, 0.5, 1]),
+        (-0.3, 0.3, [-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3]),
+        (0.3, 0.6, [0.3, 0.4, 0.5, 0.6]),
+        (0.3, 0.9, [0.3, 0.5, 0.7, 0.9]),
+        (0.1, 0.2, [0.1, 0.125, 0.15, 0.175, 0.2]),
+        (-0.7, 0.7, [-0.7, -0.35, 0, 0.35, 0.7]),
+        (2, 5, [2, 3, 4, 5]),
+    ],
+)
+def test_ticks_are_round_and_name_both_ends(low: float, high: float, expected: list[float]) -> None:
+    assert even_ticks(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [([0.0123, 0.456], (0, 0.5)), ([12.0, 431.0], (0, 500)), ([0.31, 0.32], (0.31, 0.32)), ([-3.1, 8.7], (-4, 10))],
+)
+def test_spans_end_on_round_numbers(values: list[float], ends: tuple[float, float]) -> None:
+    scale = span_scale(values, "x")
+    assert (scale.low, scale.high) == pytest.approx(ends)
 
 
 def test_scales_span_what_they_say() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -12,8 +13,10 @@ import scipy.stats
 
 from geodiag import figures
 from geodiag.errors import SettingsError
+from geodiag.families import FAMILIES
 from geodiag.figures.dynamics import scaled
 from geodiag.figures.scatter import with_regime
+from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS
 from tests.figures.artists import cell_texts, cell_values, clouds, curves, hatched, x_labels, y_labels
 from tests.figures.synthetic import MMLU_PRO
 
@@ -121,10 +124,47 @@ def test_layers_by_block_and_family(stores, tables) -> None:
     for ax, size in zip(axes, ("0.6B", "4B"), strict=True):
         mine = rows.filter(pl.col("size") == size, pl.col("family") == "v_proj", pl.col("block") == 0)
         assert cell_values(ax)[2, 0] == pytest.approx(fmean(mine["state_gap"].drop_nulls()))
-        assert y_labels(ax)[2] == "v"
+    assert y_labels(axes[0]) == ["q", "k", "v", "o", "gate", "up", "down"]
     assert axes[0].collections[0].get_clim() == axes[1].collections[0].get_clim(), "sizes share one scale"
     with pytest.raises(SettingsError, match="no layer signal 'step'; one of: update_norm"):
         figures.depth_profile(tables("plain"), signal="step")
+
+
+def layer_rows(blocks: dict[str, int]) -> pl.DataFrame:
+    """Layers of made-up sizes, conflict rising with the block from 0.31."""
+    rows = [
+        {"run": size, "size": size, "step": 2, "block": b, "family": f, "active_conflict": 0.31 + 0.5 * b / count}
+        for size, count in blocks.items()
+        for b in range(count)
+        for f in FAMILIES
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "across", "width"),
+    [
+        ({"1M": 2}, 1, ONE_COLUMN),
+        ({f"{k}M": k for k in range(2, 7)}, 5, TWO_COLUMNS),
+        ({f"{k}M": 3 for k in range(1, 8)}, 5, TWO_COLUMNS),
+        ({"8B": 36}, 1, TWO_COLUMNS),
+        ({"4B": 36, "8B": 36}, 1, TWO_COLUMNS),
+        ({"1B": 16, "2B": 18}, 2, TWO_COLUMNS),
+    ],
+)
+def test_sizes_share_one_colour_bar_and_stand_side_by_side_where_they_fit(blocks, across, width) -> None:
+    axes = figures.depth_profile(layer_rows(blocks))
+    canvas = axes[0].figure
+    (bar,) = [ax for ax in canvas.axes if ax not in axes]
+    values = [float(t.get_text()) for t in bar.get_yticklabels()]
+    assert values == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9][: len(values)])
+    canvas.draw_without_rendering()
+    boxes = [ax.get_window_extent() for ax in axes]
+    assert len({round(box.y0) for box in boxes}) == -(-len(axes) // across)
+    assert np.ptp([box.width for box in boxes]) < 1
+    assert canvas.get_size_inches()[0] == width
+    titles = [ax.title.get_window_extent() for ax in axes[:across]]
+    assert all(one.x1 < other.x0 for one, other in pairwise(titles))
 
 
 def test_clouds_hold_every_step_that_has_both_values(tables) -> None:
@@ -141,7 +181,20 @@ def test_percentiles_and_regimes_of_pairs() -> None:
     found = with_regime(pl.DataFrame({"mean_sar": sar, "drop": drop}))
     expected = [scipy.stats.percentileofscore(sar, value, kind="mean") for value in sar]
     assert found["percentile"].to_list() == pytest.approx(expected)
-    assert found["regime"].to_list() == ["harmed", "neither", "helped", "harmed"]
+    assert found["regime"].to_list() == ["harmed", "unchanged", "helped", "harmed"]
+
+
+def test_each_regime_has_axes_of_its_own_over_the_cloud_of_all_pairs(tables) -> None:
+    rows = tables("plain").get("pair_signals").drop_nulls(["mean_sar", "mean_conflict", "drop"])
+    axes = figures.fig03_alignment_and_harm(tables("plain"))[:3]
+    regimes = {"harmed": pl.col("drop") <= -0.01, "helped": pl.col("drop") >= 0.01}
+    regimes["unchanged"] = ~regimes["harmed"] & ~regimes["helped"]
+    for ax, name in zip(axes, ("harmed", "unchanged", "helped"), strict=True):
+        found, mine = clouds(ax), rows.filter(regimes[name])
+        assert sorted(found["all pairs"][:, 1]) == sorted(rows["mean_conflict"])
+        assert sorted(found[f"old task {name}"][:, 1]) == sorted(mine["mean_conflict"])
+        assert ax.get_title().endswith(f"{name} ({100 * mine.height / rows.height:.0f} %)")
+        assert ax.get_ylim() == axes[0].get_ylim()
 
 
 def test_scaling_is_within_runs_and_leaves_constants_out() -> None:
@@ -161,11 +214,35 @@ def test_a_grid_has_axes_for_every_method_and_size_and_says_where_no_run_was(tab
     np.testing.assert_array_equal(curves(axes[3])["State gap"][1][1:], mine["state_gap"].drop_nulls().to_numpy())
 
 
+def test_rows_of_a_grid_are_alike(tables) -> None:
+    """One size of axes, one range and the same ticks on both sides."""
+    axes = figures.fig11_step_dynamics(tables("plain"))
+    canvas = axes[0].figure
+    canvas.draw_without_rendering()
+    others = [ax for ax in canvas.axes if ax not in axes]
+    for kind in (axes, others):
+        sizes = np.array([ax.get_window_extent().size for ax in kind])
+        assert np.ptp(sizes, axis=0).max() < 1
+        assert len({ax.get_ylim() for ax in kind}) == len({tuple(ax.get_yticks()) for ax in kind}) == 1
+
+
+def test_titles_above_correlations_are_inside_the_figure(tables) -> None:
+    axes = figures.fig10_state_dynamics_by_size(tables("plain"))
+    canvas = axes[0].figure
+    canvas.draw_without_rendering()
+    for ax in axes:
+        texts = [ax.title, *ax.texts] if ax.texts and ax.lines else [ax.title]
+        boxes = [text.get_window_extent() for text in texts]
+        assert all(box.y1 <= canvas.bbox.height for box in boxes)
+        assert all(box.y0 >= ax.get_window_extent().y1 for box in boxes)
+        assert all(box.y1 <= boxes[0].y0 + 1 for box in boxes[1:]), "correlations stand below the title"
+
+
 def test_correlations_above_curves_are_those_of_the_table(tables) -> None:
     ax = figures.fig10_state_dynamics_by_size(tables("plain"))[0]
     own = tables("plain").get("fig10_seq_sft_retention_loss_correlations").filter(pl.col("size") == "0.6B")
     said = [t.get_text() for t in ax.texts]
     assert said == [
         f"{name} {own[column][0]:.2f}".replace("-", "−")
-        for name, column in (("Active GC", "active_conflict"), ("State gap", "state_gap"), ("Global gap", "global_gap"))
+        for name, column in (("Global gap", "global_gap"), ("State gap", "state_gap"), ("Active GC", "active_conflict"))
     ]

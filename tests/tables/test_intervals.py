@@ -118,7 +118,7 @@ def test_a_single_run_has_estimates_alone(tmp_path):
     table = compute_tables(store, Options(resamples=20, permutations=0), only=["intervals"])["intervals"]
     assert table["ci_low"].null_count() == table.height
     estimated = table.filter(pl.col("spearman").is_not_null())
-    assert set(estimated["note"]) == {"1 runs, at least 4 are needed"}
+    assert set(estimated["note"]) == {"1 run, at least 4 are needed"}
     assert set(table["by"]) == {"all", "size", "method", "seq_sft_size"}
 
 
