@@ -85,7 +85,9 @@ class _Task:
 
     @cached_property
     def staging(self) -> Staging:
-        return Staging(self.store, self.run, staging_key(self.config), tables=PER_LAYER_TABLES)
+        # Parts of added steps alone must not be taken for whole ones, should the stored steps be removed meanwhile.
+        added = {} if self.before is None else {"stored_steps": self.before.steps}
+        return Staging(self.store, self.run, staging_key({**self.config, **added}), tables=PER_LAYER_TABLES)
 
     @cached_property
     def bases(self) -> KeptBases:
