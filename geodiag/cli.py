@@ -89,7 +89,7 @@ def check(runs: Runs) -> None:
 def extract(
     runs: Runs,
     store: Annotated[Path, typer.Option("--store", help="The store to write into; made when it is not there.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n>, several with commas, or all.")] = "auto",
     rank: Annotated[int | None, typer.Option(help="The most directions kept of an update. [default: 32]")] = None,
     energy: Annotated[float | None, typer.Option(help="The share of squared energy to reach. [default: 0.95]")] = None,
     energy_of: Annotated[str | None, typer.Option(help="Share of what: total or sketch. [default: total]")] = None,
@@ -125,7 +125,7 @@ def extract(
     from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
     from geodiag.extraction.gradients import GradientOptions
-    from geodiag.jobs import extract_all, parse_bytes, parse_shard, plan_all
+    from geodiag.jobs import extract_on, parse_bytes, parse_devices, parse_shard, plan_all
     from geodiag.jobs.slurm import SlurmOptions, check_engine, parse_extra, parse_minutes, submit_extraction
 
     options = GradientOptions(probes_per_task=probes_per_task) if gradients or gradients_only else None
@@ -158,15 +158,23 @@ def extract(
             _voice.say(line)
         return
     if dry_run:
-        for line in plan_all(runs, settings, gradients=options, geometry=not gradients_only, memory=memory):
+        for line in plan_all(
+            runs,
+            settings,
+            device=device,
+            gradients=options,
+            geometry=not gradients_only,
+            memory=memory,
+            reading=check_reading(read),
+        ):
             _voice.say(line)
         return
     with _voice.progress() as progress:
-        report = extract_all(
+        report = extract_on(
+            parse_devices(device),
             runs,
             store,
             settings,
-            device=device,
             memory=memory,
             overwrite=overwrite,
             strict=strict,

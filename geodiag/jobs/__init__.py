@@ -2,6 +2,7 @@
 
 from geodiag.jobs.batch import extract_all
 from geodiag.jobs.check import check_all
+from geodiag.jobs.devices import extract_on, parse_devices
 from geodiag.jobs.memory import parse_bytes
 from geodiag.jobs.outcome import BatchReport, RunOutcome
 from geodiag.jobs.plan import plan_all
@@ -16,7 +17,9 @@ __all__ = [
     "Silent",
     "check_all",
     "extract_all",
+    "extract_on",
     "parse_bytes",
+    "parse_devices",
     "parse_shard",
     "plan_all",
 ]

@@ -2,57 +2,196 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from geodiag.checkpoints import Adapter, Layer, Reading
+from geodiag.errors import GeodiagError
 from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.gradients import GradientOptions, gradient_plan
+from geodiag.extraction.run import pick_device
 from geodiag.geometry.spectrum import BLOCK, DEPTH
 from geodiag.jobs.memory import default_budget
+from geodiag.jobs.probe import DeviceSpeed, DiskSpeed, device_speed, disk_speed
 from geodiag.jobs.shards import stored_bytes
 from geodiag.runs import find_manifests, load_manifest
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run's extraction takes."""
+
+    read: int
+    """Bytes of weights."""
+    flops: float
+    """Of products with whole updates; everything else is small beside them."""
+    memory: int
+    """Bytes of weights and updates at once, on the device."""
+    rows: int
+    """That enter the store."""
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of two runs one after the other."""
+        more = max(self.memory, other.memory)
+        return Cost(self.read + other.read, self.flops + other.flops, more, self.rows + other.rows)
 
 
 def plan_all(
     runs: Path,
     settings: Settings,
     *,
+    device: str = "cpu",
     gradients: GradientOptions | None = None,
     geometry: bool = True,
     memory: int | None = None,
+    reading: Reading = "mmap",
+    probe: bool = True,
 ) -> Iterator[str]:
-    """What every run below a folder would take, in lines for a person; reads headers only.
+    """What every run below a folder would take, in lines for a person; reads headers, and a few MB to time them.
 
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
         settings: what would be computed.
+        device: where.
         gradients: the probes' options, where gradients would be measured.
         geometry: whether geometry would be.
-        memory: bytes that updates or gradients may take at once.
+        memory: bytes that updates or gradients may take at once; None is half of what is free.
+        reading: how weights would be read.
+        probe: measure disk and device, to say how long it takes.
 
     Raises:
         GeodiagError: the first run that cannot be extracted.
     """
-    memory = default_budget(torch.device("cpu")) if memory is None else memory
+    place = pick_device(device)
+    said = "given" if memory is not None else f"half of what is free on {place}"
+    memory = default_budget(place) if memory is None else memory
+    yield f"memory budget: {memory / 1e9:.2f} GB ({said})"
+    extractions: list[RunExtraction] = []
     for path in find_manifests(runs):
         manifest = load_manifest(path)
         if geometry:
-            yield _geometry_line(prepare(manifest, settings, device="cpu", memory=memory))
+            extractions.append(prepare(manifest, settings, device=device, memory=memory, reading=reading))
+            yield _line(extractions[-1])
         if gradients is not None:
             yield from gradient_plan(manifest, settings, gradients, memory_budget=memory).lines()
+    if extractions and probe:
+        yield from _time_lines(extractions)
 
 
-def _geometry_line(run: RunExtraction) -> str:
-    """Products with full updates are the Krylov iteration's, and two a pair for SAR."""
+def run_cost(run: RunExtraction) -> Cost:
+    """What one run takes, from headers."""
     plan, layers = run.plan, run.layers
-    read = sum(len(run.checkpoints) * stored_bytes(layer) for layer in layers)
-    columns = len(plan.updates) * 2 * BLOCK * DEPTH + len(plan.pairs) * 2 * run.settings.rank
-    flops = sum(2 * layer.d_out * layer.d_in * columns for layer in layers)
-    held = max(min(run.memory, 8 * layer.d_out * layer.d_in * len(plan.updates)) for layer in layers)
-    return (
-        f"run {plan.manifest.run}: {plan.n_steps} steps, {len(layers)} layers, {len(plan.updates)} updates and"
-        f" {len(plan.pairs)} pairs a layer; reads {read / 1e9:.2f} GB, {flops / 1e12:.3f} TFLOP of products,"
-        f" holds up to {held / 1e9:.2f} GB of updates, {len(plan.pairs) * len(layers)} pair rows"
+    each = len(plan.new) + len(plan.pairs) + (plan.n_steps - plan.stored_steps) + 1
+    return Cost(
+        read=sum(_read_bytes(run, layer) for layer in layers),
+        flops=sum(_flops(run, layer) for layer in layers),
+        memory=max(_held_bytes(run, layer) for layer in layers),
+        rows=each * len(layers),
     )
+
+
+def update_columns(layer: Layer, settings: Settings) -> float:
+    """The products of one update's spectrum, as the number of columns that the update is multiplied with.
+
+    The block Krylov iteration multiplies it and its transpose with BLOCK columns DEPTH times, and each with rank + 8
+    once more. Where the iteration would span the whole smaller side n of m x n, a Gram matrix does it, n columns
+    and n more; a full SVD takes about 6 m n^2 + 20 n^3 operations (Golub & Van Loan, 4th ed., Sec. 8.6.3).
+    """
+    n, m = sorted((layer.d_out, layer.d_in))
+    if settings.spectrum == "exact":
+        return 3 * n + 10 * n * n / m
+    if max(BLOCK * DEPTH, settings.rank + 8) >= n:
+        return 2 * n
+    return 2 * DEPTH * BLOCK + 2 * (settings.rank + 8)
+
+
+def _flops(run: RunExtraction, layer: Layer) -> float:
+    """Products of whole updates; those of adapters' factors are a few rows high and cost next to nothing."""
+    whole = {i for i in run.plan.needed if not _factored(run, layer, i)}
+    columns = len(whole) * update_columns(layer, run.settings)
+    columns += run.settings.rank * sum((pair.i in whole) + (pair.j in whole) for pair in run.plan.pairs)
+    return 2.0 * layer.d_out * layer.d_in * columns
+
+
+def _factored(run: RunExtraction, layer: Layer, index: int) -> bool:
+    update, base = run.plan.updates[index], run.plan.manifest.base
+    return all(path == base or not _is_whole(run, layer, path) for path in (update.new, update.old))
+
+
+def _is_whole(run: RunExtraction, layer: Layer, path: Path) -> bool:
+    source = run.checkpoints[path]
+    return not isinstance(source, Adapter) or source.holds(layer) == "whole"
+
+
+def _read_bytes(run: RunExtraction, layer: Layer) -> int:
+    """Every whole weight once, or twice where the updates cannot be held until they are compared."""
+    whole = [i for i in run.plan.needed if not _factored(run, layer, i)]
+    ends = {path for i in whole for path in (run.plan.updates[i].new, run.plan.updates[i].old)}
+    weights = {path if _is_whole(run, layer, path) else run.plan.manifest.base for path in ends}
+    again = 1 if run.batching(layer, workers=_workers(run)).hold else 2
+    return again * len(weights) * stored_bytes(layer)
+
+
+def _held_bytes(run: RunExtraction, layer: Layer) -> int:
+    """Updates that wait, updates in hand with what is computed of them, and weights that are read ahead."""
+    workers, entries = _workers(run), layer.d_out * layer.d_in
+    batching = run.batching(layer, workers=workers)
+    waiting = len(run.plan.needed) * entries * batching.rough.itemsize if batching.hold else 0
+    in_hand = workers * batching.block * entries * (32 if run.settings.spectrum == "exact" else 12)
+    return waiting + in_hand + (1 + batching.ahead) * stored_bytes(layer)
+
+
+def _workers(run: RunExtraction) -> int:
+    return torch.get_num_threads() if run.device.type == "cpu" else 1
+
+
+def _line(run: RunExtraction) -> str:
+    plan, cost = run.plan, run_cost(run)
+    return (
+        f"run {plan.manifest.run}: {plan.n_steps} steps, {len(run.layers)} layers, {len(plan.updates)} updates and"
+        f" {len(plan.pairs)} pairs a layer; reads {cost.read / 1e9:.2f} GB, {cost.flops / 1e12:.3f} TFLOP of products,"
+        f" holds up to {cost.memory / 1e9:.2f} GB of weights and updates on {run.device}, stores {cost.rows} rows"
+    )
+
+
+def _time_lines(runs: list[RunExtraction]) -> Iterator[str]:
+    """How long all runs take together, and what that is reckoned from."""
+    cost = sum((run_cost(run) for run in runs[1:]), start=run_cost(runs[0]))
+    disk = disk_speed(_files(runs))
+    busiest = max(((run, layer) for run in runs for layer in run.layers), key=lambda both: _flops(*both))
+    speed = _device_speed(*busiest) if cost.flops else None
+    reading = cost.read / disk.rate if disk else 0.0
+    computing = cost.flops / speed.updates if speed else 0.0
+    # Weights are read ahead while others are computed, so the slower of the two decides.
+    yield (
+        f"time: about {_duration(max(reading, computing))}: reading takes {_duration(reading)},"
+        f" computing {_duration(computing)}, side by side"
+    )
+    yield from (f"measured just now: {one}" for one in _said(disk, speed))
+
+
+def _said(disk: DiskSpeed | None, speed: DeviceSpeed | None) -> Iterable[str]:
+    return [text for text in (f"reading {disk}" if disk else "", f"products {speed}" if speed else "") if text]
+
+
+def _device_speed(run: RunExtraction, layer: Layer) -> DeviceSpeed:
+    shape, columns = (layer.d_out, layer.d_in), update_columns(layer, run.settings)
+    return device_speed(shape, columns, run.settings, run.device, workers=_workers(run))
+
+
+def _files(runs: list[RunExtraction]) -> list[Path]:
+    files = {file for run in runs for source in run.checkpoints.values() for file in source.files}
+    found = sorted(file for file in files if file.suffix == ".safetensors")
+    if not found:
+        raise GeodiagError("no weights to read", fix="name runs with checkpoints")
+    return found
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

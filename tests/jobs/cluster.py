@@ -48,7 +48,9 @@ def missing():
     if os.getuid() != 0:
         return "only root can run a Slurm of its own"
     lacking = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
-    return f"not installed: {', '.join(lacking)} (packages slurm-wlm and munge)" if lacking else ""
+    if not lacking:
+        return ""
+    return f"not installed: {', '.join(lacking)}; `make system` installs them on Debian, as root"
 
 
 def _path():

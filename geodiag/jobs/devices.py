@@ -1,0 +1,186 @@
+"""One process a device: an extraction shared out over several GPUs of one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geodiag.errors import GeodiagError, SettingsError
+from geodiag.extraction import Settings, pick_device
+from geodiag.extraction.gradients import GradientOptions
+from geodiag.jobs.batch import extract_all
+from geodiag.jobs.memory import default_budget
+from geodiag.jobs.outcome import BatchReport, RunOutcome
+from geodiag.jobs.progress import Progress, Silent
+from geodiag.jobs.shards import Shard
+from geodiag.runs import find_manifests
+
+
+def parse_devices(text: str) -> tuple[str, ...]:
+    """`cuda:0,cuda:1` as its devices, `all` as every GPU; anything else is one device.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    if text != "all":
+        names = tuple(name.strip() for name in text.split(","))
+        for name in names:
+            pick_device(name)
+        return names
+    if not torch.cuda.is_available():
+        raise SettingsError("there is no CUDA device here", where="--device all", fix="use auto or cpu")
+    return tuple(f"cuda:{n}" for n in range(torch.cuda.device_count()))
+
+
+def extract_on(
+    devices: Sequence[str],
+    runs: Path,
+    store: Path,
+    settings: Settings,
+    *,
+    memory: int | None = None,
+    gradients: GradientOptions | None = None,
+    geometry: bool = True,
+    strict: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> BatchReport:
+    """Extracts every run below a folder, on one device in this process, or on several in one process each.
+
+    Every process takes its share of each run's layers, and then of the runs' gradients; the last one to finish a run
+    brings it into the store.
+
+    Args:
+        devices: from `parse_devices`.
+        runs, store, settings: as `extract_all` takes them.
+        memory: bytes that full updates may take on each device; None is half of what is free there.
+        gradients, geometry, strict: as `extract_all` takes them.
+        progress: told of what happens on each.
+        options: the rest of what `extract_all` takes.
+
+    Raises:
+        GeodiagError: there is no run, or `strict` is set and a run failed.
+    """
+    told = progress or Silent()
+    more: dict[str, Any] = {"memory": memory, "strict": strict, **options}
+    if len(devices) == 1:
+        both: dict[str, Any] = {"gradients": gradients, "geometry": geometry}
+        return extract_all(runs, store, settings, device=devices[0], progress=told, **both, **more)
+    if options.get("shard") is not None:
+        what = "one shard on several devices"
+        raise SettingsError(what, where="--shard", fix="give each device a shard of its own, or leave --shard out")
+    find_manifests(runs)  # none there is an error of the call, not of every process
+    rounds: list[dict[str, Any]] = [{"gradients": None, "geometry": True}] * geometry
+    rounds += [{"gradients": gradients, "geometry": False}] * (gradients is not None)
+    options = {key: value for key, value in more.items() if key != "shard"}
+    reports = [_side_by_side(devices, (runs, store, settings), {**options, **one}, told) for one in rounds]
+    report = _joined([outcome for found in reports for outcome in found])
+    if strict and report.failed:
+        raise GeodiagError(report.failed[0].detail)
+    return report
+
+
+def _side_by_side(
+    devices: Sequence[str], job: tuple[Path, Path, Settings], options: dict[str, Any], told: Progress
+) -> list[RunOutcome]:
+    """What every process says became of every run."""
+    context = get_context("spawn")
+    events = context.SimpleQueue()
+    shared = devices.count("cpu") or 1
+    if options["memory"] is None and "cpu" in devices:
+        options = {**options, "memory": default_budget(torch.device("cpu")) // shared}
+    threads = max(1, torch.get_num_threads() // shared)
+    started = [
+        context.Process(
+            target=_share_of_work,
+            args=(events, device, Shard(n, len(devices)), job, options, threads),
+            daemon=True,  # they end with this process, whatever ends it
+        )
+        for n, device in enumerate(devices, start=1)
+    ]
+    for process in started:
+        process.start()
+    return _listen(events, started, told)
+
+
+def _listen(events: Any, processes: Sequence[SpawnProcess], told: Progress) -> list[RunOutcome]:
+    """Passes on what processes tell until each has ended, and returns what they reported."""
+    found: list[RunOutcome] = []
+    left = len(processes)
+    while left:
+        if events.empty():
+            dead = [process for process in processes if process.exitcode not in (None, 0)]
+            if dead:
+                raise GeodiagError(
+                    f"a process of the extraction ended with {dead[0].exitcode}",
+                    fix="run it again: what was finished is kept; a smaller --memory-budget takes less memory",
+                )
+            processes[0].join(0.05)
+            continue
+        name, arguments, keywords = events.get()
+        if name == "report":
+            found += [RunOutcome(*outcome) for outcome in arguments]
+            left -= 1
+        else:
+            getattr(told, name)(*arguments, **keywords)
+    return found
+
+
+class _Relay:
+    """Progress of one process, told to the one that started it, under the run's and the device's name."""
+
+    def __init__(self, events: Any, device: str) -> None:
+        self._events, self._device = events, device
+
+    def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
+        self._tell("run_started", self._named(run), parts=parts, done=done, what=what)
+
+    def part_done(self, run: str, part: str) -> None:
+        self._tell("part_done", self._named(run), part)
+
+    def run_ended(self, run: str) -> None:
+        self._tell("run_ended", self._named(run))
+
+    def note(self, text: str) -> None:
+        self._tell("note", text)
+
+    def _named(self, run: str) -> str:
+        return f"{run} ({self._device})"
+
+    def _tell(self, name: str, *arguments: Any, **keywords: Any) -> None:
+        self._events.put((name, arguments, keywords))
+
+
+def _share_of_work(
+    events: Any,
+    device: str,
+    shard: Shard,
+    job: tuple[Path, Path, Settings],
+    options: dict[str, Any],
+    threads: int,
+) -> None:
+    """What each process does."""
+    torch.set_num_threads(threads)
+    relay = _Relay(events, device)
+    report = extract_all(*job, device=device, shard=shard, progress=relay, **{**options, "strict": False})
+    events.put(("report", [(one.run, one.status, one.detail) for one in report.outcomes], {}))
+
+
+def _joined(outcomes: Sequence[RunOutcome]) -> BatchReport:
+    """One outcome a run: the first failure, else what the process that finished it says."""
+    rank = {"failed": 0, "done": 1, "partial": 2, "unchanged": 3}
+    best: dict[str, RunOutcome] = {}
+    for one in outcomes:
+        if one.run not in best or rank[one.status] < rank[best[one.run].status]:
+            best[one.run] = one
+    return BatchReport(tuple(_with_error(one) for one in best.values()))
+
+
+def _with_error(one: RunOutcome) -> RunOutcome:
+    error = GeodiagError(one.detail) if one.status == "failed" else None
+    return RunOutcome(one.run, one.status, one.detail, error)
