@@ -188,7 +188,12 @@ def extract(
     strict: bool = False,
     preset: str | None = None,
     families: Iterable[str] | None = None,
+    gradients: bool = False,
+    geometry: bool = True,
+    probes_per_task: int = 32,
+    memory_budget: str | None = None,
     read: str = "mmap",
+    progress: Progress | None = None,
     **settings: Any,
 ) -> BatchReport:
     """Extracts every run below a folder into a store, as `geodiag extract` does.
@@ -196,12 +201,17 @@ def extract(
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
         store: the store's folder; made when it is not there.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
         overwrite: replace runs that the store holds with other settings or inputs.
         strict: raise at the first run that fails instead of going on with the rest.
         preset: `paper` or `release`.
         families: the projection families to read; None is all seven.
+        gradients: measure gradient conflict too, of runs that name probes.
+        geometry: False measures gradients only, of runs that the store holds.
+        probes_per_task: probe examples drawn of each task.
+        memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
+        progress: told of every layer.
         settings: fields of `geodiag.extraction.Settings`, such as `rank=16`.
 
     Returns:
@@ -212,11 +222,22 @@ def extract(
     """
     from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
-    from geodiag.jobs import extract_all
+    from geodiag.extraction.gradients import GradientOptions
+    from geodiag.jobs import extract_on, parse_bytes, parse_devices
 
-    chosen = make_settings(preset, families=None if families is None else tuple(families), **settings)
-    how = check_reading(read)
-    return extract_all(Path(runs), Path(store), chosen, device=device, overwrite=overwrite, strict=strict, reading=how)
+    return extract_on(
+        parse_devices(device),
+        Path(runs),
+        Path(store),
+        make_settings(preset, families=None if families is None else tuple(families), **settings),
+        memory=None if memory_budget is None else parse_bytes(memory_budget),
+        gradients=GradientOptions(probes_per_task=probes_per_task) if gradients else None,
+        geometry=geometry,
+        overwrite=overwrite,
+        strict=strict,
+        reading=check_reading(read),
+        progress=progress,
+    )
 
 
 def merge(
