@@ -27,8 +27,8 @@ SUGGESTIONS: Mapping[str, str] = MappingProxyType(
         "repeat": "Leave the step out, or train {task} and {named} as one task",
         "small update": "Look at the scores before the training: score both checkpoints again",
         "large update": "Repeat the step with a smaller learning rate, or merge it with a smaller coefficient",
-        "signal": "Merge the step with GCWM, which weighs updates by their geometry, or with a smaller coefficient",
-        "pair": "Merge the step with GCWM, which weighs updates by their geometry, or replay {named}",
+        "signal": "Merge the step with a smaller coefficient, or the experts with GCWM (`geodiag merge`)",
+        "pair": "Replay {named}, or merge the experts with GCWM (`geodiag merge`)",
         "run": "Change what this run does at all steps, such as its method, learning rate or merge coefficient",
     }
 )
