@@ -67,6 +67,6 @@ def draw_bars(
 def bar_legend(ax: Axes, styles: Mapping[str, Series]) -> None:
     """A legend of the series above the bars."""
     low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.12 * len(styles) * (high - low))
+    ax.set_ylim(low, high + 0.15 * len(styles) * (high - low))
     handles = [Patch(color=s.color, label=s.label) for s in styles.values() if s.label]
     ax.legend(handles=handles, loc="upper right", handlelength=0.9)

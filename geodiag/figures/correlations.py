@@ -14,6 +14,7 @@ from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.data import NothingToDraw, Tables, need
 from geodiag.figures.forest import Series, draw_forest, forest_legend
+from geodiag.figures.joined import with_baseline
 from geodiag.figures.labels import STRENGTH, label
 from geodiag.figures.panels import Prepare, Ready
 
@@ -67,7 +68,7 @@ def grouped_forest(table: str, category: str, *, about: str, legend: bool = True
     """Signals' correlations with their intervals, a line for each size or method."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = estimates(tables, table, (category, "signal"))
+        frame = with_baseline(tables, estimates(tables, table, (category, "signal")), by=category, target="forgetting")
         styles = signal_styles(unique(frame, "signal"))
 
         def draw(ax: Axes) -> None:

@@ -89,7 +89,7 @@ def fig10_state_dynamics_by_size(
             Panel("Seq. SFT, with retention loss", correlation_map(own)),
             Panel("By method, with forgetting", correlation_map(by_method)),
         ],
-        [Panel("By family", locus_bars(height=1.5))],
+        [Panel("By family", locus_bars(height=1.7))],
     ]
     return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
 

@@ -35,13 +35,15 @@ def with_intervals(tables: Tables, frame: pl.DataFrame, *, level: str, by: str, 
         return frame
     key = {"group": _group(by), **(_relation() if level == "pair" else _outcome(frame, target))}
     known = found.select(*_KEY, *_BOUNDS).rename({name: f"_{name}" for name in _KEY})
-    keyed = frame.with_columns(expression.alias(f"_{name}") for name, expression in key.items())
+    keyed = frame.drop(_BOUNDS, strict=False).with_columns(
+        expression.alias(f"_{name}") for name, expression in key.items()
+    )
     joined = keyed.join(known, on=[f"_{name}" for name in _KEY], how="left", maintain_order="left")
     return joined.drop(f"_{name}" for name in _KEY)
 
 
 def with_baseline(tables: Tables, frame: pl.DataFrame, *, by: str, target: str = "") -> pl.DataFrame:
-    """Adds the step index' own correlations in each group, where the data has them.
+    """Adds the step index' own correlations in each group with their intervals, where the data has them.
 
     Args:
         tables: the data.
@@ -56,7 +58,7 @@ def with_baseline(tables: Tables, frame: pl.DataFrame, *, by: str, target: str =
         maintain_order=True
     )
     group, outcome = _group(by).alias("_group"), _outcome(frame, target)["target"].alias("_target")
-    own = found.filter(pl.col("predictor") == STEP).select("spearman", _group="group", _target="target")
+    own = found.filter(pl.col("predictor") == STEP).select("spearman", *_BOUNDS, _group="group", _target="target")
     wanted = cells.with_columns(group, outcome) if cells.width else pl.select(group, outcome)
     rows = wanted.join(own, on=["_group", "_target"], maintain_order="left").drop("_group", "_target")
     return pl.concat([frame, rows.with_columns(signal=pl.lit(STEP))], how="diagonal_relaxed")

@@ -21,6 +21,8 @@ from geodiag.tables.orders import order_methods
 
 FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
 """The signals that the paper holds against forgetting."""
+SEVERAL, SHARED = "several methods", (UNCHANGED, "o")
+"""What points are called at which those of several methods coincide, and their colour and marker."""
 HARM = 0.01
 """A change of an old task's score below this is taken for no change: one point in a hundred."""
 
@@ -75,16 +77,19 @@ def method_cloud(cloud: Cloud) -> Prepare:
     def prepare(tables: Tables) -> list[Ready]:
         frame = points(tables, cloud, "method")
         styles = method_styles(order_methods(frame["method"]))
+        shared = pl.col("method").n_unique().over(cloud.x, cloud.y) > 1
+        drawn = frame.with_columns(method=pl.when(shared).then(pl.lit(SEVERAL)).otherwise("method"))
+        present = {SEVERAL: SHARED, **styles} if SEVERAL in drawn["method"] else styles
 
         def draw(ax: Axes) -> None:
-            for method, (color, marker) in styles.items():
-                part = frame.filter(pl.col("method") == method)
+            for method, (color, marker) in present.items():
+                part = drawn.filter(pl.col("method") == method)
                 _draw_points(ax, part, cloud, color=color, marker=marker, name=method)
             _finish(ax, cloud)
             shows = (cloud.x, cloud.y)
-            describe(
-                ax, f"{cloud.about}; colour: method, later ones on top", table=cloud.table, frame=frame, shows=shows
-            )
+            grey = "; dark grey: points at which those of several methods coincide" if present is not styles else ""
+            text = f"{cloud.about}; colour: method, later ones on top{grey}"
+            describe(ax, text, table=cloud.table, frame=frame, shows=shows)
 
         return [Ready(draw, 2.1)]
 

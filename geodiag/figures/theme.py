@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from geodiag.figures.palette import with_palette
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -29,9 +31,6 @@ TWO_COLUMNS = 6.9
 
 TEXT, SMALL, TINY = 7.0, 6.0, 5.2
 """Points of titles and axis labels, of tick labels, and of the smallest text that may stand in a figure."""
-
-COLORS = 256
-"""Colours of a PNG."""
 
 INK, FAINT, HATCH = "#222222", "#d9d9d9", "#b5b5b5"
 """Text and axes; grid lines; the hatching of cells without a value."""
@@ -131,13 +130,10 @@ def save(figure: Figure, path: Path, *, title: str, caption: str) -> None:
 
 
 def _save_png(figure: Figure, path: Path, about: Mapping[str, str]) -> None:
-    """A PNG with a palette: a third of the bytes of true colour, and nothing that can be seen is lost."""
+    """A PNG with a palette, which is a third as large."""
     drawn, noted = BytesIO(), PngInfo()
     figure.savefig(drawn, format="png")
     for key, text in about.items():
         noted.add_itxt(key, text)
     with Image.open(drawn) as image:
-        # Of the ways to choose colours this one keeps the rare ones, so that colour bars stay smooth.
-        method = Image.Quantize.MAXCOVERAGE
-        palette = image.convert("RGB").quantize(COLORS, method=method, dither=Image.Dither.NONE)
-        palette.save(path, "PNG", optimize=True, pnginfo=noted, dpi=image.info["dpi"])
+        with_palette(image).save(path, "PNG", optimize=True, pnginfo=noted, dpi=image.info["dpi"])

@@ -8,7 +8,7 @@ import pytest
 from geodiag import figures
 from geodiag.figures import caption, paper_tables, store_tables
 from geodiag.tables import Options
-from tests.figures.artists import bar_heights, bar_whiskers, cell_texts, x_labels, y_labels
+from tests.figures.artists import bar_heights, bar_whiskers, cell_texts, estimates, whiskers, x_labels, y_labels
 from tests.figures.synthetic import MMLU_PRO, Shape, write_store
 
 SIGNALS = {
@@ -113,6 +113,20 @@ def test_bars_of_pairs_have_whiskers(many, name: str) -> None:
     assert bar_whiskers(ax) == ordered.drop_nulls("ci_low").select("ci_low", "ci_high").rows()
     assert "Whiskers" in caption(ax).text
     assert "where there is none, runs are too few" in caption(ax).text
+
+
+def test_the_step_index_stands_beside_the_signals_of_each_method(many) -> None:
+    ax = figures.fig08_step_correlations(many)[1]
+    rows = many.get("intervals").filter(
+        pl.col("level") == "step",
+        pl.col("by") == "method",
+        pl.col("target") == "forgetting",
+        pl.col("predictor") == "step",
+    )
+    drawn = set(estimates(ax)), {(low, high) for low, high, _ in whiskers(ax)}
+    assert set(rows["spearman"]) <= {value for value, _ in drawn[0]}
+    assert set(rows.select("ci_low", "ci_high").rows()) <= drawn[1]
+    assert ax.get_legend().get_texts()[-1].get_text() == "Step index"
 
 
 PUBLISHED = ["fig02_global_and_method", "fig09_pair_correlations", "fig12_outcomes_by_method", "fig13_outcomes"]

@@ -176,6 +176,18 @@ def test_clouds_hold_every_step_that_has_both_values(tables) -> None:
     assert figures.caption(ax).n == str(rows.height)
 
 
+def test_points_at_which_methods_coincide_are_nobodys() -> None:
+    """Methods that share experts have the same alignment and conflict, and the last must not hide the others."""
+    rows = [("a", "EWC", 0.5, 0.4, 0.1), ("b", "mine", 0.5, 0.4, -0.1), ("a", "EWC", 0.6, 0.3, 0.0)]
+    names = ["run", "method", "mean_sar", "mean_conflict", "drop"]
+    first, second = figures.fig07_alignment_conflict_change(pl.DataFrame(rows, schema=names, orient="row"))
+    found = {name: points.tolist() for name, points in clouds(first).items() if len(points)}
+    assert found == {"several methods": [[0.5, 0.4], [0.5, 0.4]], "EWC": [[0.6, 0.3]]}
+    assert "coincide" in figures.caption(first).text
+    assert {name: len(points) for name, points in clouds(second).items()} == {"EWC": 2, "mine": 1}
+    assert "coincide" not in figures.caption(second).text
+
+
 def test_percentiles_and_regimes_of_pairs() -> None:
     sar, drop = [0.3, 0.1, 0.3, 0.9], [-0.01, 0.0, 0.0101, -0.2]
     found = with_regime(pl.DataFrame({"mean_sar": sar, "drop": drop}))
