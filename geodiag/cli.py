@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -140,50 +140,21 @@ def extract(
         spectrum=spectrum,
         layers=layers,
     )
-    if check_engine(engine) == "slurm" and not dry_run:
-        submission = submit_extraction(
-            runs,
-            store,
-            settings,
-            SlurmOptions(shards, partition, parse_minutes(time), parse_extra(slurm or [])),
-            geometry=not gradients_only,
-            gradients=options is not None,
-            device=device,
-            memory=memory,
-            reading=check_reading(read),
-            overwrite=overwrite,
-            probes_per_task=probes_per_task,
-        )
+    work: dict[str, Any] = {"gradients": options, "geometry": not gradients_only, "memory": memory}
+    work["reading"] = check_reading(read)
+    if dry_run:
+        for line in plan_all(runs, settings, device=device, **work):
+            _voice.say(line)
+        return
+    if check_engine(engine) == "slurm":
+        jobs = SlurmOptions(shards, partition, parse_minutes(time), parse_extra(slurm or []))
+        submission = submit_extraction(runs, store, settings, jobs, device=device, overwrite=overwrite, **work)
         for line in submission.lines():
             _voice.say(line)
         return
-    if dry_run:
-        for line in plan_all(
-            runs,
-            settings,
-            device=device,
-            gradients=options,
-            geometry=not gradients_only,
-            memory=memory,
-            reading=check_reading(read),
-        ):
-            _voice.say(line)
-        return
+    work |= {"overwrite": overwrite, "strict": strict, "shard": None if shard is None else parse_shard(shard)}
     with _voice.progress() as progress:
-        report = extract_on(
-            parse_devices(device),
-            runs,
-            store,
-            settings,
-            memory=memory,
-            overwrite=overwrite,
-            strict=strict,
-            gradients=options,
-            geometry=not gradients_only,
-            reading=check_reading(read),
-            shard=None if shard is None else parse_shard(shard),
-            progress=progress,
-        )
+        report = extract_on(parse_devices(device), runs, store, settings, progress=progress, **work)
     tell_batch(_voice, report, debug=_debug)
     raise typer.Exit(report.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.context import SpawnProcess
@@ -13,6 +14,7 @@ import torch
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction import Settings, pick_device
 from geodiag.extraction.gradients import GradientOptions
+from geodiag.interrupts import released_at_the_end
 from geodiag.jobs.batch import extract_all
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.outcome import BatchReport, RunOutcome
@@ -105,7 +107,17 @@ def _side_by_side(
     ]
     for process in started:
         process.start()
-    return _listen(events, started, told)
+
+    def stop() -> None:
+        for process in started:
+            process.terminate()
+
+    with released_at_the_end(stop):
+        try:
+            return _listen(events, started, told)
+        except BaseException:
+            stop()
+            raise
 
 
 def _listen(events: Any, processes: Sequence[SpawnProcess], told: Progress) -> list[RunOutcome]:
@@ -164,7 +176,8 @@ def _share_of_work(
     options: dict[str, Any],
     threads: int,
 ) -> None:
-    """What each process does."""
+    """What each process does; Ctrl-C is for the one that started it, which ends them all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     relay = _Relay(events, device)
     report = extract_all(*job, device=device, shard=shard, progress=relay, **{**options, "strict": False})

@@ -14,6 +14,7 @@ from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.gradients import GradientOptions, gradient_plan
 from geodiag.extraction.run import pick_device
 from geodiag.geometry.spectrum import BLOCK, DEPTH
+from geodiag.jobs.devices import parse_devices
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.probe import DeviceSpeed, DiskSpeed, device_speed, disk_speed
 from geodiag.jobs.shards import stored_bytes
@@ -55,7 +56,7 @@ def plan_all(
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
         settings: what would be computed.
-        device: where.
+        device: where; several share the work.
         gradients: the probes' options, where gradients would be measured.
         geometry: whether geometry would be.
         memory: bytes that updates or gradients may take at once; None is half of what is free.
@@ -65,7 +66,8 @@ def plan_all(
     Raises:
         GeodiagError: the first run that cannot be extracted.
     """
-    place = pick_device(device)
+    devices = parse_devices(device)
+    place = pick_device(devices[0])
     said = "given" if memory is not None else f"half of what is free on {place}"
     memory = default_budget(place) if memory is None else memory
     yield f"memory budget: {memory / 1e9:.2f} GB ({said})"
@@ -73,12 +75,12 @@ def plan_all(
     for path in find_manifests(runs):
         manifest = load_manifest(path)
         if geometry:
-            extractions.append(prepare(manifest, settings, device=device, memory=memory, reading=reading))
+            extractions.append(prepare(manifest, settings, device=devices[0], memory=memory, reading=reading))
             yield _line(extractions[-1])
         if gradients is not None:
             yield from gradient_plan(manifest, settings, gradients, memory_budget=memory).lines()
     if extractions and probe:
-        yield from _time_lines(extractions)
+        yield from _time_lines(extractions, devices=len(devices))
 
 
 def run_cost(run: RunExtraction) -> Cost:
@@ -157,14 +159,14 @@ def _line(run: RunExtraction) -> str:
     )
 
 
-def _time_lines(runs: list[RunExtraction]) -> Iterator[str]:
+def _time_lines(runs: list[RunExtraction], *, devices: int) -> Iterator[str]:
     """How long all runs take together, and what that is reckoned from."""
     cost = sum((run_cost(run) for run in runs[1:]), start=run_cost(runs[0]))
     disk = disk_speed(_files(runs))
     busiest = max(((run, layer) for run in runs for layer in run.layers), key=lambda both: _flops(*both))
     speed = _device_speed(*busiest) if cost.flops else None
     reading = cost.read / disk.rate if disk else 0.0
-    computing = cost.flops / speed.updates if speed else 0.0
+    computing = cost.flops / speed.updates / devices if speed else 0.0
     # Weights are read ahead while others are computed, so the slower of the two decides.
     yield (
         f"time: about {_duration(max(reading, computing))}: reading takes {_duration(reading)},"

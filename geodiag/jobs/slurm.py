@@ -13,6 +13,7 @@ from typing import Any
 
 from geodiag.errors import SettingsError
 from geodiag.extraction import Settings
+from geodiag.extraction.gradients import GradientOptions
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests, load_manifest
 from geodiag.store import create_store
@@ -84,7 +85,14 @@ class Command:
 
 
 def submit_extraction(
-    runs: Path, store: Path, settings: Settings, slurm: SlurmOptions, *, geometry: bool, gradients: bool, **options: Any
+    runs: Path,
+    store: Path,
+    settings: Settings,
+    slurm: SlurmOptions,
+    *,
+    geometry: bool = True,
+    gradients: GradientOptions | None = None,
+    **options: Any,
 ) -> Submission:
     """Submits an extraction: an array of shards, a job behind them that finishes the store, then the gradients.
 
@@ -94,14 +102,14 @@ def submit_extraction(
         settings: what to compute.
         slurm: how the jobs are asked for.
         geometry: whether geometry is extracted.
-        gradients: whether gradients are measured, in an array by runs.
+        gradients: the probes' options, where gradients are measured: in an array by runs.
         options: of `extract_arguments`.
 
     Raises:
         GeodiagError: there is no run or one is wrong, submitit or Slurm is not there, or Slurm refuses.
     """
     manifests = [load_manifest(path) for path in find_manifests(runs)]
-    arguments = extract_arguments(runs, store, settings, **options)
+    arguments = extract_arguments(runs, store, settings, gradients=gradients, **options)
     create_store(store)
     executor = _executor(store, slurm, device=str(options["device"]))
     jobs: dict[str, str] = {}
@@ -110,7 +118,7 @@ def submit_extraction(
         jobs[job] = f"{slurm.shards} shards of {len(manifests)} runs"
         job = _submit(executor, [(*arguments, *_share(0, 1))], after=job)
         jobs[job] = "what they leave, and the summary"
-    if gradients:
+    if gradients is not None:
         count, only = min(slurm.shards, len(manifests)), "--gradients-only"
         after = next(reversed(jobs), None)
         job = _submit(executor, [(*arguments, only, *_share(n, count)) for n in range(count)], after=after)
@@ -127,13 +135,13 @@ def extract_arguments(
     memory: int | None,
     reading: str,
     overwrite: bool,
-    probes_per_task: int,
+    gradients: GradientOptions | None,
 ) -> list[str]:
     """The command line of an extraction, behind `geodiag`, with every setting written out."""
     given = {f.name.replace("_", "-"): getattr(settings, f.name) for f in dataclasses.fields(settings)}
     given["lambda"], given["families"] = given.pop("lam"), ",".join(settings.families)
     given |= {"store": store.absolute(), "device": device, "memory-budget": memory, "read": reading}
-    given["probes-per-task"] = probes_per_task
+    given["probes-per-task"] = None if gradients is None else gradients.probes_per_task
     options = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
     return ["extract", str(runs.absolute()), *options, *(["--overwrite"] if overwrite else [])]
 
@@ -187,8 +195,8 @@ def _share(n: int, count: int) -> tuple[str, str]:
 
 
 def _executor(store: Path, slurm: SlurmOptions, *, device: str) -> Any:
-    if device.startswith("cuda") and device != "cuda":
-        fix = "use cuda: every job gets one GPU of its own"
+    if device not in ("auto", "cpu", "cuda"):
+        fix = "one of auto, cpu, cuda: every job on cuda gets one GPU of its own"
         raise SettingsError(f"device is {device!r}", where="--engine slurm", fix=fix)
     try:
         executor = _submitit().SlurmExecutor(store.absolute() / LOGS, max_num_timeout=RESUBMISSIONS)

@@ -2,7 +2,7 @@
 
 What counts: bytes of one file of a run are changed, dropped or added at random. Libraries that are not ours
 (safetensors, json, yaml) then say whether the file can still be read, and whether every weight that the run needs is
-there in its old shape and type, and finite. Where not, the run must fail with one line that names the file or the run, and no row
+there in its old shape and type, and finite. Where not, the run must fail with one line, and no row
 of it is stored. Where it can (a mantissa bit that leaves a weight finite, a letter of a label, a comment), nobody can
 tell, and the run must be stored with every row that its manifest asks for. Only for text files, and for weights beyond
 1e15, whose squares overflow, both are right.

@@ -11,8 +11,8 @@ from geodiag.store import StoreReader
 from tests import synthetic
 from tests.jobs.rows import same_rows
 
-COMMIT = (".staging", "commit-*")
-"""What is there while a run is brought into the store."""
+MOMENTS = {"any": (4, None, 1.2), "commit": (3, "commit-*", 0.01), "journal": (3, "commit-*/commit.json", 0.001)}
+"""How many kills, what is there from when on (in the staging area), and how long after that they come at most."""
 
 
 def arguments(runs, store, *more, rank=4):
@@ -45,24 +45,22 @@ def state(store, ready):
 
 
 @pytest.mark.parametrize("start", ["new", "overwrite"])
-@pytest.mark.parametrize("moment", ["any", "commit"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_random_moments(ready, geodiag, tmp_path, start, moment):
-    """Twenty kills in all: at any moment, and within milliseconds of the commit; of new and of replaced runs."""
-    rng = np.random.default_rng([start == "new", moment == "any"])
-    store, kills, seen, seconds = tmp_path / "store", 0, set(), 1.2
+    """Twenty kills in all: at any moment, while a run is committed, and between its moves; of new and replaced runs."""
+    rng = np.random.default_rng([start == "new", list(MOMENTS).index(moment)])
+    wanted, file, latest = MOMENTS[moment]
+    store, kills = tmp_path / "store", 0
     command = arguments(ready / "runs", store, *(["--overwrite"] if start == "overwrite" else []))
-    while kills < 5:
+    while kills < wanted:
         if start == "overwrite" and not store.exists():
             shutil.copytree(ready / "other", store)
         pid = geodiag.start(command, tmp_path / "log")
-        if moment == "any":
-            code = geodiag.kill_after(pid, rng.uniform(0.02, seconds))
-        else:
-            code = geodiag.kill_after(pid, rng.uniform(0, 0.01), once=(store / COMMIT[0], COMMIT[1]))
+        once = None if file is None else (store / ".staging", file)
+        code = geodiag.kill_after(pid, rng.uniform(0, latest), once=once)
         kills += code == -9
         assert code in (-9, 0), (tmp_path / "log").read_text()
         found = state(store, ready)
-        seen.add(found)
         assert found != "other" or start == "overwrite"
         if (found == "whole" and code == -9) or code == 0:
             code, said = geodiag.run(arguments(ready / "runs", store), tmp_path / "log")

@@ -12,6 +12,7 @@ import pytest
 from geodiag.cli import main
 from geodiag.errors import SettingsError
 from geodiag.extraction import make_settings
+from geodiag.extraction.gradients import GradientOptions
 from geodiag.jobs import extract_all, lock, slurm
 from geodiag.jobs.slurm import SlurmOptions, extract_arguments, parse_extra, parse_minutes, submit_extraction
 from tests import synthetic
@@ -19,7 +20,7 @@ from tests.jobs import cluster
 from tests.jobs.rows import same_rows
 
 SETTINGS = make_settings(rank=4, families=["q_proj", "up_proj"], layers=r"\.[0-9]+\.", lam=2e-6, energy=0.9)
-OPTIONS = {"device": "cpu", "memory": 2**28, "reading": "buffered", "overwrite": True, "probes_per_task": 5}
+OPTIONS = {"device": "cpu", "memory": 2**28, "reading": "buffered", "overwrite": True, "gradients": None}
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,12 @@ def test_the_jobs_are_given_every_setting(tmp_path, monkeypatch):
         seen.update(options, runs=runs, store=store, settings=settings)
         raise SystemExit(0)
 
-    monkeypatch.setattr("geodiag.jobs.extract_all", catch)
-    arguments = extract_arguments(tmp_path / "runs", tmp_path / "store", SETTINGS, **OPTIONS)
+    def caught(devices, *arguments, **options):
+        catch(*arguments, device=devices[0], **options)
+
+    monkeypatch.setattr("geodiag.jobs.extract_on", caught)
+    given = OPTIONS | {"gradients": GradientOptions(probes_per_task=5)}
+    arguments = extract_arguments(tmp_path / "runs", tmp_path / "store", SETTINGS, **given)
     with pytest.raises(SystemExit):
         main([*arguments, "--shard", "2/3", "--gradients-only"])
     assert (seen["runs"], seen["store"], seen["settings"]) == (tmp_path / "runs", tmp_path / "store", SETTINGS)
@@ -67,9 +72,7 @@ def test_the_jobs_are_given_every_setting(tmp_path, monkeypatch):
 
 def submit(folder, store, options=None, **changes):
     given = OPTIONS | {"overwrite": False} | changes
-    return submit_extraction(
-        folder, store, SETTINGS, options or SlurmOptions(), geometry=True, gradients=False, **given
-    )
+    return submit_extraction(folder, store, SETTINGS, options or SlurmOptions(), **given)
 
 
 def test_what_is_said_without_submitit_and_without_slurm(tmp_path, monkeypatch):
@@ -82,7 +85,9 @@ def test_what_is_said_without_submitit_and_without_slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SettingsError, match="there is no srun here; run this where Slurm's commands are"):
         submit(run, tmp_path / "s")
-    with pytest.raises(SettingsError, match="device is 'cuda:1'; use cuda: every job gets one GPU of its own"):
+    with pytest.raises(
+        SettingsError, match="device is 'cuda:1'; one of auto, cpu, cuda: every job on cuda gets one GPU of its own"
+    ):
         submit(run, tmp_path / "s", device="cuda:1")
 
 
