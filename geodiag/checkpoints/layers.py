@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from geodiag.checkpoints.dtypes import ITEM_BYTES
 from geodiag.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Layer:
     """The name of the tensor that holds it."""
     part: Part = WHOLE
     """Which part of that tensor it is."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """What a checkpoint of the stored type has of it."""
+        return self.d_out * self.d_in * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True)

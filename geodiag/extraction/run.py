@@ -41,8 +41,6 @@ DEFAULT_MEMORY = 4 * 2**30
 
 MOST_AHEAD = 16
 """The most updates that are read ahead, or measured as one batch."""
-STORED_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-"""Bytes of an entry by the stored type's name."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +137,8 @@ class RunExtraction:
         # Beside D come the weight as stored, its rough copy and the Krylov iteration's; an exact SVD holds U and V.
         each = entries * (32 if exact else 12)
         kept = len(self.plan.needed) * entries * rough.itemsize
-        ahead = max(1, min(MOST_AHEAD, self.memory // 8 // (entries * STORED_BYTES[layer.dtype])))
-        free = self.memory - ahead * entries * STORED_BYTES[layer.dtype]
+        ahead = max(1, min(MOST_AHEAD, self.memory // 8 // layer.stored_bytes))
+        free = self.memory - ahead * layer.stored_bytes
         hold = kept + each * workers <= free
         # On the CPU a large update is best measured alone, while the caches hold it; small ones are shared out.
         alone = self.device.type == "cpu" and entries > SMALL_LAYER

@@ -17,7 +17,6 @@ from geodiag.geometry.spectrum import BLOCK, DEPTH
 from geodiag.jobs.devices import parse_devices
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.probe import DeviceSpeed, DiskSpeed, device_speed, disk_speed
-from geodiag.jobs.shards import stored_bytes
 from geodiag.runs import find_manifests, load_manifest
 
 
@@ -134,7 +133,7 @@ def _read_bytes(run: RunExtraction, layer: Layer) -> int:
     ends = {path for i in whole for path in (run.plan.updates[i].new, run.plan.updates[i].old)}
     weights = {path if _is_whole(run, layer, path) else run.plan.manifest.base for path in ends}
     again = 1 if run.batching(layer, workers=_workers(run)).hold else 2
-    return again * len(weights) * stored_bytes(layer)
+    return again * len(weights) * layer.stored_bytes
 
 
 def _held_bytes(run: RunExtraction, layer: Layer) -> int:
@@ -143,7 +142,7 @@ def _held_bytes(run: RunExtraction, layer: Layer) -> int:
     batching = run.batching(layer, workers=workers)
     waiting = len(run.plan.needed) * entries * batching.rough.itemsize if batching.hold else 0
     in_hand = workers * batching.block * entries * (32 if run.settings.spectrum == "exact" else 12)
-    return waiting + in_hand + (1 + batching.ahead) * stored_bytes(layer)
+    return waiting + in_hand + (1 + batching.ahead) * layer.stored_bytes
 
 
 def _workers(run: RunExtraction) -> int:

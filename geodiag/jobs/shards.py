@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
 
-STORED_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-
 
 @dataclass(frozen=True)
 class Shard:
@@ -46,17 +44,12 @@ class Shard:
         first = zlib.crc32(run.encode())
         order = [(first + n) % self.count for n in range(self.count)]
         layers = list(layers)
-        for layer in sorted(layers, key=lambda layer: (-stored_bytes(layer), layer.name)):
+        for layer in sorted(layers, key=lambda layer: (-layer.stored_bytes, layer.name)):
             least = min(order, key=lambda n: given[n])
-            given[least] += stored_bytes(layer)
+            given[least] += layer.stored_bytes
             if least == self.index - 1:
                 mine.add(layer.name)
         return [layer for layer in layers if layer.name in mine]
-
-
-def stored_bytes(layer: Layer) -> int:
-    """What one checkpoint stores of a layer."""
-    return layer.d_out * layer.d_in * STORED_BYTES[layer.dtype]
 
 
 @dataclass(frozen=True)
