@@ -82,7 +82,7 @@ def fig12_outcomes_by_method(data: Data, *, axes: Iterable[Axes] | None = None) 
     spec = Map(OUTCOMES_BY_METHOD, "signal", "target", about, by="method", baseline=True)
     tables = as_tables(data, name=OUTCOMES_BY_METHOD)
     methods = unique(need(tables.get(spec.table), ("method",), name=spec.table), "method")
-    panels = [Panel(method, _method_map(spec, method, place=k)) for k, method in enumerate(methods)]
+    panels = [Panel(method, _method_map(spec, method, place=k, of=len(methods))) for k, method in enumerate(methods)]
     rows = [panels[k : k + ACROSS] for k in range(0, len(panels), ACROSS)]
     return compose(tables, rows, axes, aligned=True)
 
@@ -96,9 +96,9 @@ def fig13_outcomes(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Ax
     return compose(as_tables(data, name=OUTCOMES), [row], axes, width=ONE_AND_HALF)
 
 
-def _method_map(spec: Map, method: str, *, place: int) -> Prepare:
+def _method_map(spec: Map, method: str, *, place: int, of: int) -> Prepare:
     """The heatmap of one method; those at the left have labels, those at the right a colour bar."""
-    left, right = place % ACROSS == 0, place % ACROSS == ACROSS - 1
+    left, right = place % ACROSS == 0, place % ACROSS == ACROSS - 1 or of == 1
 
     def prepare(tables: Tables) -> list[Ready]:
         frame = correlation_rows(spec, tables).filter(pl.col("method") == method)

@@ -13,7 +13,7 @@ from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, correlation_scale, strength_scale
 from geodiag.figures.correlations import observations, strengths, unique, wrapped
 from geodiag.figures.data import NothingToDraw, Tables, need
-from geodiag.figures.heatmap import Cells, cells, draw_cells
+from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
 from geodiag.figures.joined import with_baseline, with_intervals
 from geodiag.figures.labels import RHO, STRENGTH, label, number
 from geodiag.figures.panels import Prepare, Ready
@@ -118,7 +118,8 @@ def map_ready(
         runs = tables.runs if spec.level else None
         describe(ax, said, table=spec.table, frame=frame, n=n, runs=runs, shows=(*down, *across))
 
-    return Ready(draw, 0.95 + (0.28 if is_bounded(frame) else 0.22) * len(down))
+    # However few rows there are, the colour bar needs room for its label.
+    return Ready(draw, 0.4 + max(0.55 + (0.28 if is_bounded(frame) else 0.22) * len(down), LEAST_BAR))
 
 
 def is_bounded(frame: pl.DataFrame) -> bool:
@@ -137,7 +138,7 @@ def interval_note(frame: pl.DataFrame, bounds: str) -> str:
 
 def _scale(spec: Map) -> Scale:
     name = STRENGTH if spec.strength else RHO
-    text = f"{name} with {label(spec.target).lower()}" if spec.target else name
+    text = f"{name}\nwith {label(spec.target).lower()}" if spec.target else name
     return strength_scale(text) if spec.strength else correlation_scale(text)
 
 

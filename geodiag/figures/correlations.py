@@ -18,7 +18,8 @@ from geodiag.figures.joined import with_baseline
 from geodiag.figures.labels import STRENGTH, label
 from geodiag.figures.panels import Prepare, Ready
 
-WHISKERS = "Whiskers: 95 % intervals from resampling whole runs; hollow: no interval"
+BOUNDED = "Whiskers: 95 % intervals from resampling whole runs"
+WHISKERS = f"{BOUNDED}; hollow: no interval"
 
 
 def signal_styles(names: Sequence[str]) -> dict[str, Series]:
@@ -119,7 +120,7 @@ def signal_bars(table: str, *, about: str) -> Prepare:
                 name=_narrow,
                 y_label=STRENGTH,
             )
-            text = f"{about}, without their sign. {WHISKERS}; one that reaches below 0 has the other sign too"
+            text = f"{about}, without their sign. {BOUNDED}; one that reaches below 0 has the other sign too"
             _say(ax, text, table, frame, tables, shows=styles)
 
         return [Ready(draw, 2.0)]

@@ -14,7 +14,7 @@ from geodiag.figures.bars import draw_bars
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, centred_scale, method_styles, ordered_colors, share_scale
 from geodiag.figures.correlation_maps import interval_note, is_bounded
-from geodiag.figures.correlations import observations, unique
+from geodiag.figures.correlations import BOUNDED, observations, unique
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables
 from geodiag.figures.family_parts import locus_bars, share_map
 from geodiag.figures.forest import Series
@@ -32,7 +32,6 @@ from geodiag.figures.theme import TWO_COLUMNS, themed
 from geodiag.tables.orders import order_methods
 
 BY_METHOD, BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
-WHISKERS = "Whiskers: 95 % intervals from resampling whole runs"
 
 
 @themed
@@ -157,9 +156,7 @@ def _relation_ready(frame: pl.DataFrame, relation: str, styles: dict[str, Series
             y_label=RHO,
             turn=True,
         )
-        text = (
-            f"Rank correlation over pairs, {label(relation)}, by method and by size. {interval_note(frame, WHISKERS)}"
-        )
+        text = f"Rank correlation over pairs, {label(relation)}, by method and by size. {interval_note(frame, BOUNDED)}"
         n = observations(frame, "", each="method or size")
         describe(ax, text, table=f"{BY_METHOD}, {BY_SIZE}", frame=frame, n=n, runs=tables.runs)
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from geodiag.figures.bars import bar_legend, draw_bars
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color
-from geodiag.figures.correlations import WHISKERS, estimates, observations, strengths, wrapped
+from geodiag.figures.correlations import BOUNDED, WHISKERS, estimates, observations, strengths, wrapped
 from geodiag.figures.data import NothingToDraw, Tables, need
 from geodiag.figures.forest import Series, draw_forest, forest_legend
 from geodiag.figures.labels import RHO, STRENGTH, label
@@ -56,7 +56,7 @@ def target_forest() -> Prepare:
         def draw(ax: Axes) -> None:
             draw_forest(ax, frame, category="line", series="side", styles=SIDES, x_label=RHO)
             forest_legend(ax, SIDES)
-            _say(ax, frame, tables, "Rank correlations with each outcome")
+            _say(ax, frame, tables, "Rank correlations with each outcome", WHISKERS)
 
         return [Ready(draw, 0.6 + 0.42 * frame["line"].n_unique())]
 
@@ -82,7 +82,7 @@ def target_bars() -> Prepare:
                 y_label=STRENGTH,
             )
             bar_legend(ax, SIDES)
-            _say(ax, frame, tables, "Rank correlations with each outcome, without their sign")
+            _say(ax, frame, tables, "Rank correlations with each outcome, without their sign", BOUNDED)
 
         return [Ready(draw, 2.1)]
 
@@ -119,8 +119,8 @@ def _side(predictor: str | None) -> str:
     return "none" if predictor is None else label(predictor)
 
 
-def _say(ax: Axes, frame: pl.DataFrame, tables: Tables, text: str) -> None:
-    said = f"{text}: under each outcome the geometry and the gradient signal compared. {WHISKERS}"
+def _say(ax: Axes, frame: pl.DataFrame, tables: Tables, text: str, bounds: str) -> None:
+    said = f"{text}: under each outcome the geometry and the gradient signal compared. {bounds}"
     describe(
         ax,
         said,

@@ -75,6 +75,38 @@ def check_texts(ax: Axes) -> None:
         assert not {"nan", "None", "null"} & set(text.get_text().split())
 
 
+@pytest.mark.parametrize("shape", ["plain", "one_run", "one_method", "paper"])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_leaves_the_figure(drawn, name: str, shape: str) -> None:
+    axes = drawn(name, shape)
+    if isinstance(axes, NothingToDraw):
+        return
+    canvas = axes[0].figure
+    canvas.draw_without_rendering()
+    width, height = canvas.bbox.size
+    for ax in canvas.axes:
+        box = ax.get_tightbbox()
+        assert -1 <= box.x0 <= box.x1 <= width + 1
+        assert -1 <= box.y0 <= box.y1 <= height + 1
+
+
+@pytest.mark.parametrize("shape", ["plain", "one_run", "one_method", "paper"])
+@pytest.mark.parametrize("name", NAMES)
+def test_colours_of_cells_are_explained(drawn, name: str, shape: str) -> None:
+    """Some colour bar of the figure has the colours and range of every heatmap in it, or the caption says the range."""
+    axes = drawn(name, shape)
+    if isinstance(axes, NothingToDraw):
+        return
+    bars = {(bar.mappable.cmap.name, *bar.mappable.get_clim()) for bar in colour_bars(axes[0].figure)}
+    for ax in axes:
+        for cells in [c for c in ax.collections if isinstance(c, QuadMesh)]:
+            assert (cells.cmap.name, *cells.get_clim()) in bars or "colours from" in caption(ax).text
+
+
+def colour_bars(canvas) -> list:
+    return [ax._colorbar for ax in canvas.axes if hasattr(ax, "_colorbar")]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_axes_say_what_they_measure(drawn, name: str) -> None:
     axes = drawn(name, "plain")

@@ -94,7 +94,7 @@ def test_retention_loss_and_forgetting_are_told_apart(many) -> None:
         ax for ax in figures.fig10_state_dynamics_by_size(many) if ax.get_title().startswith(("(b)", "(c)"))
     )
     bars = [ax.get_ylabel() for ax in own.figure.axes if ax.get_ylabel().startswith("Spearman")]
-    assert bars == ["Spearman ρ with retention loss", "Spearman ρ with forgetting"]
+    assert bars == ["Spearman ρ\nwith retention loss", "Spearman ρ\nwith forgetting"]
     assert "with retention loss" in own.get_title()
     assert "with forgetting" in by_method.get_title()
     assert "No intervals: 1 run, at least 4 are needed" in caption(own).text
