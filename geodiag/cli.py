@@ -10,7 +10,7 @@ import typer
 
 from geodiag.console import Voice, tell_batch
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.interrupts import Stopped, end_now, stop_on_signals
+from geodiag.interrupts import Stopped, leave, stop_on_signals
 from geodiag.lab.commands import app as lab
 
 app = typer.Typer(
@@ -313,4 +313,4 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except Stopped as stopped:
         Voice().complain(str(stopped))
-        end_now(stopped.exit_code)
+        leave(stopped.exit_code)

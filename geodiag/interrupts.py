@@ -90,6 +90,13 @@ def stop_on_signals() -> Iterator[None]:
             raise Stopped(received[0])
 
 
+def leave(code: int) -> None:
+    """Ends the process in the ordinary way, or by force where threads would be waited for."""
+    if not any(t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()):
+        sys.exit(code)
+    end_now(code)
+
+
 def end_now(code: int) -> None:
     """Ends the process without waiting for threads, which would compute on."""
     for release in list(_released_first.values()):

@@ -67,7 +67,7 @@ def test_a_signal_ends_it_with_one_line_and_it_goes_on(ready, geodiag, tmp_path,
 DEEP = """
 import concurrent.futures, hashlib, pathlib, sys
 from geodiag import interrupts
-from geodiag.interrupts import Stopped, end_now, released_at_the_end, stop_on_signals
+from geodiag.interrupts import Stopped, leave, released_at_the_end, stop_on_signals
 interrupts.GRACE = 0.5
 held = pathlib.Path(sys.argv[1])
 def busy():
@@ -85,7 +85,7 @@ try:
             held.unlink(missing_ok=True)
 except Stopped as stopped:
     print(stopped, file=sys.stderr)
-    end_now(stopped.exit_code)
+    leave(stopped.exit_code)
 """
 
 
