@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from geodiag.cli import main
 from geodiag.errors import SettingsError
 from geodiag.figures import FIGURES, draw_all, draw_paper, fig10_state_dynamics_by_size, paper_tables
 from geodiag.figures.theme import theme
@@ -146,3 +147,12 @@ def test_a_wrong_name_or_format_lists_what_there_is(tmp_path: Path) -> None:
         draw_paper(tmp_path, only=["fig04"])
     with pytest.raises(SettingsError, match="no figure format 'gif'; one of: png, pdf, svg"):
         draw_paper(tmp_path, format="gif")
+
+
+@pytest.mark.parametrize(("given", "files"), [(["none"], []), (["4b-ewc"], ["step_dynamics-4b-ewc.png"])])
+def test_the_command_takes_runs(stores, tmp_path: Path, given: list[str], files: list[str]) -> None:
+    asked = [part for run in given for part in ("--runs", run)]
+    with pytest.raises(SystemExit) as stopped:
+        main(["figures", str(stores("plain").path), "--out", str(tmp_path), "--only", "step_dynamics", *asked])
+    assert not stopped.value.code
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == files
