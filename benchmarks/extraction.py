@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.models import QWEN3_06B, write_run
-from benchmarks.processes import extract_command, measure
+from benchmarks.processes import aside, extract_command, measure
 
 
 def main() -> None:
@@ -15,7 +16,8 @@ def main() -> None:
     print(f"{'T':>3} {'extract s':>10} {'published s':>12} {'ratio':>7} {'ratio of CPU time':>18} {'extract GB':>11}")
     with tempfile.TemporaryDirectory() as folder:
         for steps in (6, 14):
-            run = write_run(Path(folder) / f"T{steps}", QWEN3_06B, steps=steps)
+            run = Path(folder) / f"T{steps}"
+            aside(partial(write_run, steps=steps), run, QWEN3_06B)
             ours = measure(*extract_command(str(run), f"{folder}/store{steps}"))
             published = measure("-m", "benchmarks.published", str(run))
             print(

@@ -26,7 +26,6 @@ from geodiag.geometry import (
     rank_tolerance,
     right_spectrum,
     sar_from_norms,
-    span_coordinates,
 )
 
 _Result = TypeVar("_Result", Spectrum, PairGeometry)
@@ -144,11 +143,10 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
     )
     spectrum = _in_plan_order([one.spectrum for one in found], batches, bases, len(plan.updates))
     norms = {i: m.norm for i, m in measures.items()} | {i: basis.norm for i, basis in bases.items()}
-    C = cross_gram(spectrum.V)
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
-    pairs = workers.start(partial(_pair_geometry, spectrum, C, plan.pairs, lam=settings.lam, tol=tol))
-    unions = workers.start(partial(_union_ranks, spectrum.V, C, plan, tol=tol))
+    pairs = workers.start(partial(_pair_geometry, spectrum, plan.pairs, lam=settings.lam, tol=tol))
+    unions = workers.start(partial(_union_ranks, spectrum.V.float(), plan, tol=tol))
     again = _batches(updates, list(bases), 1)
     projected = _projections(updates, plan, spectrum.V, batches + again, held, rough=batching.rough, workers=workers)
     return LayerGeometry(
@@ -257,8 +255,9 @@ def _sar(projected: Tensor, norms: Mapping[int, float], rank: Tensor, pairs: Seq
     return torch.where(((rank[i] > 0) & (rank[j] > 0))[:, None], both, torch.nan)
 
 
-def _pair_geometry(spectrum: Spectrum, C: Tensor, pairs: Sequence[Pair], *, lam: float, tol: float) -> PairGeometry:
+def _pair_geometry(spectrum: Spectrum, pairs: Sequence[Pair], *, lam: float, tol: float) -> PairGeometry:
     i, j = _ends(pairs)
+    C = cross_gram(spectrum.V)
     return pair_geometry(spectrum.s[i], spectrum.s[j], C[i, j], lam=lam, tol=tol)
 
 
@@ -266,9 +265,11 @@ def _ends(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     return torch.tensor([p.i for p in pairs]), torch.tensor([p.j for p in pairs])
 
 
-def _union_ranks(V: Tensor, C: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int], ...]:
-    """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before."""
-    V = span_coordinates(V, C)
+def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int], ...]:
+    """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before.
+
+    Single precision is enough: what counts as a direction of its own is a thousand times what it rounds.
+    """
     found: list[tuple[int, int]] = []
     before: tuple[int, ...] = ()
     Q = V.new_zeros(V.shape[1], 0)

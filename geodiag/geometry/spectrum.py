@@ -144,7 +144,7 @@ def krylov_right_vectors(
     if max(block * depth, k) >= min(D.shape[-2:]):
         return _dense_right_vectors(D, k=k)
     U = _top_columns(_krylov_images(D if rough is None else rough, block=block, depth=depth, seed=seed), k=k)
-    X = _top_columns(product(D.mT, U.to(D.dtype)), k=k)
+    X = _top_columns(product(D.mT, U.to(D.dtype)).double(), k=k)
     DX = product(D, X.to(D.dtype)).double()
     s_sq, R = small.eigh(DX.mT @ DX)
     s_sq = s_sq.flip(-1).clamp(min=0)
@@ -153,12 +153,15 @@ def krylov_right_vectors(
 
 
 def _top_columns(Y: Float[Tensor, "batch n cols"], *, k: int) -> Float[Tensor, "batch n k"]:
-    """The top k left singular vectors of Y in float64, up to a rotation among them; zero where negligible."""
-    Y = Y.double()
-    w, W = small.eigh(Y.mT @ Y)
+    """The top k left singular vectors of Y in float64, up to a rotation among them; zero where negligible.
+
+    The Gram matrix is in the precision of Y. In single precision that blurs directions a thousand times weaker than
+    the first, which is enough for the search: the step after it takes what it found from D itself.
+    """
+    w, W = small.eigh((Y.mT @ Y).double())
     w, W = w.flip(-1)[..., :k], W.flip(-1)[..., :k]
     kept = w > NEGLIGIBLE**2 * w[:, :1]
-    U = Y @ (W * (torch.where(kept, w, 1.0).rsqrt() * kept)[:, None, :])
+    U = (Y @ (W * (torch.where(kept, w, 1.0).rsqrt() * kept)[:, None, :]).to(Y.dtype)).double()
     return U @ _inverse_root(U.mT @ U)  # the columns of weak directions are orthogonal only up to rounding
 
 

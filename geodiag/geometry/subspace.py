@@ -47,24 +47,3 @@ def added_rank(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol: f
     """dim(span(Q) + span(V)) - dim(span(Q)), with the tolerance of `extend_basis`."""
     R = _residual(Q, V)
     return int((small.eigvalsh(R.mT @ R) > tol**2).sum())
-
-
-def span_coordinates(V: Float[Tensor, "m d_in k"], C: Float[Tensor, "m m k k"]) -> Float[Tensor, "m n k"]:
-    """The bases of m subspaces in coordinates of the span of them all, in which unions cost far less.
-
-    L with L'L = V'V has every angle and length that V has, up to 3e-8 (a sine's square is known to 1e-15), which is
-    far under the tolerance of anything that was stored in single precision.
-
-    Args:
-        V: orthonormal or zero columns.
-        C: their cross-Gram V_i'V_j.
-
-    Returns:
-        n = m k coordinates; V itself where that would be more than half of d_in, so that nothing is gained.
-    """
-    m, d_in, k = V.shape
-    if 2 * m * k > d_in:
-        return V
-    w, U = small.eigh(C.permute(0, 2, 1, 3).reshape(m * k, m * k))
-    L = w.clamp(min=0).sqrt()[:, None] * U.mT
-    return L.view(m * k, m, k).permute(1, 0, 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.geometry import added_rank, cross_gram, extend_basis, rank_tolerance, span_coordinates
+from geodiag.geometry import added_rank, extend_basis, rank_tolerance
 from tests import oracle
 
 TOL = rank_tolerance(torch.float64)
@@ -44,18 +44,17 @@ def test_a_small_angle_is_told_from_rounding(sine, grows):
     assert extend_basis(e[:, :1], turned, tol=TOL).shape[1] == 1 + grows
 
 
-def test_coordinates_of_the_span_keep_every_inner_product_and_union():
-    """In 80 dimensions four bases of seven columns: 28 coordinates, the same angles, the same ranks."""
-    bases = overlapping(np.random.default_rng(1), d=80)
-    V = torch.stack([torch.from_numpy(np.pad(b, ((0, 0), (0, 7 - b.shape[1])))) for b in bases])
-    L = span_coordinates(V, cross_gram(V))
-    assert L.shape == (4, 28, 7)
-    torch.testing.assert_close(cross_gram(L), cross_gram(V), rtol=0, atol=1e-13)
-    tol = rank_tolerance(torch.float32)
-    Q, ranks = L.new_zeros(28, 0), []
-    for columns in L:
-        Q = extend_basis(Q, columns, tol=tol)
+def test_single_precision_finds_the_same_unions():
+    """In 3000 dimensions, with directions that are shared to single precision and one that is off by a sine of 0.01."""
+    rng = np.random.default_rng(1)
+    bases = overlapping(rng, d=3000)
+    off = np.linalg.qr(bases[0][:, :1] + 0.01 * rng.standard_normal((3000, 1)) / 3000**0.5)[0]
+    tol, Q, ranks = rank_tolerance(torch.float32), torch.zeros(3000, 0), []
+    for V in [*bases, off]:
+        V = torch.tensor(V, dtype=torch.float32)
+        grown, before = added_rank(Q, V, tol=tol), Q.shape[1]
+        Q = extend_basis(Q, V, tol=tol)
+        assert Q.shape[1] == before + grown
         ranks.append(Q.shape[1])
-    assert ranks == [6, 9, 9, 11]  # by construction
-    small = V[:, :50]
-    assert torch.equal(span_coordinates(small, cross_gram(small)), small)
+    assert ranks == [6, 9, 9, 11, 12]  # by construction
+    torch.testing.assert_close(Q.T @ Q, torch.eye(12), rtol=0, atol=1e-5)
