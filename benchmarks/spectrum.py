@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.models import power_law
+from geodiag.geometry import product_dtype
 from geodiag.geometry.spectrum import exact_right_vectors, krylov_right_vectors
 
 KEPT = 32
@@ -22,7 +23,10 @@ def main() -> None:
         for decay in (0.3, 0.7):
             D, V = power_law(shape, decay, seed=1)
             truth = V[:, :KEPT].double()
-            krylov, t_krylov = timed(lambda D=D: krylov_right_vectors(D[None], k=KEPT + 8)[1][0])
+            rough = product_dtype(shape, D.device)  # as an extraction searches: bfloat16 where the device has it
+            krylov, t_krylov = timed(
+                lambda D=D, rough=rough: krylov_right_vectors(D[None], k=KEPT + 8, rough=D[None].to(rough))[1][0]
+            )
             lowrank, t_lowrank = timed(lambda D=D: torch.svd_lowrank(D, q=KEPT + 8, niter=2)[2])
             _, t_full = timed(lambda D=D: exact_right_vectors(D[None], k=KEPT)[1][0], repeats=1)
             print(

@@ -114,8 +114,9 @@ def _explains(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     if len(ranked) > 1:
         told += f", then {_told(ranked[1])}"
     if not adds:
-        return f"{told}; beside {_BASELINES} no signal adds anything that can be told from chance."
-    return f"{told}; beside {_BASELINES} the {_list(adds)} still {'adds' if len(adds) == 1 else 'add'} to it."
+        return f"{told}. Once {_BASELINES} are known, no signal adds anything that can be told from chance."
+    verb = "adds" if len(adds) == 1 else "add"
+    return f"{told}. Once {_BASELINES} are known, the {_list(adds)} still {verb} something."
 
 
 def _does_not(facts: Facts) -> str:
