@@ -28,9 +28,18 @@ def arguments(runs, store, *more):
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory, geodiag):
     """Two runs of 42 layers and their rows."""
-    folder = tmp_path_factory.mktemp("stop")
-    for name in ("a", "b"):
-        synthetic.write_run(folder / "runs" / name, run=name, steps=2, blocks=6)
+    return extracted(tmp_path_factory.mktemp("stop"), geodiag, runs="ab", blocks=6)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory, geodiag):
+    """A run of so many layers that a signal finds it at work, and its rows."""
+    return extracted(tmp_path_factory.mktemp("long"), geodiag, runs="a", blocks=40)
+
+
+def extracted(folder, geodiag, *, runs, blocks):
+    for name in runs:
+        synthetic.write_run(folder / "runs" / name, run=name, steps=2, blocks=blocks)
     code, said = geodiag.run(arguments(folder / "runs", folder / "whole"), folder / "log")
     assert code == 0, said
     return folder
@@ -44,9 +53,9 @@ def until(holds, *, seconds=30):
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR2", 140)])
-def test_a_signal_ends_it_with_one_line_and_it_goes_on(ready, geodiag, tmp_path, name, code):
+def test_a_signal_ends_it_with_one_line_and_it_goes_on(long, geodiag, tmp_path, name, code):
     parts = tmp_path / "store" / ".staging" / "parts"
-    pid = geodiag.start(arguments(ready / "runs" / "a", tmp_path / "store"), tmp_path / "log")
+    pid = geodiag.start(arguments(long / "runs" / "a", tmp_path / "store"), tmp_path / "log")
     until(lambda: len(list(parts.glob("a-*/model*"))) > 3)
     os.kill(pid, getattr(signal, name))
     before = time.monotonic()
@@ -58,10 +67,10 @@ def test_a_signal_ends_it_with_one_line_and_it_goes_on(ready, geodiag, tmp_path,
     assert StoreReader(tmp_path / "store").run_ids() == []
     assert list((tmp_path / "store" / lock.FOLDER).iterdir()) == []
     if name == "SIGTERM":
-        done, said = geodiag.run(arguments(ready / "runs", tmp_path / "store"), tmp_path / "log")
+        done, said = geodiag.run(arguments(long / "runs", tmp_path / "store"), tmp_path / "log")
         assert done == 0
         assert "of them from an earlier attempt" in said
-        assert same_rows(tmp_path / "store", ready / "whole")
+        assert same_rows(tmp_path / "store", long / "whole")
 
 
 DEEP = """
@@ -178,21 +187,21 @@ def test_a_store_on_a_mount_that_has_vanished(ready, geodiag, tmp_path):
     assert f"{tmp_path / 'mnt' / 'store'}: run a: cannot read or write: [Errno 20] Not a directory" in said
 
 
-def test_finished_layers_that_a_power_failure_tore_are_computed_again(ready, geodiag, tmp_path):
+def test_finished_layers_that_a_power_failure_tore_are_computed_again(long, geodiag, tmp_path):
     store = tmp_path / "store"
-    pid = geodiag.start(arguments(ready / "runs" / "a", store), tmp_path / "log")
+    pid = geodiag.start(arguments(long / "runs" / "a", store), tmp_path / "log")
     until(lambda: len(list((store / ".staging" / "parts").glob("a-*/model*"))) > 3)
     assert geodiag.kill_after(pid, 0) == -9
     torn = sorted((store / ".staging" / "parts").glob("a-*/model*/pairs.parquet"))[:2]
     for file in torn:
         file.write_bytes(b"")
-    code, said = geodiag.run(arguments(ready / "runs" / "a", store), tmp_path / "log")
+    code, said = geodiag.run(arguments(long / "runs" / "a", store), tmp_path / "log")
     assert code == 2
-    assert "run a: 2 of 42 finished parts could not be read back and were dropped; run it again" in said
-    code, said = geodiag.run(arguments(ready / "runs", store), tmp_path / "log")
+    assert "run a: 2 of 280 finished parts could not be read back and were dropped; run it again" in said
+    code, said = geodiag.run(arguments(long / "runs", store), tmp_path / "log")
     assert code == 0
-    assert "42 layers, 40 of them from an earlier attempt" in said
-    assert same_rows(store, ready / "whole")
+    assert "280 layers, 278 of them from an earlier attempt" in said
+    assert same_rows(store, long / "whole")
 
 
 def test_what_nobody_foresaw_costs_its_run_only_and_debug_shows_where(ready, geodiag, tmp_path):
