@@ -130,10 +130,7 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
         workers: what computes; each takes one batch at a time.
         done: told how many more updates have been measured.
     """
-    updates, plan, settings, batching, bases, batches = (
-        *(work.updates, work.plan, work.settings, work.batching),
-        *(work.bases, work.batches),
-    )
+    updates, plan, bases, batches = work.updates, work.plan, work.bases, work.batches
     found = workers.map(partial(_measure, work, done), batches)
     held = {batch: one.kept for batch, one in zip(batches, found, strict=True) if one.kept is not None}
     measures = dict(
@@ -145,10 +142,12 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
     norms = {i: m.norm for i, m in measures.items()} | {i: basis.norm for i, basis in bases.items()}
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
-    pairs = workers.start(partial(_pair_geometry, spectrum, plan.pairs, lam=settings.lam, tol=tol))
+    pairs = workers.start(partial(_pair_geometry, spectrum, plan.pairs, lam=work.settings.lam, tol=tol))
     unions = workers.start(partial(_union_ranks, spectrum.V.float(), plan, tol=tol))
     again = _batches(updates, list(bases), 1)
-    projected = _projections(updates, plan, spectrum.V, batches + again, held, rough=batching.rough, workers=workers)
+    projected = _projections(
+        updates, plan, spectrum.V, batches + again, held, rough=work.batching.rough, workers=workers
+    )
     return LayerGeometry(
         measures=measures,
         spectrum=_to_cpu(spectrum),

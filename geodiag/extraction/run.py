@@ -37,8 +37,6 @@ from geodiag.runs import Manifest
 
 DEFAULT_MEMORY = 4 * 2**30
 """Bytes that full updates may take on the device at once, where the caller does not say."""
-
-
 MOST_AHEAD = 16
 """The most updates that are read ahead, or measured as one batch."""
 
@@ -117,11 +115,6 @@ class RunExtraction:
                 return
             begun.put(work)
             yield from ((work.batching.ahead, partial(work.updates.prefetch, i)) for i in work.order)
-
-    def rows(self, *, done: Collection[str] = ()) -> Iterator[tuple[Layer, dict[str, list[Row]]]]:
-        """Every layer's rows by table: what `parts` yields, without the bases."""
-        for part in self.parts(done=done):
-            yield part.layer, part.rows
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -10,12 +9,12 @@ from geodiag.explain import CAUSES, explain_step
 from geodiag.explain.advice import SUGGESTIONS
 from geodiag.explain.html import style_sheet
 from geodiag.store import StoreReader
+from tests.html_tree import Tree
 
 from . import planted
 from .planted import TASKS, Plan
 
 HOSTILE = "<img_src=x_onerror=alert(1)>"
-VOID = {"meta", "link", "br", "circle", "polyline", "input"}
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +24,6 @@ def explanation(tmp_path_factory):
     plans = [Plan("r", 0, "family", tasks=tasks, gradients=True, size="<b>", method="</style><script>x()</script>")]
     planted.write(store, plans)
     return explain_step(StoreReader(store), "r", 5)
-
-
-class Tree(HTMLParser):
-    """Checks that tags close in order, and collects them with the text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.said = [], [], []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.said.append(data)
 
 
 def test_html_is_well_formed_and_hostile_names_stay_text(explanation):

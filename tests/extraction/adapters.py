@@ -77,7 +77,7 @@ def rows(root, *, states="adapter", experts="adapter", updates="experts", **sett
     (root / "run.yaml").write_text(yaml.safe_dump(manifest))
     extraction = prepare(load_manifest(root), make_settings(**{"spectrum": "exact"} | settings), device="cpu")
     found = {}
-    for _, of_layer in extraction.rows():
+    for of_layer in (part.rows for part in extraction.parts()):
         for table, some in of_layer.items():
             found.setdefault(table, []).extend(some)
     return found, extraction

@@ -89,7 +89,7 @@ def test_the_quick_spectrum_and_little_memory_change_nothing(plain):
     assert_same(found, expected, tolerance=1e-5)
     small = extraction.__class__(**{**vars(extraction), "memory": 1})
     again = {}
-    for _, of_layer in small.rows():
+    for of_layer in (part.rows for part in small.parts()):
         for table, some in of_layer.items():
             again.setdefault(table, []).extend(some)
     assert_same(again, found, tolerance=1e-6)

@@ -108,7 +108,7 @@ def write_run(root, arrange, shapes, config):
 
 def rows_of(root):
     found = {}
-    for _, of_layer in prepare(load_manifest(root), make_settings(rank=4), device="cpu").rows():
+    for of_layer in (part.rows for part in prepare(load_manifest(root), make_settings(rank=4), device="cpu").parts()):
         for table, some in of_layer.items():
             found.setdefault(table, []).extend(some)
     return found

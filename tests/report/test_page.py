@@ -6,7 +6,6 @@ import json
 import re
 from base64 import b64decode
 from html import escape
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
@@ -24,36 +23,19 @@ from geodiag.report.report import explanations
 from geodiag.report.runs import first_step
 from tests.explain import planted
 from tests.explain.planted import Plan
+from tests.html_tree import Tree
 
 from .conftest import CAUSES, HOSTILE, IMAGE, QUICK
 
-VOID = {"meta", "link", "br", "circle", "polyline", "input", "img"}
 
+class Page(Tree):
+    """A page with pictures; what scripts and styles hold is no text."""
 
-class Tree(HTMLParser):
-    """Checks that tags close in order, and collects them with the text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.said = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+    void = Tree.void | {"img"}
 
     def handle_data(self, data):
         if not self.open or self.open[-1] not in ("script", "style"):
-            self.said.append(data)
+            super().handle_data(data)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +53,7 @@ def bare(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tree(text):
-    return Tree(text)
+    return Page(text)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +83,7 @@ def test_nothing_is_loaded_from_anywhere(tree, text):
 
 def test_hostile_names_stay_text(tree, blob):
     pages = [tree, *(Tree(unpacked(blob, run["panel"])) for run in blob["runs"].values())]
-    pages += [Tree(unpacked(blob, said)) for run in blob["runs"].values() for said in run["said"].values()]
+    pages += [Page(unpacked(blob, said)) for run in blob["runs"].values() for said in run["said"].values()]
     for one in pages:
         assert not any(name.startswith("on") for _, attrs in one.tags for name in attrs)
         assert not [attrs for tag, attrs in one.tags if tag == "img" and not attrs["src"].startswith("data:image/png")]
@@ -174,7 +156,7 @@ def test_runs_without_scores_make_a_page_too(bare, tmp_path, capsys):
     assert not stopped.value.code
     assert "".join(capsys.readouterr().out.split()) == str(out)
     text = out.read_text(encoding="utf-8")
-    Tree(text)
+    Page(text)
     assert "Forgetting in 1 run<" in text
     assert "no scores" in text
 
@@ -197,7 +179,7 @@ def test_all_steps_of_the_shipped_runs_take_little_room():
 def test_the_shipped_runs_make_a_page_under_five_megabytes(tmp_path):
     page = write_report(geodiag.load_example("lab"), tmp_path / "lab.html")
     assert page.stat().st_size < 5_000_000
-    Tree(page.read_text(encoding="utf-8"))
+    Page(page.read_text(encoding="utf-8"))
 
 
 def test_pieces_join_to_the_text():
