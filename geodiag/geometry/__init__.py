@@ -26,7 +26,7 @@ from geodiag.geometry.gradient import (
 from geodiag.geometry.lowrank import product_floor_sq, right_factor
 from geodiag.geometry.precision import SMALL_LAYER, product_dtype
 from geodiag.geometry.small import one_thread
-from geodiag.geometry.spectrum import Spectrum, right_spectrum, truncate
+from geodiag.geometry.spectrum import Spectrum, right_spectrum, spectrum_columns, truncate
 from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "right_spectrum",
     "rounding_floor_sq",
     "sar_from_norms",
+    "spectrum_columns",
     "split_half_reliability",
     "stable_rank",
     "truncate",

@@ -85,6 +85,30 @@ def right_spectrum(
     )
 
 
+def spectrum_columns(shape: tuple[int, int], *, rank: int, method: str = "krylov") -> float:
+    """The products of one `right_spectrum`, as the number of columns that an update is multiplied with.
+
+    The block Krylov iteration multiplies D and its transpose with BLOCK columns DEPTH times, and each with rank + 8
+    once more. Where the iteration would span the whole smaller side n of m x n, a Gram matrix does it, n columns
+    and n more; a full SVD takes about 6 m n^2 + 20 n^3 operations (Golub & Van Loan, 4th ed., Sec. 8.6.3).
+
+    Args:
+        shape: (d_out, d_in); a column is 2 d_out d_in operations.
+        rank: the most directions kept.
+        method: `exact` or `krylov`.
+    """
+    n, m = sorted(shape)
+    if method == "exact":
+        return 3 * n + 10 * n * n / m
+    k = min(rank + 8, n)
+    return 2.0 * n if _spans_all(shape, k=k) else 2.0 * (DEPTH * BLOCK + k)
+
+
+def _spans_all(shape: tuple[int, ...], *, k: int, block: int = BLOCK, depth: int = DEPTH) -> bool:
+    """Whether the iteration's space would be as wide as the matrix."""
+    return max(block * depth, k) >= min(shape)
+
+
 def truncate(
     s: Float[Tensor, "*batch k"], total: Float[Tensor, "*batch"], *, rank: int, energy: float, lam: float
 ) -> Int[Tensor, "*batch"]:
@@ -141,7 +165,7 @@ def krylov_right_vectors(
     Returns:
         s (falling) and V; zero from where values are negligible.
     """
-    if max(block * depth, k) >= min(D.shape[-2:]):
+    if _spans_all(D.shape[-2:], k=k, block=block, depth=depth):
         return _dense_right_vectors(D, k=k)
     U = _top_columns(_krylov_images(D if rough is None else rough, block=block, depth=depth, seed=seed), k=k)
     X = _top_columns(product(D.mT, U.to(D.dtype)).double(), k=k)

@@ -13,7 +13,7 @@ from geodiag.errors import GeodiagError
 from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.gradients import GradientOptions, gradient_plan
 from geodiag.extraction.run import pick_device
-from geodiag.geometry.spectrum import BLOCK, DEPTH
+from geodiag.geometry import spectrum_columns
 from geodiag.jobs.devices import parse_devices
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.probe import DeviceSpeed, DiskSpeed, device_speed, disk_speed
@@ -95,18 +95,8 @@ def run_cost(run: RunExtraction) -> Cost:
 
 
 def update_columns(layer: Layer, settings: Settings) -> float:
-    """The products of one update's spectrum, as the number of columns that the update is multiplied with.
-
-    The block Krylov iteration multiplies it and its transpose with BLOCK columns DEPTH times, and each with rank + 8
-    once more. Where the iteration would span the whole smaller side n of m x n, a Gram matrix does it, n columns
-    and n more; a full SVD takes about 6 m n^2 + 20 n^3 operations (Golub & Van Loan, 4th ed., Sec. 8.6.3).
-    """
-    n, m = sorted((layer.d_out, layer.d_in))
-    if settings.spectrum == "exact":
-        return 3 * n + 10 * n * n / m
-    if max(BLOCK * DEPTH, settings.rank + 8) >= n:
-        return 2 * n
-    return 2 * DEPTH * BLOCK + 2 * (settings.rank + 8)
+    """The products of one update's spectrum, as the number of columns that the update is multiplied with."""
+    return spectrum_columns((layer.d_out, layer.d_in), rank=settings.rank, method=settings.spectrum)
 
 
 def _flops(run: RunExtraction, layer: Layer) -> float:

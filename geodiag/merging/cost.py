@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from geodiag.checkpoints import Adapter, Layer
-from geodiag.geometry.spectrum import BLOCK, DEPTH
+from geodiag.geometry import spectrum_columns
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import RunFolder
 from geodiag.merging.path import DIRECTIONS, KEPT, PROBES
@@ -61,7 +61,9 @@ def layer_flops(layer: Layer, config: MergeConfig, steps: range) -> tuple[float,
     entry, rule = 2 * layer.d_out * layer.d_in, config.rule
     least = most = 0.0
     if isinstance(rule, GcwmRule):
-        least = most = len(config.experts) * entry * 2 * BLOCK * DEPTH
+        of = rule.spectrum
+        columns = spectrum_columns((layer.d_out, layer.d_in), rank=of.rank, method=of.method)
+        least = most = len(config.experts) * entry * columns
     if isinstance(rule, OpcmRule):
         least = most = len(config.experts) * 10 * entry * min(layer.d_out, layer.d_in)
     if isinstance(rule, GcwmRule | WudiRule):

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 import geodiag
+from geodiag.checkpoints import Layer
 from geodiag.cli import main
 from geodiag.errors import GeodiagError, ManifestError, SettingsError
 from geodiag.merging import load_merge, parse_merge, plan_merge
@@ -164,3 +165,11 @@ def test_counted_operations_by_hand(folder):
     assert [active_count(config, t) for t in (1, 2, 3)] == [1, 2, 3]
     arithmetic = parse_merge(config_of(folder, rule="task_arithmetic"))
     assert layer_flops(layer, arithmetic, range(1, 4)) == (0, 0)
+
+
+def test_spectra_are_counted_with_their_last_exact_products(folder):
+    """Three experts, whose plain sum is step 1: 6 times 32 columns both ways, and 16 + 8 more both ways."""
+    config = parse_merge(config_of(folder, rule={"name": "gcwm", "spectrum": {"rank": 16}}))
+    layer = Layer("l", 0, "q_proj", 4096, 1024, "float32", "l")
+    columns = 2 * 6 * 32 + 2 * (16 + 8)
+    assert layer_flops(layer, config, range(1, 2)) == (3 * 2 * 4096 * 1024 * columns,) * 2
