@@ -18,10 +18,10 @@ from benchmarks.models import QWEN3_8B, write_run
 from benchmarks.processes import aside, measure
 
 PARTS = {
-    "read and subtract": ("geodiag.extraction.layer", ("_read",)),
+    "read and subtract": ("geodiag.extraction.layer", ("read_batch",)),
     "read ahead": ("geodiag.extraction.weights.LayerUpdates", ("prefetch",)),
     "spectrum": ("geodiag.extraction.layer", ("_spectrum",)),
-    "SAR": ("geodiag.extraction.layer", ("projected_norms",)),
+    "SAR": ("geodiag.extraction.alignment", ("projected_norms",)),
     "Bures and unions": ("geodiag.extraction.layer", ("cross_gram", "_pair_geometry", "_union_ranks")),
     "write": ("geodiag.jobs.run._Task", ("_commit",)),
     "write layers": ("geodiag.jobs.staging.Staging", ("put",)),

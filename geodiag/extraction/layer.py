@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from geodiag.extraction.alignment import pair_alignments
 from geodiag.extraction.bases import Basis
-from geodiag.extraction.plan import Pair, Plan, state_index
+from geodiag.extraction.batches import Batch, Batching, in_batches, read_batch
+from geodiag.extraction.plan import Plan, state_index
 from geodiag.extraction.settings import Settings
 from geodiag.extraction.weights import LayerUpdates, Measures
 from geodiag.extraction.workers import Workers
@@ -22,10 +24,8 @@ from geodiag.geometry import (
     cross_gram,
     extend_basis,
     pair_geometry,
-    projected_norms,
     rank_tolerance,
     right_spectrum,
-    sar_from_norms,
 )
 
 _Result = TypeVar("_Result", Spectrum, PairGeometry)
@@ -62,30 +62,6 @@ class LayerGeometry:
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Updates of one layer that are read and measured together."""
-
-    members: tuple[int, ...]
-    """Indices into the plan's updates, rising."""
-    factored: bool
-    """Whether they are right factors, a few rows each, rather than full matrices."""
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How many full updates of a layer are in memory at once, and in which precision they are kept."""
-
-    block: int
-    """Full updates that are measured as one batch."""
-    hold: bool
-    """Whether all updates stay until their subspaces have been compared, rather than be read a second time."""
-    rough: torch.dtype
-    """The precision in which they stay, and in which large products run."""
-    ahead: int
-    """Updates whose weights are read before they are asked for."""
-
-
-@dataclass(frozen=True)
 class _Measured:
     """A batch of updates with what is known of each alone."""
 
@@ -111,7 +87,7 @@ class LayerWork:
     ) -> None:
         self.updates, self.plan, self.settings, self.batching = updates, plan, settings, batching
         self.bases = {i: known[plan.updates[i].object] for i in _spared(updates, plan, known)}
-        self.batches = _batches(updates, [i for i in plan.needed if i not in self.bases], batching.block)
+        self.batches = in_batches(updates, [i for i in plan.needed if i not in self.bases], batching.block)
 
     @property
     def order(self) -> list[int]:
@@ -142,17 +118,17 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
     norms = {i: m.norm for i, m in measures.items()} | {i: basis.norm for i, basis in bases.items()}
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
-    pairs = workers.start(partial(_pair_geometry, spectrum, plan.pairs, lam=work.settings.lam, tol=tol))
+    pairs = workers.start(partial(_pair_geometry, spectrum, plan, lam=work.settings.lam, tol=tol))
     unions = workers.start(partial(_union_ranks, spectrum.V.float(), plan, tol=tol))
-    again = _batches(updates, list(bases), 1)
-    projected = _projections(
-        updates, plan, spectrum.V, batches + again, held, rough=work.batching.rough, workers=workers
+    again = in_batches(updates, list(bases), 1)
+    sar = pair_alignments(
+        updates, plan, spectrum, norms, batches + again, held, rough=work.batching.rough, workers=workers
     )
     return LayerGeometry(
         measures=measures,
         spectrum=_to_cpu(spectrum),
         pairs=_to_cpu(pairs.result()),
-        sar=_sar(projected.cpu(), norms, spectrum.rank.cpu(), plan.pairs),
+        sar=sar,
         union_ranks=unions.result(),
     )
 
@@ -163,35 +139,16 @@ def _spared(updates: LayerUpdates, plan: Plan, known: Mapping[str, Basis]) -> li
     return [i for i in old if plan.updates[i].role == "task" and plan.updates[i].object in known]
 
 
-def _measure(work: LayerWork, done: Callable[[int], None], batch: _Batch) -> _Measured:
+def _measure(work: LayerWork, done: Callable[[int], None], batch: Batch) -> _Measured:
     """Reads a batch and finds its spectra."""
     updates, batching = work.updates, work.batching
-    D, measures = _read(updates, batch)
+    D, measures = read_batch(updates, batch)
     done(len(batch.members))
     rough = D if batch.factored else D.to(batching.rough)
     spectrum = _spectrum(D, rough, measures, work.settings, factored=batch.factored)
     if rough is not D:
         updates.give_back(D)
     return _Measured(measures, spectrum, rough if batch.factored or batching.hold else None)
-
-
-def _batches(updates: LayerUpdates, members: Sequence[int], block: int) -> list[_Batch]:
-    """Full updates in blocks, then all factored ones."""
-    full = [i for i in members if not updates.factored(i)]
-    factored = tuple(i for i in members if updates.factored(i))
-    blocks = [_Batch(tuple(full[first : first + block]), False) for first in range(0, len(full), block)]
-    return blocks + ([_Batch(factored, True)] if factored else [])
-
-
-def _read(updates: LayerUpdates, batch: _Batch) -> tuple[Tensor, tuple[Measures, ...]]:
-    """The updates of a batch, stacked; right factors of fewer rows than others get rows of zeros."""
-    if batch.factored:
-        factors = [updates.matrix(i) for i in batch.members]
-        rows = max(1, *(len(C) for C in factors))
-        D = torch.stack([torch.nn.functional.pad(C, (0, 0, 0, rows - len(C))) for C in factors])
-        return D, tuple(updates.measures(i, C) for i, C in zip(batch.members, factors, strict=True))
-    D = updates.new(len(batch.members))
-    return D, tuple(updates.measures(i, updates.matrix(i, out=D[row])) for row, i in enumerate(batch.members))
 
 
 def _spectrum(
@@ -210,58 +167,10 @@ def _spectrum(
     )
 
 
-def _projections(
-    updates: LayerUpdates,
-    plan: Plan,
-    V: Tensor,
-    batches: Sequence[_Batch],
-    held: dict[_Batch, Tensor],
-    *,
-    rough: torch.dtype,
-    workers: Workers,
-) -> Tensor:
-    """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
-    partners = plan.partners()
-    rounded = V.to(rough)
-    found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
-
-    def project(batch: _Batch) -> None:
-        if batch.factored:
-            found[list(batch.members)] = _all_projections(held[batch], V)
-            return
-        for row, i in enumerate(batch.members):
-            if i in partners:
-                others = torch.tensor(partners[i], device=V.device)
-                D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
-                found[i, others] = projected_norms(D, rounded[others])
-
-    workers.map(project, batches)
-    return found
-
-
-def _all_projections(C: Tensor, V: Tensor) -> Tensor:
-    """||C_i V_j||_F of every right factor and every basis, in one product."""
-    m, rows, d_in = C.shape
-    n, _, k = V.shape
-    CV = C.reshape(m * rows, d_in) @ V.permute(1, 0, 2).reshape(d_in, n * k)
-    return torch.linalg.vector_norm(CV.view(m, rows, n, k), dim=(1, 3))
-
-
-def _sar(projected: Tensor, norms: Mapping[int, float], rank: Tensor, pairs: Sequence[Pair]) -> Tensor:
-    norm = torch.tensor([norms.get(i, torch.nan) for i in range(len(projected))], dtype=torch.float64)
-    i, j = _ends(pairs)
-    both = torch.stack([sar_from_norms(projected[i, j], norm[i]), sar_from_norms(projected[j, i], norm[j])], dim=-1)
-    return torch.where(((rank[i] > 0) & (rank[j] > 0))[:, None], both, torch.nan)
-
-
-def _pair_geometry(spectrum: Spectrum, pairs: Sequence[Pair], *, lam: float, tol: float) -> PairGeometry:
-    i, j = _ends(pairs)
+def _pair_geometry(spectrum: Spectrum, plan: Plan, *, lam: float, tol: float) -> PairGeometry:
+    i, j = plan.ends
     C = cross_gram(spectrum.V)
     return pair_geometry(spectrum.s[i], spectrum.s[j], C[i, j], lam=lam, tol=tol)
-
-
-def _ends(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
-    return torch.tensor([p.i for p in pairs]), torch.tensor([p.j for p in pairs])
 
 
 def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int], ...]:
@@ -283,7 +192,7 @@ def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int],
 
 
 def _in_plan_order(
-    spectra: Sequence[Spectrum], batches: Sequence[_Batch], bases: Mapping[int, Basis], n: int
+    spectra: Sequence[Spectrum], batches: Sequence[Batch], bases: Mapping[int, Basis], n: int
 ) -> Spectrum:
     """All spectra as one, no wider than the most directions that any update kept; empty where there is none."""
     like = spectra[0].V

@@ -74,6 +74,11 @@ class Plan:
         pairs = tuple(pair for pair in self.pairs if pair.step > stored_steps)
         return replace(self, pairs=pairs, stored_steps=stored_steps)
 
+    @property
+    def ends(self) -> tuple[list[int], list[int]]:
+        """The updates i and j of every pair, as two lists."""
+        return [pair.i for pair in self.pairs], [pair.j for pair in self.pairs]
+
     def partners(self) -> dict[int, tuple[int, ...]]:
         """For each update those it is compared with, in rising order."""
         found: dict[int, set[int]] = {}

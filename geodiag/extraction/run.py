@@ -25,7 +25,8 @@ from geodiag.checkpoints import (
 )
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.bases import Basis
-from geodiag.extraction.layer import Batching, LayerWork, layer_geometry
+from geodiag.extraction.batches import Batching
+from geodiag.extraction.layer import LayerWork, layer_geometry
 from geodiag.extraction.plan import Plan, make_plan
 from geodiag.extraction.prefetch import Call, Prefetch
 from geodiag.extraction.rows import Row, layer_rows
