@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -68,7 +69,8 @@ def stop_on_signals() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        raise Stopped(number)
+        if len(received) == 1:  # schedulers send several: what the first one unwinds is not disturbed
+            raise Stopped(number)
 
     for number in before:
         signal.signal(number, stop)
@@ -109,16 +111,22 @@ def end_now(code: int) -> None:
 
 
 def _watch(waked: socket.socket, numbers: set[int]) -> None:
-    """Ends the process some seconds after a signal, or at the second one; does nothing once the block was left."""
+    """Ends the process some seconds after a signal, or when the same comes again; nothing once the block was left.
+
+    Another signal than the first is no impatience: a scheduler's warning is followed by its SIGTERM.
+    """
+    first = 0
     with waked:
-        while byte := waked.recv(1):
-            if byte[0] in numbers:
-                break
-        else:
-            return
-        waked.settimeout(GRACE)
-        with suppress(TimeoutError):
-            if not waked.recv(1):
+        while not first:
+            if not (byte := waked.recv(1)):
                 return
-    print(message(byte[0]), file=sys.stderr)  # noqa: T201  (nothing of the console may be waited for)
-    end_now(128 + byte[0])
+            first = byte[0] if byte[0] in numbers else 0
+        deadline = time.monotonic() + GRACE
+        with suppress(TimeoutError):
+            byte = b""
+            while byte != bytes([first]):
+                waked.settimeout(max(deadline - time.monotonic(), 1e-3))
+                if not (byte := waked.recv(1)):
+                    return
+    print(message(first), file=sys.stderr)  # noqa: T201  (nothing of the console may be waited for)
+    end_now(128 + first)

@@ -14,6 +14,7 @@ from typing import Any
 from geodiag.errors import SettingsError
 from geodiag.extraction import Settings
 from geodiag.extraction.gradients import GradientOptions
+from geodiag.interrupts import GRACE
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests, load_manifest
 from geodiag.store import create_store
@@ -72,10 +73,19 @@ class Command:
     def __call__(self) -> None:
         """Runs it and ends with its exit code.
 
+        Where this process is told to leave meanwhile, as by the handler that puts a job back into the queue, the
+        command is told to stop and waited for, so that it says so and lets go of its locks. `subprocess.call` would
+        kill it there.
+
         Raises:
             SystemExit: it did not end with 0, so that Slurm counts the job as failed.
         """
-        code = subprocess.call([sys.executable, "-m", "geodiag", *self.arguments])
+        with subprocess.Popen([sys.executable, "-m", "geodiag", *self.arguments]) as command:
+            try:
+                code = command.wait()
+            except BaseException:
+                _stop(command)
+                raise
         if code:
             raise SystemExit(code if code > 0 else 128 - code)
 
@@ -188,6 +198,15 @@ def parse_extra(pairs: Iterable[str]) -> dict[str, str]:
             raise SettingsError(f"{pair!r} is no parameter of sbatch", where="--slurm", fix="write account=lab")
         found[name.replace("_", "-")] = value
     return found
+
+
+def _stop(command: subprocess.Popen[bytes]) -> None:
+    """Has a `geodiag` command stop, if Slurm, which signals every process of a step, has not told it already."""
+    command.terminate()
+    try:
+        command.wait(2 * GRACE)  # it ends itself by force after GRACE
+    except subprocess.TimeoutExpired:
+        command.kill()
 
 
 def _share(n: int, count: int) -> tuple[str, str]:

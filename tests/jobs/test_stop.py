@@ -117,6 +117,61 @@ def test_what_cannot_be_told_to_stop_does_not_hang_the_exit(tmp_path, where, aga
     assert not (tmp_path / "held").exists()
 
 
+SLOW_TO_LET_GO = """
+import pathlib, sys, time
+from geodiag.interrupts import Stopped, leave, stop_on_signals
+held = pathlib.Path(sys.argv[1])
+try:
+    with stop_on_signals():
+        try:
+            held.touch()
+            time.sleep(60)
+        finally:
+            time.sleep(1)
+            held.unlink()
+except Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    leave(stopped.exit_code)
+"""
+
+
+def test_a_warning_and_the_signal_behind_it_are_one_stop(tmp_path):
+    """Slurm's USR2 is followed by its SIGTERM as soon as the job is put back: what lets go is not cut short."""
+    command = [sys.executable, "-c", SLOW_TO_LET_GO, str(tmp_path / "held")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until((tmp_path / "held").exists)
+    process.send_signal(signal.SIGUSR2)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (140, f"geodiag: stopped by SIGUSR2; {GO_ON}\n")
+    assert not (tmp_path / "held").exists()
+
+
+JOB = """
+import signal, sys
+from geodiag.jobs.slurm import Command
+def leave(number, frame):
+    sys.exit(-1)  # as submitit does once a job is back in the queue
+signal.signal(signal.SIGUSR2, leave)
+Command(tuple(sys.argv[1:]))()
+"""
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_a_slurm_job_that_leaves_has_its_command_stop_before(long, tmp_path, all_of_it):
+    """Whether Slurm's signal reached the command as well or not: it says so, and its lock is gone."""
+    store, name = tmp_path / "store", "SIGUSR2" if all_of_it else "SIGTERM"
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-c", JOB, *map(str, arguments(long / "runs" / "a", store))]
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    until(lambda: len(list((store / ".staging" / "parts").glob("a-*/model*"))) > 3)
+    (os.killpg if all_of_it else os.kill)(process.pid, signal.SIGUSR2)
+    assert process.wait(20) == 255
+    assert f"geodiag: stopped by {name}; {GO_ON}" in (tmp_path / "log").read_text()
+    assert list((store / lock.FOLDER).iterdir()) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of its own with room for some layers; and a function that gives it room."""
