@@ -22,7 +22,7 @@ PARTS = {
     "read ahead": ("geodiag.extraction.weights.LayerUpdates", ("prefetch",)),
     "spectrum": ("geodiag.extraction.layer", ("_spectrum",)),
     "SAR": ("geodiag.extraction.alignment", ("projected_norms",)),
-    "Bures and unions": ("geodiag.extraction.layer", ("cross_gram", "_pair_geometry", "_union_ranks")),
+    "Bures and unions": ("geodiag.extraction.layer", ("_pair_geometry", "_union_ranks")),
     "write": ("geodiag.jobs.run._Task", ("_commit",)),
     "write layers": ("geodiag.jobs.staging.Staging", ("put",)),
 }

@@ -84,3 +84,29 @@ def test_from_the_shell_there_is_no_traceback(tmp_path):
 def test_version_and_help(geodiag):
     assert geodiag("--version").out.strip() == __version__
     assert "extract" in geodiag("--help").out
+
+
+ENDING = """
+import atexit, sys, tempfile, threading, time
+import torch
+from geodiag.__main__ import run
+room = tempfile.TemporaryDirectory(dir=sys.argv[1])
+atexit.register(print, "registered", end="")
+def late():
+    time.sleep(0.5)
+    print("late", end=" ", flush=True)
+if sys.argv[2] == "thread":
+    threading.Thread(target=late).start()
+sys.argv[1:] = ["--version"]
+run()
+"""
+
+
+@pytest.mark.parametrize(("threads", "said"), [("none", "registered"), ("thread", "late registered")])
+def test_nothing_is_left_undone_at_the_end_of_the_process(tmp_path, threads, said):
+    """Buffered output, what is registered for the end, temporary folders, threads: as Python's own end would."""
+    command = [sys.executable, "-c", ENDING, str(tmp_path), threads]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{__version__}\n{said}"
+    assert list(tmp_path.iterdir()) == []

@@ -169,8 +169,10 @@ def _spectrum(
 
 def _pair_geometry(spectrum: Spectrum, plan: Plan, *, lam: float, tol: float) -> PairGeometry:
     i, j = plan.ends
-    C = cross_gram(spectrum.V)
-    return pair_geometry(spectrum.s[i], spectrum.s[j], C[i, j], lam=lam, tol=tol)
+    left, right = sorted(set(i)), sorted(set(j))
+    C = cross_gram(spectrum.V[left], spectrum.V[right])  # no state is compared with another one
+    C = C[[left.index(n) for n in i], [right.index(n) for n in j]]
+    return pair_geometry(spectrum.s[i], spectrum.s[j], C, lam=lam, tol=tol)
 
 
 def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int], ...]:

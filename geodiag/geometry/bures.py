@@ -40,15 +40,15 @@ class PairGeometry:
     """2 lambda q / (tr B_i + tr B_j), the regulariser's part of the traces, in [0, 1]."""
 
 
-def cross_gram(V: Float[Tensor, "m d_in k"]) -> Float[Tensor, "m m k k"]:
-    """V_i'V_j of every two of m updates, in one product.
+def cross_gram(V: Float[Tensor, "m d_in k"], W: Float[Tensor, "n d_in l"]) -> Float[Tensor, "m n k l"]:
+    """V_i'W_j of each of m updates with each of n others, in one product.
 
     Args:
-        V: right singular vectors, zero where padded.
+        V, W: right singular vectors, zero where padded.
     """
-    m, d_in, k = V.shape
-    flat = V.permute(1, 0, 2).reshape(d_in, m * k)
-    return (flat.mT @ flat).view(m, k, m, k).permute(0, 2, 1, 3)
+    (m, d_in, k), (n, _, l_) = V.shape, W.shape
+    flat_V, flat_W = (X.permute(1, 0, 2).reshape(d_in, -1) for X in (V, W))
+    return (flat_V.mT @ flat_W).view(m, k, n, l_).permute(0, 2, 1, 3)
 
 
 def bures_fidelity(

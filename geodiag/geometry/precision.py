@@ -47,5 +47,10 @@ def product(A: Float[Tensor, "batch m n"], B: Float[Tensor, "batch n k"]) -> Flo
     """
     B = B.to(A.dtype)
     # A batch of one is multiplied as a matrix: batched bfloat16 products with A transposed take seven times as long.
-    AB = (A[0] @ B[0])[None] if len(A) == 1 else A @ B
+    if len(A) > 1:
+        AB = A @ B
+    elif A.stride(-1) == 1:
+        AB = (A[0] @ B[0])[None]
+    else:  # of a transposed A, from the other side: a quarter less time
+        AB = (B[0].mT @ A[0].mT).mT[None]
     return AB.float() if A.dtype == torch.bfloat16 else AB

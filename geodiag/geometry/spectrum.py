@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodiag.geometry import small
@@ -16,6 +16,10 @@ BLOCK, DEPTH = 32, 6
 """Columns a step and steps of the block Krylov iteration: a basis of 192 columns."""
 NEGLIGIBLE = 1e-6
 """Singular values under this share of the largest are rounding in single precision, and count as zero."""
+WEAK = 1 / 32
+"""Singular values under this share of the largest are measured once more: a search in bfloat16 can leave those of 1/32
+off by 1e-4, of 1/128 by 1e-3 and of 1/512 by 1e-2."""
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,10 @@ def right_spectrum(
 def spectrum_columns(shape: tuple[int, int], *, rank: int, method: str = "krylov") -> float:
     """The products of one `right_spectrum`, as the number of columns that an update is multiplied with.
 
-    The block Krylov iteration multiplies D and its transpose with BLOCK columns DEPTH times, and each with rank + 8
-    once more. Where the iteration would span the whole smaller side n of m x n, a Gram matrix does it, n columns
-    and n more; a full SVD takes about 6 m n^2 + 20 n^3 operations (Golub & Van Loan, 4th ed., Sec. 8.6.3).
+    The block Krylov iteration multiplies D and its transpose with BLOCK columns DEPTH times and its transpose with
+    rank + 8 once more; D as well where there are weak directions, which is counted. Where the iteration would span
+    the whole smaller side n of m x n, a Gram matrix does it, n columns and n more; a full SVD takes about
+    6 m n^2 + 20 n^3 operations (Golub & Van Loan, 4th ed., Sec. 8.6.3).
 
     Args:
         shape: (d_out, d_in); a column is 2 d_out d_in operations.
@@ -146,11 +151,12 @@ def krylov_right_vectors(
 
     The space spanned by [X, D'D X, ..., (D'D)^(depth-1) X] holds the top directions far better than the last
     of its blocks alone, which is what a subspace iteration of the same cost keeps. With Q a basis of it, the top
-    left vectors U of D Q are sharpened by a step more: V is sought in the span of D'U, and s and V are those of D
-    there. That step takes the vectors into the row space of D, so that even directions a thousand times weaker than
-    the first are right to single precision, and what the search had of rounding does not reach them.
+    left vectors U of D Q are sharpened by a step more: s and V are those of U'D. That step takes the vectors into the
+    row space of D, so that even directions a thousand times weaker than the first are right to single precision, and
+    what the search had of rounding does not reach them. Where there are such weak ones, s is then that of D V, since
+    the length of D'u suffers from what u has of stronger directions.
 
-    The search runs in the precision of `rough`, the two products of the last step in that of D, small problems in
+    The search runs in the precision of `rough`, the products of the last step in that of D, small problems in
     float64. When the space would be as wide as the matrix, a dense eigenproblem of the smaller Gram matrix gives the
     answer at once.
 
@@ -167,8 +173,18 @@ def krylov_right_vectors(
     """
     if _spans_all(D.shape[-2:], k=k, block=block, depth=depth):
         return _dense_right_vectors(D, k=k)
-    U = _top_columns(_krylov_images(D if rough is None else rough, block=block, depth=depth, seed=seed), k=k)
-    X = _top_columns(product(D.mT, U.to(D.dtype)).double(), k=k)
+    _, U = _top_columns(_krylov_images(D if rough is None else rough, block=block, depth=depth, seed=seed), k=k)
+    s, V = _top_columns(product(D.mT, U.to(D.dtype)).double(), k=k)
+    weak = ((s > 0) & (s < WEAK * s[:, :1])).any(-1)
+    if weak.any():
+        s[weak], V[weak] = _within(D if weak.all() else D[weak], V[weak])
+    return s, V
+
+
+def _within(
+    D: Float[Tensor, "batch d_out d_in"], X: Float[Tensor, "batch d_in k"]
+) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch d_in k"]]:
+    """Singular values and right vectors of D in the span of the orthonormal or zero columns of X."""
     DX = product(D, X.to(D.dtype)).double()
     s_sq, R = small.eigh(DX.mT @ DX)
     s_sq = s_sq.flip(-1).clamp(min=0)
@@ -176,17 +192,20 @@ def krylov_right_vectors(
     return s_sq.sqrt() * kept, (X @ R.flip(-1)) * kept[:, None, :]
 
 
-def _top_columns(Y: Float[Tensor, "batch n cols"], *, k: int) -> Float[Tensor, "batch n k"]:
-    """The top k left singular vectors of Y in float64, up to a rotation among them; zero where negligible.
+def _top_columns(
+    Y: Float[Tensor, "batch n cols"], *, k: int
+) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch n k"]]:
+    """The top k singular values and left vectors of Y in float64; both zero where negligible.
 
     The Gram matrix is in the precision of Y. In single precision that blurs directions a thousand times weaker than
     the first, which is enough for the search: the step after it takes what it found from D itself.
     """
     w, W = small.eigh((Y.mT @ Y).double())
-    w, W = w.flip(-1)[..., :k], W.flip(-1)[..., :k]
+    w, W = w.flip(-1)[..., :k].clamp(min=0), W.flip(-1)[..., :k]
     kept = w > NEGLIGIBLE**2 * w[:, :1]
     U = (Y @ (W * (torch.where(kept, w, 1.0).rsqrt() * kept)[:, None, :]).to(Y.dtype)).double()
-    return U @ _inverse_root(U.mT @ U)  # the columns of weak directions are orthogonal only up to rounding
+    # The columns of weak directions are orthogonal only up to rounding.
+    return w.sqrt() * kept, U @ _inverse_root(U.mT @ U)
 
 
 def _krylov_images(
@@ -212,23 +231,30 @@ def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch 
     """Orthonormal columns of X less span(Q); the columns stay dependent where X is.
 
     What is left of a column within 1e-5 of its block's length is rounding, and normalising it would bring
-    span(Q) back in, so it is dropped. Of the rest, projecting twice is enough (Kahan, Parlett).
+    span(Q) back in, so it is dropped. Normalising the rest brings back rounding as many times larger as the rest is
+    smaller than the block was: where that is more than a hundred times, it is projected out once more, and twice is
+    enough (Kahan, Parlett).
     """
     length_sq = X.square().sum(-2).amax(-1).double()
     X = X - Q @ (Q.mT @ X)
-    X = X @ _inverse_root(X.double().mT @ X.double(), scale=length_sq).to(X.dtype)
-    return X - Q @ (Q.mT @ X)
+    w, U = small.eigh(X.double().mT @ X.double())
+    keep = w > 1e-10 * length_sq.clamp(min=_TINY)[..., None]
+    X = X @ _root(w, U, keep).to(X.dtype)
+    again = bool((keep & (w < 1e-4 * length_sq[..., None])).any())
+    return X - Q @ (Q.mT @ X) if again else X
 
 
-def _inverse_root(
-    G: Float[Tensor, "batch b b"], *, scale: Float[Tensor, " batch"] | None = None
-) -> Float[Tensor, "batch b b"]:
-    """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere; `scale` is its largest value if not its own."""
+def _inverse_root(G: Float[Tensor, "batch b b"]) -> Float[Tensor, "batch b b"]:
+    """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere."""
     w, U = small.eigh(G)
-    scale = w[..., -1] if scale is None else scale
-    keep = w > 1e-10 * scale.clamp(min=torch.finfo(torch.float64).tiny)[..., None]
-    root = torch.where(keep, w, 1.0).rsqrt() * keep
-    return (U * root[..., None, :]) @ U.mT
+    return _root(w, U, w > 1e-10 * w[..., -1:].clamp(min=_TINY))
+
+
+def _root(
+    w: Float[Tensor, "batch b"], U: Float[Tensor, "batch b b"], keep: Bool[Tensor, "batch b"]
+) -> Float[Tensor, "batch b b"]:
+    """U diag(w)^(-1/2) U' of the eigenvalues that are kept."""
+    return (U * (torch.where(keep, w, 1.0).rsqrt() * keep)[..., None, :]) @ U.mT
 
 
 def _dense_right_vectors(

@@ -59,7 +59,7 @@ def mean_conflict(spectrum: Spectrum, weights: Float[Tensor, " m"], *, lam: floa
         g in [0, 1], or None where no pair has one.
     """
     i, j = torch.triu_indices(len(weights), len(weights), offset=1)
-    C = cross_gram(spectrum.V)[i, j]
+    C = cross_gram(spectrum.V, spectrum.V)[i, j]
     gamma = pair_geometry(spectrum.s[i], spectrum.s[j], C, lam=lam, tol=rank_tolerance(torch.float32)).conflict
     w = (weights[i] * weights[j]).to(gamma) * ~gamma.isnan()
     return (w * gamma.nan_to_num()).sum().item() / w.sum().item() if w.sum() > 0 else None

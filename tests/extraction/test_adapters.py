@@ -207,9 +207,9 @@ def test_wide_spectra_are_kept_no_wider_than_needed(plain, monkeypatch):
     widths = []
     original = layer_room.cross_gram
 
-    def watched(V):
-        widths.append(V.shape[-1])
-        return original(V)
+    def watched(V, W):
+        widths.extend((V.shape[-1], W.shape[-1]))
+        return original(V, W)
 
     monkeypatch.setattr(layer_room, "cross_gram", watched)
     rows(plain, energy=1.0)

@@ -155,11 +155,14 @@ def test_negative_lambda_is_refused():
 
 
 def test_cross_gram_holds_every_pair():
-    V = torch.randn(3, 9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    C = cross_gram(V)
+    g = torch.Generator().manual_seed(0)
+    V = torch.randn(3, 9, 2, dtype=torch.float64, generator=g)
+    W = torch.randn(4, 9, 3, dtype=torch.float64, generator=g)
+    C = cross_gram(V, W)
+    assert C.shape == (3, 4, 2, 3)
     for i in range(3):
-        for j in range(3):
-            torch.testing.assert_close(C[i, j], V[i].T @ V[j])
+        for j in range(4):
+            torch.testing.assert_close(C[i, j], V[i].T @ W[j])
 
 
 @given(seed=st.integers(0, 2**32 - 1), r=st.integers(1, 5), q=st.integers(1, 5), power=st.integers(-4, 2))

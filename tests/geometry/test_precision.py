@@ -32,6 +32,32 @@ def test_weak_directions_of_low_rank_updates_come_from_the_update_itself():
         torch.testing.assert_close(found_s[0, :16], s, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("range_", [10, 31, 33, 100, 1000])
+def test_singular_values_after_a_search_in_bfloat16(range_):
+    """Forty directions, the last so many times weaker than the first: right to 1e-4 on both sides of 32."""
+    g = torch.Generator().manual_seed(9)
+    U = torch.linalg.qr(torch.randn(800, 40, generator=g, dtype=torch.float64)).Q
+    V = torch.linalg.qr(torch.randn(600, 40, generator=g, dtype=torch.float64)).Q
+    s = float(range_) ** (-torch.arange(40, dtype=torch.float64) / 39)
+    D = ((U * s) @ V.T).float()[None]
+    found_s, found_V = krylov_right_vectors(D, k=40, rough=D.to(torch.bfloat16))
+    torch.testing.assert_close(found_s[0], s, rtol=1e-4, atol=0)
+    assert recovered(found_V[0], V) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_batch_in_which_one_update_has_weak_directions():
+    """Only that one's values are measured once more; each is as it would be alone."""
+    g = torch.Generator().manual_seed(10)
+    U = torch.linalg.qr(torch.randn(700, 40, generator=g, dtype=torch.float64)).Q
+    V = torch.linalg.qr(torch.randn(600, 40, generator=g, dtype=torch.float64)).Q
+    s = torch.stack([r ** (-torch.arange(40, dtype=torch.float64) / 39) for r in (3.0, 300.0, 3.0)])
+    D = ((U * s[:, None, :]) @ V.T).float()
+    found_s, found_V = krylov_right_vectors(D, k=40, rough=D.to(torch.bfloat16))
+    for n in range(3):
+        torch.testing.assert_close(found_s[n], s[n], rtol=1e-4, atol=0)
+        assert recovered(found_V[n], V) == pytest.approx(1, abs=1e-6)
+
+
 def test_projections_in_bfloat16_are_right_to_one_part_in_ten_thousand():
     g = torch.Generator().manual_seed(7)
     D = torch.randn(900, 700, generator=g)
