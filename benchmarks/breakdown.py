@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 from benchmarks.models import QWEN3_8B, write_run
-from benchmarks.processes import aside, measure
+from benchmarks.processes import aside, measure, read_through
 
 PARTS = {
     "read and subtract": ("geodiag.extraction.layer", ("read_batch",)),
@@ -37,22 +37,12 @@ def main() -> None:
             return
         run = Path(folder) / "T14"
         aside(partial(write_run, steps=14), run, QWEN3_8B)
-        measure("-c", _SEQUENTIAL, str(run))  # so that both commands below find the same of it in the page cache
-        read = measure("-c", _SEQUENTIAL, str(run))
+        read_through(run)  # so that both commands below find the same of it in the page cache
+        read = read_through(run)
         whole = measure("-m", "benchmarks.breakdown", str(run), f"{folder}/store", shown=True)
         cost = f"{whole.cpu_seconds:.1f} s of processor, {whole.peak_bytes / 2**30:.2f} GB"
         print(f"whole command: {whole.seconds:.1f} s, {cost}")
         print(f"plain sequential read of the same files, as cached: {read.seconds:.1f} s, python's start included")
-
-
-_SEQUENTIAL = """
-import pathlib, sys
-buffer = bytearray(2**24)
-for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.safetensors")):
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(buffer):
-            pass
-"""
 
 
 def timed_run(run: str, store: str) -> None:

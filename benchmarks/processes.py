@@ -9,6 +9,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
+
+_SEQUENTIAL = """
+import pathlib, sys
+buffer = bytearray(2**24)
+for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.safetensors")):
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,16 @@ def measure(*arguments: str, shown: bool = False) -> Measured:
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} exited with {process.returncode}")
     return Measured(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def read_through(folder: Path) -> Measured:
+    """Reads all weights below a folder once, from first to last: afterwards the page cache has what it can hold."""
+    return measure("-c", _SEQUENTIAL, str(folder))
+
+
+def median(measured: list[Measured]) -> Measured:
+    """The middle of an odd number of measurements, by wall time."""
+    return sorted(measured, key=lambda one: one.seconds)[len(measured) // 2]
 
 
 def aside(call: Callable[..., object], *arguments: object) -> None:
