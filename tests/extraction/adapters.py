@@ -67,7 +67,7 @@ def write_runs(root, kind, config, *, steps=2):
     return root
 
 
-def rows(root, *, states="adapter", experts="adapter", updates="experts", **settings):
+def rows(root, *, states="adapter", experts="adapter", updates="experts", device="cpu", **settings):
     """Every row of the run with the given form of its states and experts, by table."""
     steps = [
         {"task": f"t{t}", "state": f"state{t}/{states}"} | ({"expert": f"expert{t}/{experts}"} if experts else {})
@@ -75,7 +75,7 @@ def rows(root, *, states="adapter", experts="adapter", updates="experts", **sett
     ]
     manifest = {"run": "r", "size": "tiny", "method": "LoRA", "base": "base", "updates": updates, "steps": steps}
     (root / "run.yaml").write_text(yaml.safe_dump(manifest))
-    extraction = prepare(load_manifest(root), make_settings(**{"spectrum": "exact"} | settings), device="cpu")
+    extraction = prepare(load_manifest(root), make_settings(**{"spectrum": "exact"} | settings), device=device)
     found = {}
     for of_layer in (part.rows for part in extraction.parts()):
         for table, some in of_layer.items():
