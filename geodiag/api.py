@@ -193,6 +193,7 @@ def extract(
     probes_per_task: int = 32,
     memory_budget: str | None = None,
     read: str = "mmap",
+    shard: str | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> BatchReport:
@@ -211,6 +212,8 @@ def extract(
         probes_per_task: probe examples drawn of each task.
         memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
+        shard: the part `2/4` of the layers, or `auto`, the part that a scheduler's array variables name; the shard
+            that finishes a run's last layer puts the run into the store.
         progress: told of every layer.
         settings: fields of `geodiag.extraction.Settings`, such as `rank=16`.
 
@@ -223,7 +226,7 @@ def extract(
     from geodiag.checkpoints import check_reading
     from geodiag.extraction import make_settings
     from geodiag.extraction.gradients import GradientOptions
-    from geodiag.jobs import extract_on, parse_bytes, parse_devices
+    from geodiag.jobs import extract_on, parse_bytes, parse_devices, parse_shard
 
     return extract_on(
         parse_devices(device),
@@ -236,6 +239,7 @@ def extract(
         overwrite=overwrite,
         strict=strict,
         reading=check_reading(read),
+        shard=None if shard is None else parse_shard(shard),
         progress=progress,
     )
 

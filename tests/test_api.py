@@ -6,7 +6,10 @@ import polars as pl
 import pytest
 
 import geodiag
+from geodiag.errors import SettingsError
+from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.rows import same_rows
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,16 @@ def test_names_in_a_store_stay_text(tmp_path):
     assert "<img" not in shown
     assert "&lt;img src=x onerror=x()&gt;" in shown
     assert "&lt;b&gt;" in shown
+
+
+def test_extract_in_shards(tmp_path):
+    synthetic.write_run(tmp_path / "run", steps=2)
+    given = {"store": tmp_path / "store", "device": "cpu", "rank": 4}
+    (first,) = geodiag.extract(tmp_path / "run", shard="1/2", **given).outcomes
+    assert StoreReader(tmp_path / "store").run_ids() == []
+    (second,) = geodiag.extract(tmp_path / "run", shard="2/2", **given).outcomes
+    assert (first.status, second.status) == ("partial", "done")
+    geodiag.extract(tmp_path / "run", **(given | {"store": tmp_path / "alone"}))
+    assert same_rows(tmp_path / "store", tmp_path / "alone")
+    with pytest.raises(SettingsError, match="shard is 3/2"):
+        geodiag.extract(tmp_path / "run", shard="3/2", **given)
