@@ -12,6 +12,7 @@ from geodiag.console import Voice, tell_batch
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.interrupts import Stopped, leave, stop_on_signals
 from geodiag.lab.commands import app as lab
+from geodiag.problems import as_problem
 
 app = typer.Typer(
     help="Why did this step forget? Forgetting diagnostics for language models post-trained in sequence.",
@@ -310,6 +311,11 @@ def main(arguments: list[str] | None = None) -> None:
         if _debug:
             raise
         Voice().complain(f"geodiag: {error}")
+        sys.exit(2)
+    except Exception as error:
+        if _debug:
+            raise
+        Voice().complain(f"geodiag: {as_problem(error)}")
         sys.exit(2)
     except Stopped as stopped:
         Voice().complain(str(stopped))

@@ -86,6 +86,40 @@ def test_version_and_help(geodiag):
     assert "extract" in geodiag("--help").out
 
 
+def test_a_full_disk_is_one_line(tmp_path):
+    """Its own standard output is one."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "geodiag", "--help"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "geodiag: cannot read or write: [Errno 28] No space left on device; free some space there, then run the same"
+        " command again"
+    ]
+
+
+@pytest.mark.parametrize("command", ["analyze", "figures"])
+def test_where_nothing_can_be_written_is_one_line(tmp_path, geodiag, command):
+    synthetic.write_run(tmp_path / "run", steps=3)
+    geodiag("-q", "extract", tmp_path / "run", "--store", tmp_path / "store", "--device", "cpu")
+    (tmp_path / "file").write_text("")
+    result = geodiag(command, tmp_path / "store", "--out", tmp_path / "file" / "out", expect=2)
+    (line,) = result.err.strip().splitlines()
+    assert line.startswith("geodiag: cannot read or write: [Errno 20] Not a directory: ")
+    assert str(tmp_path / "file") in line
+
+
+def test_a_mistake_of_ours_says_so_and_debug_shows_where(monkeypatch, geodiag):
+    def broken(*_arguments, **_options):
+        raise KeyError("oh")
+
+    monkeypatch.setattr("geodiag.demo.run_demo", broken)
+    result = geodiag("demo", "--out", "d", expect=2)
+    assert result.err == "geodiag: unexpected KeyError: 'oh'; this is a mistake in geodiag; --debug shows where\n"
+    with pytest.raises(KeyError):
+        main(["--debug", "demo", "--out", "d"])
+
+
 ENDING = """
 import atexit, sys, tempfile, threading, time
 import torch

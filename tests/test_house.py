@@ -14,7 +14,19 @@ import geodiag
 
 PACKAGE = Path(geodiag.__file__).parent
 ROOMS = (
-    *("errors", "interrupts", "families", "remote", "runs", "checkpoints", "geometry", "extraction", "store", "jobs"),
+    *(
+        "errors",
+        "problems",
+        "interrupts",
+        "families",
+        "remote",
+        "runs",
+        "checkpoints",
+        "geometry",
+        "extraction",
+        "store",
+        "jobs",
+    ),
     *("signals", "stats"),
     *("paper", "tables", "figures", "explain", "report", "api", "console", "demo", "cli"),
 )

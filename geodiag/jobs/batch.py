@@ -12,10 +12,10 @@ from geodiag.extraction.gradients import GradientOptions
 from geodiag.extraction.run import pick_device
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.outcome import BatchReport, Did, RunOutcome, together
-from geodiag.jobs.problems import as_problem
 from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
+from geodiag.problems import as_problem
 from geodiag.runs import Manifest, check_unique_runs, find_manifests, load_manifest
 
 
@@ -110,7 +110,8 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
     except GeodiagError as error:
         return RunOutcome(name, "failed", str(error), error)
     except Exception as cause:
-        problem = as_problem(cause, store=job.store, run=name)
+        again = "then run the same command again: what was finished is kept"
+        problem = as_problem(cause, where=job.store, run=name, again=again, less="give a smaller --memory-budget")
         return RunOutcome(name, "failed", str(problem), problem)
     finally:
         job.progress.run_ended(name)

@@ -24,7 +24,7 @@ from safetensors.torch import load, load_file, save_file
 
 from geodiag.extraction import make_settings
 from geodiag.jobs import extract_all
-from geodiag.jobs.problems import UnexpectedError
+from geodiag.problems import UnexpectedError
 from geodiag.runs import load_manifest
 from geodiag.store import StoreReader
 from tests import synthetic

@@ -13,7 +13,7 @@ import pytest
 
 from geodiag.interrupts import GRACE
 from geodiag.jobs import lock
-from geodiag.jobs.problems import UnexpectedError, as_problem
+from geodiag.problems import UnexpectedError, as_problem
 from geodiag.store import StoreReader
 from tests import synthetic
 from tests.jobs.rows import same_rows
@@ -276,9 +276,7 @@ def test_what_nobody_foresaw_costs_its_run_only_and_debug_shows_where(ready, geo
 
 def test_too_little_memory():
     for cause in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")):
-        problem = as_problem(cause, store="s", run="r")
+        problem = as_problem(cause, run="r", less="give a smaller --memory-budget")
         assert str(problem).startswith("run r: the memory is not enough (")
-        assert str(problem).endswith(
-            "; give a smaller --memory-budget, then run the same command again: what was finished is kept"
-        )
-    assert isinstance(as_problem(RuntimeError("shapes"), store="s", run="r"), UnexpectedError)
+        assert str(problem).endswith("; give a smaller --memory-budget, then run the same command again")
+    assert isinstance(as_problem(RuntimeError("shapes"), run="r"), UnexpectedError)

@@ -1,4 +1,4 @@
-"""What goes wrong around a run rather than in it: disks, mounts, memory. One line each, with what to do."""
+"""What goes wrong around the work rather than in it: disks, mounts, memory. One line each, with what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import errno
 import re
 from pathlib import Path
 
-import torch
-
 from geodiag.errors import GeodiagError, StoreError
-
-GO_ON = "then run the same command again: what was finished is kept"
 
 _REMEDIES = {
     errno.ENOSPC: "free some space there",
@@ -31,27 +27,36 @@ class UnexpectedError(GeodiagError):
     """A mistake in geodiag itself; the cause holds the traceback."""
 
 
-def as_problem(cause: Exception, *, store: Path, run: str) -> GeodiagError:
-    """An error that no room foresaw as a line for the run that it ended.
+def as_problem(
+    cause: Exception,
+    *,
+    where: Path | None = None,
+    run: str | None = None,
+    again: str = "then run the same command again",
+    less: str = "use a machine with more, or fewer things beside it",
+) -> GeodiagError:
+    """An error that no room foresaw as one line.
 
     Args:
         cause: what was raised.
-        store: the store that was being written.
-        run: the run's id.
+        where: what was being written or read; None is what the cause names.
+        run: the run that it ended.
+        again: what to do once the disk or memory is mended.
+        less: what would take less memory.
     """
-    problem = _describe(cause, store, run)
+    problem = _describe(cause, where, run, again, less)
     problem.__cause__ = cause
     return problem
 
 
-def _describe(cause: Exception, store: Path, run: str) -> GeodiagError:
+def _describe(cause: Exception, where: Path | None, run: str | None, again: str, less: str) -> GeodiagError:
     if isinstance(cause, MemoryError) or _says_short_of_memory(cause):
-        what = f"the memory is not enough ({_first_line(cause)})"
-        return GeodiagError(what, run=run, fix=f"give a smaller --memory-budget, {GO_ON}")
+        return GeodiagError(f"the memory is not enough ({_first_line(cause)})", run=run, fix=f"{less}, {again}")
     number = _error_number(cause)
     if isinstance(cause, OSError) or number is not None:
         remedy = _REMEDIES.get(number or 0, "mend it")
-        return StoreError(f"cannot read or write: {_first_line(cause)}", where=store, run=run, fix=f"{remedy}, {GO_ON}")
+        what = f"cannot read or write: {_first_line(cause)}"
+        return StoreError(what, where=where, run=run, fix=f"{remedy}, {again}")
     return UnexpectedError(
         f"unexpected {type(cause).__name__}: {_first_line(cause)}",
         run=run,
@@ -61,9 +66,8 @@ def _describe(cause: Exception, store: Path, run: str) -> GeodiagError:
 
 def _says_short_of_memory(cause: Exception) -> bool:
     told = str(cause).lower()
-    return isinstance(cause, torch.OutOfMemoryError) or (
-        isinstance(cause, RuntimeError) and any(words in told for words in _SHORT_OF_MEMORY)
-    )
+    # torch's own error for a device is a RuntimeError that says so too.
+    return isinstance(cause, RuntimeError) and any(words in told for words in _SHORT_OF_MEMORY)
 
 
 def _error_number(cause: Exception) -> int | None:
