@@ -11,6 +11,7 @@ import polars as pl
 
 from geodiag.errors import SettingsError
 from geodiag.store import StoreReader
+from geodiag.wording import counted
 
 if TYPE_CHECKING:
     from geodiag.comparison import Comparison
@@ -133,11 +134,7 @@ def _counts(store: Store) -> list[str]:
     steps = int(runs["n_steps"].sum())
     tables = {"scores": "scores", "gradients": "gradients"}
     held = [f"{'with' if store.has(table) else 'no'} {name}" for table, name in tables.items()]
-    return [_plural(runs.height, "run"), _plural(steps, "step"), *held]
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return [counted(runs.height, "run"), counted(steps, "step"), *held]
 
 
 def _by_method(runs: pl.DataFrame) -> str:

@@ -82,7 +82,7 @@ def check(runs: Runs) -> None:
     from geodiag.jobs import check_all
 
     report = check_all(runs)
-    tell_batch(_voice, report)
+    tell_batch(_voice, report, statuses=("checked", "failed"))
     raise typer.Exit(report.exit_code)
 
 

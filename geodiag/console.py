@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -107,12 +107,19 @@ class _Lines:
             self._voice.complain(text)
 
 
-def tell_batch(voice: Voice, report: BatchReport, *, debug: bool = False) -> None:
+def tell_batch(
+    voice: Voice,
+    report: BatchReport,
+    *,
+    statuses: Sequence[str] = ("done", "unchanged", "partial", "failed"),
+    debug: bool = False,
+) -> None:
     """What became of every run: a line each, failures on standard error and last.
 
     Args:
         voice: who says it.
         report: what became of them.
+        statuses: what is counted in the last line.
         debug: show where each failure comes from.
     """
     for outcome in report.outcomes:
@@ -122,5 +129,5 @@ def tell_batch(voice: Voice, report: BatchReport, *, debug: bool = False) -> Non
         if debug and outcome.error is not None:
             voice.complain("".join(traceback.format_exception(outcome.error)))
         voice.complain(f"failed: {outcome.detail}")
-    counts = {s: sum(o.status == s for o in report.outcomes) for s in ("done", "unchanged", "partial", "failed")}
+    counts = {s: sum(o.status == s for o in report.outcomes) for s in statuses}
     voice.say(", ".join(f"{n} {status}" for status, n in counts.items() if n or status != "partial"))

@@ -14,19 +14,8 @@ import geodiag
 
 PACKAGE = Path(geodiag.__file__).parent
 ROOMS = (
-    *(
-        "errors",
-        "problems",
-        "interrupts",
-        "families",
-        "remote",
-        "runs",
-        "checkpoints",
-        "geometry",
-        "extraction",
-        "store",
-        "jobs",
-    ),
+    *("errors", "wording", "problems", "interrupts", "families", "remote"),
+    *("runs", "checkpoints", "geometry", "extraction", "store", "jobs"),
     *("signals", "stats"),
     *("paper", "tables", "figures", "explain", "report", "api", "console", "demo", "cli"),
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from geodiag.checkpoints.dtypes import ITEM_BYTES
 from geodiag.families import FAMILIES
+from geodiag.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -140,8 +141,8 @@ class LayerTable:
         blocks, families = {layer.block for layer in self.layers}, {layer.family for layer in self.layers}
         told = ", ".join(f"{count} {why}" for why, count in self.left_out_counts.items())
         return (
-            f"{len(self.layers)} layers in {len(blocks)} blocks and {len(families)} families",
-            f"left out {len(self.left_out)} tensors" + (f": {told}" if told else ""),
+            f"{counted(len(self.layers), 'layer')} in {counted(len(blocks), 'block')} and {len(families)} families",
+            f"left out {counted(len(self.left_out), 'tensor')}" + (f": {told}" if told else ""),
             f"matched {', '.join(f'{count} {family}' for family, count in self.family_counts.items())}",
             *(f"warning: {text}" for text in self.warnings),
         )

@@ -11,6 +11,7 @@ from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
 from geodiag.checkpoints.naming import Projection, Site, naming_of, text_config, why_left_out
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.families import FAMILIES
+from geodiag.wording import counted
 
 
 def match_layers(
@@ -123,7 +124,7 @@ def _nothing_found(
         return SettingsError(what, where=checkpoint.path, fix=f"there are {_some(kept_out)}")
     method = quantisation(checkpoint.config)
     by = f" (quantised with {method})" if method else ""
-    what = f"no target layers among {len(left_out)} tensors{by}; tensors are {_some(_telling(left_out))}"
+    what = f"no target layers among {counted(len(left_out), 'tensor')}{by}; tensors are {_some(_telling(left_out))}"
     fix = f"names were looked for as in {naming}, such as model.layers.0.self_attn.q_proj.weight"
     return CheckpointError(what, where=checkpoint.path, fix=fix)
 

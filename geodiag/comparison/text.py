@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from geodiag.comparison.results import DIRECTIONS, Comparison, FamilyChange, LayerChange
+from geodiag.wording import counted
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,16 @@ def summary(comparison: Comparison) -> list[str]:
     families = comparison.families
     unchanged, rounding = (sum(getattr(f, name) for f in families) for name in ("unchanged", "rounding"))
     told = [
-        f"{len(comparison.layers)} layers: norm {figure(comparison.norm)}, "
+        f"{counted(len(comparison.layers), 'layer')}: norm {figure(comparison.norm)}, "
         f"{figure(comparison.relative_norm)} of the weights' own"
     ]
     if unchanged:
-        told.append(f"{unchanged} layers did not change")
+        told.append(f"{counted(unchanged, 'layer')} did not change")
     if rounding:
-        told.append(f"{rounding} layers changed by no more than rounding may give; do not read them")
+        told.append(f"{counted(rounding, 'layer')} changed by no more than rounding may give; do not read them")
     if comparison.left_out:
         counts = ", ".join(f"{count} {why}" for why, count in comparison.left_out.items())
-        told.append(f"left out {sum(comparison.left_out.values())} tensors: {counts}")
+        told.append(f"left out {counted(sum(comparison.left_out.values()), 'tensor')}: {counts}")
     return told + [f"warning: {warning}" for warning in comparison.warnings]
 
 

@@ -17,6 +17,7 @@ from geodiag.runs import (
     load_scores,
     score_notes,
 )
+from geodiag.wording import counted
 
 
 def check_all(runs: Path) -> BatchReport:
@@ -52,14 +53,14 @@ def _check_one(path: Path, taken: list[Manifest]) -> list[RunOutcome]:
         errors.append(error)
     if errors:
         return [RunOutcome(manifest.run, "failed", str(error), error) for error in errors]
-    return [RunOutcome(manifest.run, "unchanged", "\n  ".join(_told(extraction)))]
+    return [RunOutcome(manifest.run, "checked", "\n  ".join(_told(extraction)))]
 
 
 def _told(extraction: RunExtraction) -> list[str]:
     manifest, (first, *more) = extraction.plan.manifest, extraction.table.lines
     notes = [*adapter_notes(extraction), *score_notes(manifest, load_scores(manifest))]
     return [
-        f"{len(manifest.steps)} steps; {first}",
+        f"{counted(len(manifest.steps), 'step')}; {first}",
         *more,
         *(f"note: {note.removeprefix(f'run {manifest.run}: ')}" for note in notes),
     ]

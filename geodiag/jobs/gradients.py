@@ -18,6 +18,7 @@ from geodiag.jobs.outcome import Did
 from geodiag.jobs.progress import Progress
 from geodiag.jobs.staging import Staging
 from geodiag.store import StoreReader, add_table, recover
+from geodiag.wording import counted
 
 KEY = "gradients"
 """The table, and the key of the run's config that holds its options."""
@@ -75,7 +76,7 @@ def store_gradients(
         frame = frame if kept is None else pl.concat([kept.select(frame.columns), frame])
         add_table(store, manifest.run, KEY, frame, settings={KEY: wanted}, overwrite=True)
         staging.clear()
-    return Did("done", f"gradients at {len(steps)} steps")
+    return Did("done", f"gradients at {counted(len(steps), 'step')}")
 
 
 def _compute(

@@ -7,8 +7,9 @@ from typing import Literal
 
 from geodiag.errors import GeodiagError
 
-Status = Literal["done", "unchanged", "partial", "failed"]
-"""`partial`: this shard's layers are finished, the run is not, because other shards' are missing."""
+Status = Literal["done", "unchanged", "partial", "checked", "failed"]
+"""`partial`: this shard's layers are finished, the run is not, because other shards' are missing. `checked`: nothing
+was to be stored."""
 
 
 @dataclass(frozen=True)

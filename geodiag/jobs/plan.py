@@ -18,6 +18,7 @@ from geodiag.jobs.devices import parse_devices
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.probe import DeviceSpeed, DiskSpeed, device_speed, disk_speed
 from geodiag.runs import find_manifests, load_manifest
+from geodiag.wording import counted
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,9 @@ def _workers(run: RunExtraction) -> int:
 def _line(run: RunExtraction) -> str:
     plan, cost = run.plan, run_cost(run)
     return (
-        f"run {plan.manifest.run}: {plan.n_steps} steps, {len(run.layers)} layers, {len(plan.updates)} updates and"
-        f" {len(plan.pairs)} pairs a layer; reads {cost.read / 1e9:.2f} GB, {cost.flops / 1e12:.3f} TFLOP of products,"
+        f"run {plan.manifest.run}: {counted(plan.n_steps, 'step')}, {counted(len(run.layers), 'layer')},"
+        f" {counted(len(plan.updates), 'update')} and {counted(len(plan.pairs), 'pair')} a layer;"
+        f" reads {cost.read / 1e9:.2f} GB, {cost.flops / 1e12:.3f} TFLOP of products,"
         f" holds up to {cost.memory / 1e9:.2f} GB of weights and updates on {run.device}, stores {cost.rows} rows"
     )
 

@@ -25,6 +25,7 @@ from geodiag.jobs.shards import Shard
 from geodiag.jobs.staging import Staging, rows_frame, sweep
 from geodiag.runs import Manifest, load_scores, score_notes
 from geodiag.store import StoreReader, add_table, create_store, recover, write_run
+from geodiag.wording import counted
 
 
 def store_run(
@@ -164,10 +165,10 @@ class _Task:
     def _commit(self) -> Did:
         """All layers' rows, and what is known of the run itself, into the store in one step."""
         tables = self.staging.collect(self.names)
-        config, what = self.config, f"extracted {len(self.names)} layers"
+        config, what = self.config, f"extracted {counted(len(self.names), 'layer')}"
         if self.before is not None:
             tables, config = self.before.joined(self.store, self.run, tables, config)
-            what += f" of {len(config['tasks']) - self.before.steps} steps added to {self.before.steps}"
+            what += f" of {counted(len(config['tasks']) - self.before.steps, 'step')} added to {self.before.steps}"
         tables |= {"active": rows_frame("active", active_rows(self.extraction.plan)), "scores": self.scores}
         tables["runs"] = rows_frame("runs", [_run_row(self.extraction, config)])
         write_run(self.store, self.run, tables, overwrite=self.run in StoreReader(self.store).run_ids())

@@ -18,6 +18,7 @@ from geodiag.interrupts import GRACE
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests, load_manifest
 from geodiag.store import create_store
+from geodiag.wording import counted
 
 LOGS = Path(".staging") / "slurm"
 """Where scripts and logs of jobs lie in a store."""
@@ -125,14 +126,14 @@ def submit_extraction(
     jobs: dict[str, str] = {}
     if geometry:
         job = _submit(executor, [(*arguments, *_share(n, slurm.shards)) for n in range(slurm.shards)], after=None)
-        jobs[job] = f"{slurm.shards} shards of {len(manifests)} runs"
+        jobs[job] = f"{counted(slurm.shards, 'shard')} of {counted(len(manifests), 'run')}"
         job = _submit(executor, [(*arguments, *_share(0, 1))], after=job)
         jobs[job] = "what they leave, and the summary"
     if gradients is not None:
         count, only = min(slurm.shards, len(manifests)), "--gradients-only"
         after = next(reversed(jobs), None)
         job = _submit(executor, [(*arguments, only, *_share(n, count)) for n in range(count)], after=after)
-        jobs[job] = f"gradients in {count} shards"
+        jobs[job] = f"gradients in {counted(count, 'shard')}"
     return Submission(jobs, store.absolute() / LOGS)
 
 

@@ -11,6 +11,7 @@ from geodiag.merging.folder import RunFolder
 from geodiag.merging.path import DIRECTIONS, KEPT, PROBES
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
 from geodiag.merging.settings import GcwmRule, OpcmRule, WudiRule, WudiSettings
+from geodiag.wording import counted
 
 _WORKING_BYTES = 4
 """Updates are held in float32."""
@@ -37,9 +38,9 @@ def plan_merge(config: MergeConfig) -> Iterator[str]:
     flops = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"
     held = max(held_bytes(layer, config) for layer in prepared.layers)
     yield (
-        f"run {config.run}: {config.method_label}, {len(steps)} states{there}, {len(prepared.layers)} layers; reads"
-        f" {_read_bytes(prepared) / 1e9:.3g} GB, writes {_written_bytes(prepared, steps) / 1e9:.3g} GB, holds up to"
-        f" {held / 1e9:.3g} GB, {flops} TFLOP of products"
+        f"run {config.run}: {config.method_label}, {counted(len(steps), 'state')}{there},"
+        f" {counted(len(prepared.layers), 'layer')}; reads {_read_bytes(prepared) / 1e9:.3g} GB, writes"
+        f" {_written_bytes(prepared, steps) / 1e9:.3g} GB, holds up to {held / 1e9:.3g} GB, {flops} TFLOP of products"
     )
     yield from prepared.notes
 

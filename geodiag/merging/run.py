@@ -25,6 +25,7 @@ from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import ROWS, RUN, Row, RunFolder, check_space, write_whole
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
 from geodiag.merging.settings import OpcmRule
+from geodiag.wording import counted
 
 _SMALL_LAYER = 512 * 512
 """Entries up to which a layer is computed on one thread of the CPU."""
@@ -74,7 +75,7 @@ def run_merge(config: MergeConfig, *, progress: Progress | None = None) -> Merge
     prepared = prepare_merge(config)
     folder = RunFolder(config.out, config.experts)
     steps = config.steps_to_write(folder.steps_done(prepared.recipe))
-    detail = f"merged {len(prepared.layers)} layers, wrote {len(steps)} state{'s' * (len(steps) > 1)}"
+    detail = f"merged {counted(len(prepared.layers), 'layer')}, wrote {counted(len(steps), 'state')}"
     try:
         if steps:
             _merge(prepared, folder, steps, teller)

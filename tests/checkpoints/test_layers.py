@@ -124,7 +124,7 @@ def test_families_and_pattern_choose(base):
     ]
     assert table.left_out_counts == {"family": 10, "pattern": 2}
     assert str(table) == (
-        "2 layers in 1 blocks and 2 families; left out 12 tensors: 10 family, 2 pattern; matched 1 q_proj, 1 down_proj"
+        "2 layers in 1 block and 2 families; left out 12 tensors: 10 family, 2 pattern; matched 1 q_proj, 1 down_proj"
     )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def test_packed_quantised_names_are_told_with_their_method(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         match_layers(open_checkpoint(save_folder(tmp_path / "m", weights, config=config)))
     assert str(caught.value).startswith(
-        f"{tmp_path}/m: no target layers among 1 tensors (quantised with gptq); tensors are "
+        f"{tmp_path}/m: no target layers among 1 tensor (quantised with gptq); tensors are "
         "model.layers.0.self_attn.q_proj.qweight;"
     )
 

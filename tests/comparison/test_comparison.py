@@ -185,7 +185,7 @@ def test_a_row_at_a_time_for_people(pair):
     lines = found.to_text(top=1).splitlines()
     assert lines[0] == f"{pair[0]} -> {pair[1]} (checkpoint)"
     assert lines[1].startswith("4 layers: norm ")
-    assert lines[2:4] == ["1 layers did not change", "left out 12 tensors: 10 family, 1 embedding, 1 norm"]
+    assert lines[2:4] == ["1 layer did not change", "left out 12 tensors: 10 family, 1 embedding, 1 norm"]
     head = "family     layers  share   norm  relative  changed  rounding  stable rank  energy in 32"
     assert lines[5].split() == head.split()
     assert [line.split()[:2] for line in lines[6:8]] == [["v_proj", "2"], ["down_proj", "2"]]

@@ -238,7 +238,7 @@ def test_check_reads_no_weight_and_says_what_it_matched(tmp_path, monkeypatch):
     folder = synthetic.write_run(tmp_path / "runs" / "a", steps=2)
     good = check_all(folder)
     assert good.exit_code == 0
-    assert "2 steps; 7 layers in 1 blocks and 7 families\n  left out 2 tensors" in good.outcomes[0].detail
+    assert "2 steps; 7 layers in 1 block and 7 families\n  left out 2 tensors" in good.outcomes[0].detail
     synthetic.write_run(tmp_path / "runs" / "b", run="b", steps=2)
     edit(tmp_path / "runs" / "b", method="")
     both = check_all(tmp_path / "runs")

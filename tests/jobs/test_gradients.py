@@ -70,7 +70,7 @@ def test_added_steps_add_their_gradients_and_leave_the_others(tmp_path):
         batch(folder, tmp_path / "s", gradients=OPTIONS, strict=True)
     before = rows(tmp_path / "s")
     (outcome,) = batch(folder, tmp_path / "s", gradients=OPTIONS, strict=True).outcomes
-    assert outcome.detail == "extracted 14 layers of 1 steps added to 2, gradients at 1 steps"
+    assert outcome.detail == "extracted 14 layers of 1 step added to 2, gradients at 1 step"
     batch(folder, tmp_path / "whole", gradients=OPTIONS, strict=True)
     assert rows(tmp_path / "s").equals(rows(tmp_path / "whole"))
     assert rows(tmp_path / "s").filter(pl.col("step") == 2).equals(before)

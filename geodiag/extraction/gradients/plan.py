@@ -14,6 +14,7 @@ from geodiag.extraction.plan import make_plan
 from geodiag.extraction.run import DEFAULT_MEMORY
 from geodiag.extraction.settings import Settings
 from geodiag.runs import Manifest, Probe, choose_probes, load_probes, repeated_probes
+from geodiag.wording import counted
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class GradientPlan:
         """The plan for a person: what is held against the budget, and the passes that follow from it."""
         n_probes = {len(probes) for probes in self.probes.values()}
         drawn = f"{min(n_probes)}" if len(n_probes) == 1 else f"{min(n_probes)} to {max(n_probes)}"
-        head = f"run {self.manifest.run}: gradients of {len(self.layers)} layers at {len(self.steps)} of "
-        head += f"{len(self.manifest.steps)} steps, {drawn} probes a task, model in {self.options.precision} "
+        head = f"run {self.manifest.run}: gradients of {counted(len(self.layers), 'layer')} at {len(self.steps)} of "
+        head += (
+            f"{counted(len(self.manifest.steps), 'step')}, {drawn} probes a task, model in {self.options.precision} "
+        )
         head += f"({bytes_text(self.model_bytes)})"
         return [head, *(self._step_line(step) for step in self.steps), *self.notes]
 
