@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("spectrum", "extraction", "scaling", "memory", "breakdown", "statistics", "gradients", "adapters", "merging")
+NAMES = (
+    "spectrum",
+    "precision",
+    "extraction",
+    "scaling",
+    "memory",
+    "breakdown",
+    "statistics",
+    "gradients",
+    "adapters",
+    "merging",
+)
 """Every benchmark, quick ones first."""
 
 

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+from pathlib import Path
 
 from geodiag.cli import main
 
@@ -19,20 +20,31 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
-        if not isinstance(end.code, int | None) or _threads_left():
+        if not isinstance(end.code, int | None) or _others_are_here():
             raise
         atexit._run_exitfuncs()
         try:
             for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+                if stream is not None and not stream.closed:
+                    stream.flush()
         except OSError:  # whoever read it is gone, which Python has a way of saying
             raise end from None
         os._exit(end.code or 0)
 
 
-def _threads_left() -> bool:
-    """Whether there are threads that Python would wait for."""
-    return any(not t.daemon for t in threading.enumerate() if t is not threading.current_thread())
+def _others_are_here() -> bool:
+    """Whether this process does more than this command: threads that go on, or a notebook, debugger or profiler."""
+    started = sys.modules["__main__"]
+    ours = vars(started) is globals() or Path(getattr(started, "__file__", None) or "").stem == "geodiag"
+    watched = sys.gettrace() or sys.getprofile() or sys.flags.inspect or _monitored()
+    threads = any(not t.daemon for t in threading.enumerate() if t is not threading.current_thread())
+    return bool(not ours or watched or threads)
+
+
+def _monitored() -> bool:
+    """Whether a profiler or debugger has itself told of what runs; from Python 3.12 on they need not trace."""
+    monitoring = getattr(sys, "monitoring", None)
+    return monitoring is not None and any(monitoring.get_tool(n) for n in range(6))
 
 
 if __name__ == "__main__":

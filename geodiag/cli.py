@@ -299,7 +299,9 @@ def report(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 some runs failed, 2 the input is wrong, 130 Ctrl-C, 143 SIGTERM.
+    """Runs the command line and exits: 0 done, 1 some runs failed, 2 nothing could be done, 130 Ctrl-C, 143 SIGTERM.
+
+    Nothing could be done where the input is wrong, or the disk, the memory or geodiag itself.
 
     Args:
         arguments: what stands behind `geodiag`; None takes it from the shell.

@@ -1,4 +1,4 @@
-"""What can go wrong with what a user brought, said in one line.
+"""What can go wrong with what a user brought or with where it runs, said in one line.
 
 Every error names the place (file, run, step, tensor), what was found there and what would be right.
 The command line prints it without a traceback and exits with 2; library users catch `GeodiagError`.

@@ -15,11 +15,15 @@ _REMEDIES = {
     errno.EPERM: "check the permissions",
     errno.EROFS: "make it writable",
     errno.ENOENT: "check that the disk or mount is there",
+    errno.ENOTDIR: "name a path below a folder",
+    errno.EISDIR: "name a file",
+    errno.EEXIST: "name another path",
     errno.ESTALE: "check that the mount is there",
     errno.ENOTCONN: "check that the mount is there",
     errno.EIO: "check the disk or mount",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
+_EXTRAS = dict.fromkeys(("transformers", "tokenizers", "accelerate", "peft"), "geodiag[models]")
 _SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -52,6 +56,9 @@ def as_problem(
 def _describe(cause: Exception, where: Path | None, run: str | None, again: str, less: str) -> GeodiagError:
     if isinstance(cause, MemoryError) or _says_short_of_memory(cause):
         return GeodiagError(f"the memory is not enough ({_first_line(cause)})", run=run, fix=f"{less}, {again}")
+    if isinstance(cause, ModuleNotFoundError) and cause.name and not cause.name.startswith("geodiag"):
+        package = cause.name.partition(".")[0]
+        return GeodiagError(f"{package} is not installed", fix=f"pip install '{_EXTRAS.get(package, package)}'")
     number = _error_number(cause)
     if isinstance(cause, OSError) or number is not None:
         remedy = _REMEDIES.get(number or 0, "mend it")

@@ -36,8 +36,9 @@ class OnDevice(torch.Tensor):
         return OnDevice(self.inner[tree_map(_bare, key)])
 
     def __setitem__(self, key, value):
-        if isinstance(value, torch.Tensor) and value.dim() and not isinstance(value, OnDevice):
-            raise RuntimeError("Expected all tensors to be on the same device: a host tensor is put into the device's")
+        chosen = [k for k in (key if isinstance(key, tuple) else (key,)) if isinstance(k, list | torch.Tensor)]
+        if chosen and isinstance(value, torch.Tensor) and value.dim() and not isinstance(value, OnDevice):
+            raise RuntimeError("Expected all tensors to be on the same device: a host tensor is put at indices")
         self.inner[tree_map(_bare, key)] = _bare(value)
 
     def __invert__(self):
@@ -94,7 +95,7 @@ def _run(function: Any, arguments: Any, options: dict[str, Any]) -> Any:
     else:
         there_after = there
     if name not in _CROSS and there:
-        strangers = arguments[:1] if name in _TAKE_HOST_INDICES else (arguments, options)
+        strangers = (arguments[0], *arguments[2:]) if name in _TAKE_HOST_INDICES else (arguments, options)
         for x in tree_flatten(strangers)[0]:
             if isinstance(x, torch.Tensor) and not isinstance(x, OnDevice) and x.dim() > 0:
                 raise RuntimeError(f"Expected all tensors to be on the same device: {name} got one of the host's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -120,27 +121,53 @@ def test_a_mistake_of_ours_says_so_and_debug_shows_where(monkeypatch, geodiag):
         main(["--debug", "demo", "--out", "d"])
 
 
-ENDING = """
+BESIDE = """
 import atexit, sys, tempfile, threading, time
-import torch
-from geodiag.__main__ import run
-room = tempfile.TemporaryDirectory(dir=sys.argv[1])
+room = tempfile.TemporaryDirectory(dir={folder!r})
 atexit.register(print, "registered", end="")
 def late():
     time.sleep(0.5)
     print("late", end=" ", flush=True)
-if sys.argv[2] == "thread":
+class Module:
+    def __del__(self):
+        print(" apart", end="")
+kept = Module()
+if {thread}:
     threading.Thread(target=late).start()
-sys.argv[1:] = ["--version"]
-run()
 """
 
 
-@pytest.mark.parametrize(("threads", "said"), [("none", "registered"), ("thread", "late registered")])
-def test_nothing_is_left_undone_at_the_end_of_the_process(tmp_path, threads, said):
-    """Buffered output, what is registered for the end, temporary folders, threads: as Python's own end would."""
-    command = [sys.executable, "-c", ENDING, str(tmp_path), threads]
-    result = subprocess.run(command, capture_output=True, text=True)
+@pytest.mark.parametrize(("thread", "said"), [(False, "registered"), (True, "late registered apart")])
+def test_nothing_is_left_undone_at_the_end_of_the_process(tmp_path, thread, said):
+    """Buffered output, what is registered for the end, temporary folders; where a thread goes on, Python ends it."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "sitecustomize.py").write_text(BESIDE.format(folder=str(tmp_path / "room"), thread=thread))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "geodiag", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{__version__}\n{said}"
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "room").iterdir()) == []
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [("--version", 0), ("analyze nowhere --out o", 2)])
+def test_closed_streams_change_no_exit_code(closed, arguments, code):
+    assert subprocess.run(f"{sys.executable} -m geodiag {arguments} {closed}", shell=True).returncode == code
+
+
+AS_A_GUEST = """
+import runpy, sys
+sys.argv[1:] = ["--version"]
+try:
+    runpy.run_module("geodiag", run_name="__main__")
+except SystemExit as end:
+    print("and on", end.code)
+"""
+
+
+def test_the_process_of_someone_else_goes_on():
+    result = subprocess.run([sys.executable, "-c", AS_A_GUEST], capture_output=True, text=True)
+    assert result.stdout == f"{__version__}\nand on 0\n"
+    command = [sys.executable, "-m", "cProfile", "-m", "geodiag", "--version"]
+    assert "function calls" in subprocess.run(command, capture_output=True, text=True).stdout

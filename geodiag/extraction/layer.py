@@ -170,7 +170,7 @@ def _spectrum(
 def _pair_geometry(spectrum: Spectrum, plan: Plan, *, lam: float, tol: float) -> PairGeometry:
     i, j = plan.ends
     left, right = sorted(set(i)), sorted(set(j))
-    C = cross_gram(spectrum.V[left], spectrum.V[right])  # no state is compared with another one
+    C = cross_gram(spectrum.V[left], spectrum.V[right])  # few states, if any, are compared with one another
     C = C[[left.index(n) for n in i], [right.index(n) for n in j]]
     return pair_geometry(spectrum.s[i], spectrum.s[j], C, lam=lam, tol=tol)
 

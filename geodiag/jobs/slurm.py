@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -202,8 +203,11 @@ def parse_extra(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def _stop(command: subprocess.Popen[bytes]) -> None:
-    """Has a `geodiag` command stop, if Slurm, which signals every process of a step, has not told it already."""
-    command.terminate()
+    """Has a `geodiag` command stop, if Slurm, which signals every process of a step, has not told it already.
+
+    By a signal that Slurm does not send here itself: the same one twice would be taken for impatience.
+    """
+    command.send_signal(signal.SIGUSR1)
     try:
         command.wait(2 * GRACE)  # it ends itself by force after GRACE
     except subprocess.TimeoutExpired:

@@ -8,6 +8,7 @@ import yaml
 from torch.testing import assert_close
 
 from geodiag.extraction import make_settings, prepare
+from geodiag.geometry import spectrum
 from geodiag.jobs import plan_all
 from geodiag.runs import load_manifest
 from tests import synthetic
@@ -26,6 +27,10 @@ def wide_run(folder):
     for n in (1, 2):
         models[f"t{n}"] = {name: w + 0.1 * torch.randn(w.shape, generator=g) for name, w in base.items()}
         models[f"s{n}"] = {name: (w + base[name]) / 2 for name, w in models[f"t{n}"].items()}
+    # Beside the others one whose directions are two and a thousand times as strong as its weakest.
+    low = torch.randn(600, 3, generator=g) * torch.tensor([1.0, 0.5, 1e-3])
+    weak = 30 * low @ torch.linalg.qr(torch.randn(520, 3, generator=g)).Q.T
+    models["t2"]["model.layers.0.self_attn.q_proj.weight"] = base["model.layers.0.self_attn.q_proj.weight"] + weak
     for name, weights in models.items():
         synthetic.save_checkpoint(folder / name, weights, dtype=torch.bfloat16)
     steps = [{"task": f"task {n}", "state": f"s{n}", "expert": f"t{n}"} for n in (1, 2)]
@@ -69,7 +74,9 @@ def test_the_device_keeps_its_tensors_apart(on_device):
         with pytest.raises(RuntimeError, match="same device"):
             mixed()
     with pytest.raises(RuntimeError, match="same device"):
-        there[0] = torch.zeros(2)
+        there[torch.tensor([0])] = torch.zeros(1, 2)
+    with pytest.raises(RuntimeError, match="same device"):
+        there.index_put_((torch.tensor([0]),), torch.zeros(1, 2))
     assert isinstance(there[torch.tensor([0, 2])], OnDevice)
     assert there[0].add_(1).sum().item() == 4
     assert there.sum().item() == 8
@@ -89,12 +96,19 @@ def test_rows_are_those_of_the_cpu(tmp_path, monkeypatch, updates, settings):
     same(found, expected)
 
 
-@pytest.mark.parametrize("memory", [2**30, 20_000_000], ids=["held", "read twice"])
-def test_wide_layers_in_batches(tmp_path, monkeypatch, memory):
-    run = wide_run(tmp_path / "run")
+@pytest.mark.parametrize(("memory", "hold"), [(2**30, True), (6_000_000, False)], ids=["held", "read twice"])
+def test_wide_layers_in_batches(tmp_path, monkeypatch, memory, hold):
+    run, again = wide_run(tmp_path / "run"), []
     expected = parts(run, "cpu")
+    within = spectrum._within
+    monkeypatch.setattr(spectrum, "_within", lambda D, X: again.append(len(D)) or within(D, X))
     with emulated_cuda(monkeypatch):
+        prepared = prepare(load_manifest(run), make_settings(rank=4), device="cuda:0", memory=memory)
+        batchings = [prepared.batching(layer) for layer in prepared.layers]
+        assert [batching.hold for batching in batchings] == [hold, hold]
+        assert all((batching.block > 1) == hold for batching in batchings)
         same(parts(run, "cuda:0", memory=memory), expected)
+    assert again == [1]  # of the batch, the one with weak directions
 
 
 @pytest.mark.parametrize("experts", ["adapter", "merged"])
