@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -203,15 +202,16 @@ def parse_extra(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def _stop(command: subprocess.Popen[bytes]) -> None:
-    """Has a `geodiag` command stop, if Slurm, which signals every process of a step, has not told it already.
+    """Waits until a `geodiag` command that was told to stop has stopped.
 
-    By a signal that Slurm does not send here itself: the same one twice would be taken for impatience.
+    Slurm signals every process of a step, so the command has been told as well; only where it has not, it is told here.
     """
-    command.send_signal(signal.SIGUSR1)
-    try:
-        command.wait(2 * GRACE)  # it ends itself by force after GRACE
-    except subprocess.TimeoutExpired:
-        command.kill()
+    for tell in (command.terminate, command.kill):
+        try:
+            command.wait(GRACE + 1)  # within GRACE it ends itself, by force if need be
+            return
+        except subprocess.TimeoutExpired:
+            tell()
 
 
 def _share(n: int, count: int) -> tuple[str, str]:

@@ -113,10 +113,10 @@ def logs(store, job):
 
 def test_an_array_of_two_stores_what_one_process_does_even_when_put_back_into_the_queue(tmp_path, environment):
     """One of the two jobs is told that its time is up; it goes on in another one. The last job finds all done."""
-    runs = synthetic.write_run(tmp_path / "runs" / "run", steps=2, blocks=300).parent
+    runs = synthetic.write_run(tmp_path / "runs" / "run", steps=2, blocks=120).parent
     submission = submit(runs, tmp_path / "store", SlurmOptions(shards=2, minutes=10, extra={"comment": "a b"}))
     array, last = submission.jobs
-    assert list(submission.jobs.values()) == ["2 shards of 1 runs", "what they leave, and the summary"]
+    assert list(submission.jobs.values()) == ["2 shards of 1 run", "what they leave, and the summary"]
     shown = subprocess.run(["scontrol", "show", "job", last], env=environment, capture_output=True, text=True)
     assert f"Dependency=afterany:{array}_*" in shown.stdout
     assert "TimeLimit=00:10:00" in shown.stdout
@@ -130,9 +130,9 @@ def test_an_array_of_two_stores_what_one_process_does_even_when_put_back_into_th
     cluster.wait_for({array, last}, environment)
     said = "".join(logs(tmp_path / "store", array).values())
     assert "geodiag: stopped by SIGUSR2; what was finished is kept" in said
-    assert len(re.findall(r"run: 300 layers", said)) == 3
+    assert len(re.findall(r"run: 120 layers", said)) == 3
     assert "is gone; going on" not in said  # the second attempt found no lock of the first
-    assert "run: extracted 600 layers" in said
+    assert "run: extracted 240 layers" in said
     assert "run: unchanged" in "".join(logs(tmp_path / "store", last).values())
     extract_all(runs, tmp_path / "alone", SETTINGS, device="cpu", strict=True)
     assert same_rows(tmp_path / "store", tmp_path / "alone")

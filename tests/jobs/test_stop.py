@@ -161,7 +161,7 @@ Command(tuple(sys.argv[1:]))()
 @pytest.mark.parametrize("all_of_it", [True, False])
 def test_a_slurm_job_that_leaves_has_its_command_stop_before(long, tmp_path, all_of_it):
     """Whether Slurm's signal reached the command as well or not: it says so, and its lock is gone."""
-    store, name = tmp_path / "store", "SIGUSR2" if all_of_it else "SIGUSR1"
+    store, name = tmp_path / "store", "SIGUSR2" if all_of_it else "SIGTERM"
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-c", JOB, *map(str, arguments(long / "runs" / "a", store))]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
