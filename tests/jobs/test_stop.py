@@ -12,7 +12,7 @@ import time
 import pytest
 
 from geodiag.interrupts import GRACE
-from geodiag.jobs import lock
+from geodiag.jobs import lock, slurm
 from geodiag.problems import UnexpectedError, as_problem
 from geodiag.store import StoreReader
 from tests import synthetic
@@ -158,18 +158,35 @@ Command(tuple(sys.argv[1:]))()
 """
 
 
-@pytest.mark.parametrize("all_of_it", [True, False])
-def test_a_slurm_job_that_leaves_has_its_command_stop_before(long, tmp_path, all_of_it):
-    """Whether Slurm's signal reached the command as well or not: it says so, and its lock is gone."""
-    store, name = tmp_path / "store", "SIGUSR2" if all_of_it else "SIGTERM"
+def test_a_slurm_job_that_leaves_waits_for_its_command(long, tmp_path):
+    """Slurm signals both: the command says so, and its lock is gone."""
+    store = tmp_path / "store"
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-c", JOB, *map(str, arguments(long / "runs" / "a", store))]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     until(lambda: len(list((store / ".staging" / "parts").glob("a-*/model*"))) > 3)
-    (os.killpg if all_of_it else os.kill)(process.pid, signal.SIGUSR2)
+    os.killpg(process.pid, signal.SIGUSR2)
     assert process.wait(20) == 255
-    assert f"geodiag: stopped by {name}; {GO_ON}" in (tmp_path / "log").read_text()
+    assert f"geodiag: stopped by SIGUSR2; {GO_ON}" in (tmp_path / "log").read_text()
     assert list((store / lock.FOLDER).iterdir()) == []
+
+
+DEAF = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("script", "code"), [(SLOW_TO_LET_GO, 143), (DEAF, -signal.SIGKILL)], ids=["slow", "deaf"])
+def test_a_command_that_slurm_did_not_tell_is_told_and_then_killed(tmp_path, monkeypatch, script, code):
+    monkeypatch.setattr(slurm, "GRACE", 1.0)
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "held")])
+    until((tmp_path / "held").exists)
+    slurm._stop(process)
+    assert process.wait(5) == code
+    assert (tmp_path / "held").exists() == (script is DEAF)
 
 
 @pytest.fixture
