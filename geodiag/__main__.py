@@ -5,10 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 from pathlib import Path
 
 from geodiag.cli import main
+from geodiag.interrupts import threads_left
 
 
 def run() -> None:
@@ -37,8 +37,7 @@ def _others_are_here() -> bool:
     started = sys.modules["__main__"]
     ours = vars(started) is globals() or Path(getattr(started, "__file__", None) or "").stem == "geodiag"
     watched = sys.gettrace() or sys.getprofile() or sys.flags.inspect or _monitored()
-    threads = any(not t.daemon for t in threading.enumerate() if t is not threading.current_thread())
-    return bool(not ours or watched or threads)
+    return bool(not ours or watched or threads_left())
 
 
 def _monitored() -> bool:

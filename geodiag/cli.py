@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from geodiag.console import Voice, tell_batch
-from geodiag.errors import GeodiagError, SettingsError
+from geodiag.errors import SettingsError
 from geodiag.interrupts import Stopped, leave, stop_on_signals
 from geodiag.lab.commands import app as lab
 from geodiag.problems import as_problem
@@ -309,11 +309,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with stop_on_signals():
             app(arguments)
-    except GeodiagError as error:
-        if _debug:
-            raise
-        Voice().complain(f"geodiag: {error}")
-        sys.exit(2)
     except Exception as error:
         if _debug:
             raise

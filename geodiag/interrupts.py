@@ -94,9 +94,14 @@ def stop_on_signals() -> Iterator[None]:
 
 def leave(code: int) -> None:
     """Ends the process in the ordinary way, or by force where threads would be waited for."""
-    if not any(t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()):
-        sys.exit(code)
-    end_now(code)
+    if threads_left():
+        end_now(code)
+    sys.exit(code)
+
+
+def threads_left() -> bool:
+    """Whether there are threads that Python would wait for at its end."""
+    return any(not t.daemon for t in threading.enumerate() if t is not threading.current_thread())
 
 
 def end_now(code: int) -> None:

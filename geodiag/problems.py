@@ -39,7 +39,7 @@ def as_problem(
     again: str = "then run the same command again",
     less: str = "use a machine with more, or fewer things beside it",
 ) -> GeodiagError:
-    """An error that no room foresaw as one line.
+    """Any error as one line: one that a room foresaw as it is, any other by what the system says.
 
     Args:
         cause: what was raised.
@@ -48,6 +48,8 @@ def as_problem(
         again: what to do once the disk or memory is mended.
         less: what would take less memory.
     """
+    if isinstance(cause, GeodiagError):
+        return cause
     problem = _describe(cause, where, run, again, less)
     problem.__cause__ = cause
     return problem
@@ -58,7 +60,9 @@ def _describe(cause: Exception, where: Path | None, run: str | None, again: str,
         return GeodiagError(f"the memory is not enough ({_first_line(cause)})", run=run, fix=f"{less}, {again}")
     if isinstance(cause, ModuleNotFoundError) and cause.name and not cause.name.startswith("geodiag"):
         package = cause.name.partition(".")[0]
-        return GeodiagError(f"{package} is not installed", fix=f"pip install '{_EXTRAS.get(package, package)}'")
+        return GeodiagError(
+            f"{package} is not installed", run=run, fix=f"pip install '{_EXTRAS.get(package, package)}'"
+        )
     number = _error_number(cause)
     if isinstance(cause, OSError) or number is not None:
         remedy = _REMEDIES.get(number or 0, "mend it")

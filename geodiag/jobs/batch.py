@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodiag.checkpoints import Reading
-from geodiag.errors import GeodiagError, SettingsError
+from geodiag.errors import SettingsError
 from geodiag.extraction import RunExtraction, Settings, prepare
 from geodiag.extraction.gradients import GradientOptions
 from geodiag.extraction.run import pick_device
@@ -107,8 +107,6 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory, reading=job.reading)
         did = together(_work(job, extraction))
         return RunOutcome(name, did.status, did.detail)
-    except GeodiagError as error:
-        return RunOutcome(name, "failed", str(error), error)
     except Exception as cause:
         again = "then run the same command again: what was finished is kept"
         problem = as_problem(cause, where=job.store, run=name, again=again, less="give a smaller --memory-budget")

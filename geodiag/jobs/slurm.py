@@ -74,9 +74,8 @@ class Command:
     def __call__(self) -> None:
         """Runs it and ends with its exit code.
 
-        Where this process is told to leave meanwhile, as by the handler that puts a job back into the queue, the
-        command is told to stop and waited for, so that it says so and lets go of its locks. `subprocess.call` would
-        kill it there.
+        Where this process is told to leave meanwhile, as by the handler that puts a job back into the queue, it waits
+        until the command has stopped too, has said so and let go of its locks. `subprocess.call` would kill it there.
 
         Raises:
             SystemExit: it did not end with 0, so that Slurm counts the job as failed.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import CheckpointError
-from geodiag.geometry import one_thread
+from geodiag.geometry import SMALL_LAYER, one_thread
 from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.staging import rows_frame
 from geodiag.merging.chain import LayerStep, merge_layer
@@ -26,9 +26,6 @@ from geodiag.merging.folder import ROWS, RUN, Row, RunFolder, check_space, write
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
 from geodiag.merging.settings import OpcmRule
 from geodiag.wording import counted
-
-_SMALL_LAYER = 512 * 512
-"""Entries up to which a layer is computed on one thread of the CPU."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, steps
     changes: dict[str, Tensor] = {}
     opcm = isinstance(config.rule, OpcmRule)  # its scale needs the norms of all steps
     # On a matrix this small, threads wait for each other longer than they compute.
-    with one_thread(when=prepared.device.type == "cpu" and layer.d_out * layer.d_in <= _SMALL_LAYER):
+    with one_thread(when=prepared.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
         weight = prepared.base_weight(layer)
         read: Callable[[int], Tensor] = partial(prepared.update, layer, weight)
         for found in merge_layer(read, config, first=1 if opcm else steps[0]):

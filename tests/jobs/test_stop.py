@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from geodiag.errors import SettingsError
 from geodiag.interrupts import GRACE
 from geodiag.jobs import lock, slurm
 from geodiag.problems import UnexpectedError, as_problem
@@ -297,3 +298,11 @@ def test_too_little_memory():
         assert str(problem).startswith("run r: the memory is not enough (")
         assert str(problem).endswith("; give a smaller --memory-budget, then run the same command again")
     assert isinstance(as_problem(RuntimeError("shapes"), run="r"), UnexpectedError)
+
+
+def test_a_missing_package_is_named_and_known_errors_stay_as_they_are():
+    missing = ModuleNotFoundError("No module named 'transformers'", name="transformers.models")
+    assert str(as_problem(missing, run="r")) == "run r: transformers is not installed; pip install 'geodiag[models]'"
+    ours = ModuleNotFoundError("No module named 'geodiag.nowhere'", name="geodiag.nowhere")
+    assert isinstance(as_problem(ours), UnexpectedError)
+    assert as_problem(known := SettingsError("rank is 0")) is known
