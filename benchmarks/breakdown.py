@@ -18,13 +18,13 @@ from benchmarks.models import QWEN3_8B, write_run
 from benchmarks.processes import aside, measure, read_through
 
 PARTS = {
-    "read and subtract": ("geodiag.extraction.layer", ("read_batch",)),
-    "read ahead": ("geodiag.extraction.weights.LayerUpdates", ("prefetch",)),
-    "spectrum": ("geodiag.extraction.layer", ("_spectrum",)),
-    "SAR": ("geodiag.extraction.alignment", ("projected_norms",)),
-    "Bures and unions": ("geodiag.extraction.layer", ("_pair_geometry", "_union_ranks")),
+    "read and subtract": ("geodiag.extraction.measurements.geometry.layer", ("read_batch",)),
+    "read ahead": ("geodiag.extraction.measurements.geometry.updates.LayerUpdates", ("prefetch",)),
+    "spectrum": ("geodiag.extraction.measurements.geometry.layer", ("_spectrum",)),
+    "SAR": ("geodiag.extraction.measurements.geometry.alignment", ("projected_norms",)),
+    "Bures and unions": ("geodiag.extraction.measurements.geometry.layer", ("_pair_geometry", "_union_ranks")),
     "write": ("geodiag.jobs.run._Task", ("_commit",)),
-    "write layers": ("geodiag.jobs.staging.Staging", ("put",)),
+    "write layers": ("geodiag.jobs.restart.Staging", ("put",)),
 }
 """Functions by the part of the work that they are."""
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 def timed_run(run: str, store: str) -> None:
     """Extracts with a clock in every part, and prints the sum over threads of each."""
-    from geodiag.extraction import make_settings
+    from geodiag.extraction.measurements.geometry.settings import make_settings
     from geodiag.jobs import extract_all
 
     clock = _Clock()

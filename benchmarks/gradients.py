@@ -12,9 +12,9 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from geodiag.checkpoints import FAMILIES, Layer
-from geodiag.extraction.gradients import compare
-from geodiag.extraction.gradients.encoding import Encoded
-from geodiag.extraction.gradients.passes import held_bytes, split_layers
+from geodiag.extraction.measurements.gradients import compare
+from geodiag.extraction.measurements.gradients.held import gradient_bytes, split_layers
+from geodiag.models.batches import EncodedProbe
 
 TASKS, PROBES, TOKENS, BLOCKS, VOCABULARY = 6, 8, 96, 8, 4096
 
@@ -51,7 +51,7 @@ def one(*, parts: int, relayed: bool) -> dict[str, float]:
     layers, probes = layers_of(model), random_probes()
     stored = {layer.tensor: layer.d_out * layer.d_in for layer in layers}
     # Enough for a part of the blocks: the scratch of one layer comes on top of each.
-    budget = held_bytes(layers[: -(-len(layers) // parts)], TASKS, stored)
+    budget = gradient_bytes(layers[: -(-len(layers) // parts)], TASKS, stored)
     passes = split_layers(layers, tasks=TASKS, stored=stored, budget=budget)
     list(compare.compare_tasks(model, [layers[:1]], [probes[0][:2]], batch_tokens=512))
     before, start = peak(), time.perf_counter()
@@ -87,13 +87,13 @@ def layers_of(model: Qwen3ForCausalLM) -> list[Layer]:
     return found
 
 
-def random_probes() -> list[list[Encoded]]:
+def random_probes() -> list[list[EncodedProbe]]:
     """Texts of random tokens, of half to the whole of `TOKENS`, each with a target of four."""
     g = torch.Generator().manual_seed(0)
 
-    def probe() -> Encoded:
+    def probe() -> EncodedProbe:
         length = int(torch.randint(TOKENS // 2, TOKENS + 1, (), generator=g))
-        return Encoded(tuple(torch.randint(VOCABULARY, (length,), generator=g).tolist()), 4, 0)
+        return EncodedProbe(tuple(torch.randint(VOCABULARY, (length,), generator=g).tolist()), 4, 0)
 
     return [[probe() for _ in range(PROBES)] for _ in range(TASKS)]
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from geodiag.geometry import Spectrum, frobenius_norm, right_spectrum, truncate
 from geodiag.merging.gcwm import GateStats, gcwm, mean_conflict
-from geodiag.merging.gram import coefficients
 from geodiag.merging.metric import shared_metric
+from geodiag.merging.products import coefficients
 from geodiag.merging.rules import joined
 from geodiag.merging.settings import GateSettings, MetricSettings, SpectrumSettings, WudiSettings
 

@@ -11,10 +11,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.processes import measure
-from geodiag.stats import Design, Settings, correlate
+from geodiag.stats import Design, ResamplingSettings, correlate
 
 SIGNALS, TARGETS, RESAMPLES, PERMUTATIONS = 12, 7, 2000, 3000
-FULL = Settings(resamples=RESAMPLES, permutations=PERMUTATIONS, least_runs=2, least_runs_percentile=2, unequal="common")
+FULL = ResamplingSettings(
+    resamples=RESAMPLES, permutations=PERMUTATIONS, least_runs=2, least_runs_percentile=2, unequal="common"
+)
 Panel = tuple[np.ndarray, np.ndarray, Design, dict[str, np.ndarray]]
 
 
@@ -106,7 +108,7 @@ def loop_seconds(given: Panel, call: Callable[[np.ndarray, np.ndarray], None], *
 def large(rows: int, *, free: bool) -> None:
     """One table of many rows: layers and pairs of 20 runs."""
     x, y, design, _ = panel([rows // 20] * 20)
-    correlate(x, y, design, settings=Settings(free=free))
+    correlate(x, y, design, settings=ResamplingSettings(free=free))
 
 
 def traced_peak(rows: int) -> int:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from geodiag.cli import main
-from geodiag.interrupts import threads_left
+from geodiag.common.stopping import threads_left
 
 
 def run() -> None:

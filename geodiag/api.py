@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from geodiag.common.text import counted
 from geodiag.errors import SettingsError
 from geodiag.store import StoreReader
-from geodiag.wording import counted
 
 if TYPE_CHECKING:
     from geodiag.comparison import Comparison
@@ -221,8 +221,8 @@ def extract(
         GeodiagError: there is no run, a setting is out of its range, or `strict` is set and a run failed.
     """
     from geodiag.checkpoints import check_reading
-    from geodiag.extraction import make_settings
-    from geodiag.extraction.gradients import GradientOptions
+    from geodiag.extraction.measurements.geometry.settings import make_settings
+    from geodiag.extraction.measurements.gradients.plan import GradientOptions
     from geodiag.jobs import extract_on, parse_bytes, parse_devices, parse_shard
 
     return extract_on(

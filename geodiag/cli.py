@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from geodiag.common.stopping import Stopped, leave, stop_on_signals
 from geodiag.console import Voice, tell_batch
-from geodiag.errors import SettingsError
-from geodiag.interrupts import Stopped, leave, stop_on_signals
-from geodiag.lab.commands import app as lab
-from geodiag.problems import as_problem
+from geodiag.errors import SettingsError, as_problem
+from geodiag.lab.commands import lab_app as lab
 
 app = typer.Typer(
     help="Why did this step forget? Forgetting diagnostics for language models post-trained in sequence.",
@@ -124,8 +123,8 @@ def extract(
 ) -> None:
     """Measure every run below a folder and store the rows. Runs that are stored already are left alone."""
     from geodiag.checkpoints import check_reading
-    from geodiag.extraction import make_settings
-    from geodiag.extraction.gradients import GradientOptions
+    from geodiag.extraction.measurements.geometry.settings import make_settings
+    from geodiag.extraction.measurements.gradients.plan import GradientOptions
     from geodiag.jobs import extract_on, parse_bytes, parse_devices, parse_shard, plan_all
     from geodiag.jobs.slurm import SlurmOptions, check_engine, parse_extra, parse_minutes, submit_extraction
 
@@ -253,7 +252,7 @@ def diff(
     from geodiag.api import diff as compare
 
     if heatmap is not None:
-        from geodiag.figures.changes import check_picture, save_change_heatmap
+        from geodiag.figures.checkpoint_diff import check_picture, save_change_heatmap
 
         check_picture(heatmap)
     chosen = None if families is None else [f.strip() for f in families.split(",") if f.strip()]

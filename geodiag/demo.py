@@ -50,14 +50,14 @@ def run_demo(out: Path, voice: Voice) -> None:
 
 
 def _train(out: Path, tell: Callable[[str], None]) -> Path:
-    from geodiag.lab.demo import make_demo_runs
+    from geodiag.lab.sweep import make_demo_runs
 
     tell("a small Qwen3 learns eight text tasks, then is fine-tuned on one after another")
     return make_demo_runs(out / "training", progress=tell)
 
 
 def _extract(runs: Path, store: Path, voice: Voice, tell: Callable[[str], None]) -> Store:
-    from geodiag.extraction import make_settings
+    from geodiag.extraction.measurements.geometry.settings import make_settings
     from geodiag.jobs import extract_all
 
     with voice.progress() as progress:

@@ -122,7 +122,7 @@ def _bare(x: Any) -> Any:
 @contextmanager
 def emulated_cuda(monkeypatch):
     """One device called `cuda:0` while the block runs, in this thread and in those that read ahead."""
-    from geodiag.extraction.prefetch import Prefetch
+    from geodiag.extraction.measurements.geometry.threads import Prefetch
 
     torch._C._ensureCUDADeviceGuardSet()
     stream = SimpleNamespace(synchronize=lambda: None)

@@ -24,4 +24,4 @@ def test_examples_of_a_module(name):
 
 
 def test_the_facade_has_examples():
-    assert {"geodiag.api", "geodiag.paper", "geodiag.explain.explain"} <= set(WITH_EXAMPLES)
+    assert {"geodiag.api", "geodiag.paper", "geodiag.explain.explanation"} <= set(WITH_EXAMPLES)

@@ -14,8 +14,8 @@ import geodiag
 
 PACKAGE = Path(geodiag.__file__).parent
 ROOMS = (
-    *("errors", "wording", "problems", "interrupts", "families", "remote"),
-    *("runs", "checkpoints", "geometry", "extraction", "store", "jobs"),
+    *("errors", "common"),
+    *("runs", "checkpoints", "geometry", "models", "extraction", "store", "jobs"),
     *("signals", "stats"),
     *("paper", "tables", "figures", "explain", "report", "api", "console", "demo", "cli"),
 )

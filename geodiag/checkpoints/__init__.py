@@ -3,12 +3,12 @@
 from geodiag.checkpoints.adapter import Adapter, Factors
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.fingerprint import fingerprint
-from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut, Part
-from geodiag.checkpoints.match import match_layers
-from geodiag.checkpoints.open import check_reading, open_checkpoint, open_model
-from geodiag.checkpoints.read import check_same_layers, read_layer
+from geodiag.checkpoints.layer_matching import match_layers
+from geodiag.checkpoints.layer_weights import check_same_layers, read_layer
+from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut, MatrixPart
+from geodiag.checkpoints.open_checkpoint import check_reading, open_checkpoint, open_model
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo
-from geodiag.families import FAMILIES
+from geodiag.common.families import FAMILIES
 
 __all__ = [
     "FAMILIES",
@@ -18,7 +18,7 @@ __all__ = [
     "Layer",
     "LayerTable",
     "LeftOut",
-    "Part",
+    "MatrixPart",
     "Reading",
     "TensorInfo",
     "check_reading",

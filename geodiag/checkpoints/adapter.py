@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from geodiag.checkpoints.adapter_settings import AdapterSettings
+from geodiag.checkpoints.adapter_files import AdapterSettings
 from geodiag.checkpoints.checkpoint import Checkpoint, check_finite, check_readable, check_shape
-from geodiag.checkpoints.layers import Layer, LeftOut, Part
+from geodiag.checkpoints.layers import Layer, LeftOut, MatrixPart
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class FactorNames:
     """The tensor with the left factor."""
     A: str
     """The tensor with the right factor."""
-    part: Part
+    part: MatrixPart
     """Which rows of B are the layer's, where a module holds several projections."""
 
 
@@ -57,7 +57,7 @@ class Adapter:
     """Its tensors as stored."""
     factors: Mapping[str, FactorNames]
     """By the canonical name of the layer."""
-    whole: Mapping[str, tuple[str, Part]]
+    whole: Mapping[str, tuple[str, MatrixPart]]
     """Layers that are saved whole: the tensor, and which part of it."""
     left_out: tuple[LeftOut, ...]
     """Tensors that change no projection."""

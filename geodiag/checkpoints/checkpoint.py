@@ -8,10 +8,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geodiag.checkpoints.dtypes import READABLE
-from geodiag.checkpoints.layers import Part
+from geodiag.checkpoints.layers import MatrixPart
 from geodiag.checkpoints.range_file import RangeFile
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, open_weights, readable
+from geodiag.checkpoints.safetensors_header import READABLE
 from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Checkpoint:
     """What is stored of each tensor, and in which file."""
     reading: Reading = "mmap"
     """How weights are read from a local disk."""
-    index: dict[str, tuple[str, Part]] = field(default_factory=dict, repr=False)
-    """Filled by `geodiag.checkpoints.index.layer_index` when it is first asked for."""
+    index: dict[str, tuple[str, MatrixPart]] = field(default_factory=dict, repr=False)
+    """Filled by `geodiag.checkpoints.layer_weights.layer_index` when it is first asked for."""
     _handles: dict[Path, _Opened] = field(default_factory=dict, repr=False)
 
     @property
@@ -85,7 +85,7 @@ class Checkpoint:
             tensor: torch.Tensor = self._weights(file, entries=prod(info.shape)).get_tensor(name)
         return tensor
 
-    def read_part(self, name: str, part: Part) -> torch.Tensor:
+    def read_part(self, name: str, part: MatrixPart) -> torch.Tensor:
         """Read one part of a tensor: of a file that is not mapped, that part's bytes alone where they lie together.
 
         Args:

@@ -7,7 +7,7 @@ import hashlib
 from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.safetensors_file import read_header, readable
-from geodiag.remote import RemoteStat
+from geodiag.common.remote import RemoteStat
 
 
 def fingerprint(checkpoint: Checkpoint | Adapter) -> str:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodiag.checkpoints.dtypes import ITEM_BYTES
-from geodiag.families import FAMILIES
-from geodiag.wording import counted
+from geodiag.checkpoints.safetensors_header import ITEM_BYTES
+from geodiag.common.families import FAMILIES
+from geodiag.common.text import counted
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Part:
+class MatrixPart:
     """Which part of a stored tensor a layer is. The steps apply in the order of the fields."""
 
     expert: int | None = None
@@ -53,7 +53,7 @@ class Part:
         return matrix.reshape(self.groups, -1, *matrix.shape[1:])[:, slice(*self.rows)].flatten(0, 1)
 
 
-WHOLE = Part()
+WHOLE = MatrixPart()
 """The tensor as it is stored, (d_out, d_in)."""
 
 
@@ -75,7 +75,7 @@ class Layer:
     """The stored type, such as "bfloat16"."""
     tensor: str
     """The name of the tensor that holds it."""
-    part: Part = WHOLE
+    part: MatrixPart = WHOLE
     """Which part of that tensor it is."""
 
     @property

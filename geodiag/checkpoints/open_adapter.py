@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from geodiag.checkpoints import refused
+from geodiag.checkpoints import unsupported as refused
 from geodiag.checkpoints.adapter import Adapter, FactorNames
-from geodiag.checkpoints.adapter_settings import read_settings
-from geodiag.checkpoints.adapter_tensors import AdapterTensors, sort_tensors
+from geodiag.checkpoints.adapter_files import AdapterTensors, read_settings, sort_tensors
 from geodiag.checkpoints.checkpoint import Checkpoint
-from geodiag.checkpoints.index import layer_index
-from geodiag.checkpoints.json_file import read_json
-from geodiag.checkpoints.layers import LeftOut, Part
-from geodiag.checkpoints.naming import Projection, naming_of, other_names, text_config, why_left_out
+from geodiag.checkpoints.layer_weights import layer_index
+from geodiag.checkpoints.layers import LeftOut, MatrixPart
 from geodiag.checkpoints.safetensors_file import read_infos
+from geodiag.checkpoints.tensor_names import Projection, naming_of, other_names, text_config, why_left_out
+from geodiag.common.jsonfile import read_json_object
+from geodiag.common.remote import names_in
 from geodiag.errors import CheckpointError
-from geodiag.remote import names_in
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -65,7 +64,7 @@ def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
     folder = adapter_folder(path)
     if folder is None:
         raise CheckpointError("holds no adapter", where=path, fix=f"give a folder with {ADAPTER_CONFIG}")
-    settings = read_settings(read_json(folder / ADAPTER_CONFIG), where=folder / ADAPTER_CONFIG)
+    settings = read_settings(read_json_object(folder / ADAPTER_CONFIG), where=folder / ADAPTER_CONFIG)
     weights = _weights(folder, base)
     tensors = sort_tensors(weights)
     found = _Found(list(tensors.left_out))
@@ -87,7 +86,7 @@ class _Found:
     left_out: list[LeftOut]
     strangers: list[str] = field(default_factory=list)
     factors: dict[str, FactorNames] = field(default_factory=dict)
-    whole: dict[str, tuple[str, Part]] = field(default_factory=dict)
+    whole: dict[str, tuple[str, MatrixPart]] = field(default_factory=dict)
 
 
 def _weights(folder: Path, base: Checkpoint) -> Checkpoint:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from geodiag.checkpoints.dtypes import ITEM_BYTES, dtype_name
+from geodiag.checkpoints.safetensors_header import ITEM_BYTES, dtype_name
+from geodiag.common.remote import RemotePath, unreachable
 from geodiag.errors import CheckpointError
-from geodiag.remote import RemotePath, unreachable
 
 if TYPE_CHECKING:
     import torch

@@ -1,19 +1,20 @@
-"""One safetensors file: its header without its weights, and one weight at a time."""
+"""Safetensors files, single or sharded: header first, then one tensor at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from geodiag.checkpoints.dtypes import dtype_name
 from geodiag.checkpoints.range_file import RangeFile, first_bytes, header_bytes, read_stretches
+from geodiag.checkpoints.safetensors_header import dtype_name
+from geodiag.common.jsonfile import read_json_object
+from geodiag.common.remote import RemotePath
 from geodiag.errors import CheckpointError
-from geodiag.remote import RemotePath
 
 Reading = Literal["mmap", "buffered"]
 """How a local file is read: mapped into memory, or each tensor by plain reads of exactly its bytes."""
@@ -98,3 +99,56 @@ def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
             return what, fix
     reason = str(error).rpartition("header: ")[2][:160]
     return f"truncated or damaged safetensors file ({reason})", "copy or download it again"
+
+
+_AGAIN = "save, copy or download the checkpoint again"
+
+
+def read_shards(index: Path) -> dict[str, tuple[TensorInfo, Path]]:
+    """Every tensor that an index names, with the shard that holds it, from headers alone.
+
+    The index decides: tensors that lie in a shard and are not named by it are not part of the checkpoint.
+
+    Args:
+        index: a `model.safetensors.index.json`.
+
+    Raises:
+        CheckpointError: the index is not one, a shard is missing or damaged, lies outside the folder, or does
+            not hold a tensor that the index puts there.
+    """
+    weight_map = _weight_map(index)
+    files = {shard: _shard_file(index, shard) for shard in sorted(set(weight_map.values()))}
+    infos = {shard: read_infos(file) for shard, file in files.items()}
+    for tensor, shard in weight_map.items():
+        if tensor not in infos[shard]:
+            what = f"the index puts it in {shard}, which does not hold it"
+            raise CheckpointError(what, where=index, tensor=tensor, fix=_AGAIN)
+    return {tensor: (infos[shard][tensor], files[shard]) for tensor, shard in weight_map.items()}
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    weight_map: Any = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        what = "'weight_map' is missing or empty"
+        raise CheckpointError(what, where=index, fix='it maps each tensor to its shard: {"weight_map": {...}}')
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str) or not shard:
+            what = f"'weight_map' gives {str(shard)[:60]!r} where a file name belongs"
+            raise CheckpointError(what, where=index, tensor=tensor, fix=_AGAIN)
+    return weight_map
+
+
+def _shard_file(index: Path, shard: str) -> Path:
+    parts = {*PurePosixPath(shard).parts, *PureWindowsPath(shard).parts}
+    if ".." in parts or PurePosixPath(shard).is_absolute() or PureWindowsPath(shard).anchor or "\0" in shard:
+        what = f"the shard {shard[:80]!r} lies outside the checkpoint's folder"
+        raise CheckpointError(what, where=index, fix="shards are files beside the index")
+    file = index.parent / shard
+    try:
+        there = file.is_file()
+    except OSError:  # a name too long to be one
+        there = False
+    if not there:
+        what = f"the shard {shard[:80]!r} is not there"
+        raise CheckpointError(what, where=index, fix="copy or download the missing file")
+    return file

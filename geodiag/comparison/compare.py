@@ -21,7 +21,7 @@ from geodiag.checkpoints import (
     open_model,
     read_layer,
 )
-from geodiag.comparison.results import DIRECTIONS, Comparison, LayerChange
+from geodiag.comparison.changes import COMPARED_DIRECTIONS, Comparison, LayerChange
 from geodiag.geometry import (
     Spectrum,
     changed_share,
@@ -131,4 +131,6 @@ def _change(layer: Layer, D: Tensor, old: Tensor, *, floor_sq: float, share: flo
 
 def _top_directions(D: Tensor, norm: Tensor, method: str) -> Spectrum:
     rough = D.to(product_dtype((D.shape[0], D.shape[1]), D.device)) if D.dtype == torch.float32 else D
-    return right_spectrum(D[None], norm[None], rank=DIRECTIONS, energy=1.0, lam=0.0, method=method, rough=rough[None])
+    return right_spectrum(
+        D[None], norm[None], rank=COMPARED_DIRECTIONS, energy=1.0, lam=0.0, method=method, rough=rough[None]
+    )

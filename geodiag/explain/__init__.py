@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from geodiag.explain.causes import CAUSES, Cause
-from geodiag.explain.evidence import Evidence
-from geodiag.explain.explain import explain_step
-from geodiag.explain.results import Advice, Explanation, Finding, Line, Place, Section, Track, Verdict
+from geodiag.explain.evidence import StoreEvidence
+from geodiag.explain.explanation import explain_step
+from geodiag.explain.results import Advice, CauseFinding, Explanation, Line, Section, Track, Verdict
+from geodiag.stats.placement import Placement
 
 __all__ = [
     "CAUSES",
     "Advice",
     "Cause",
-    "Evidence",
+    "CauseFinding",
     "Explanation",
-    "Finding",
     "Line",
-    "Place",
+    "Placement",
     "Section",
+    "StoreEvidence",
     "Track",
     "Verdict",
     "explain_step",

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from geodiag.explain.causes import Case
-from geodiag.explain.otherwise import other_method
-from geodiag.explain.results import Advice, Finding, Verdict
-from geodiag.explain.words import count, figure, listed, signed
+from geodiag.explain.contrast import other_method
+from geodiag.explain.results import Advice, CauseFinding, Verdict
+from geodiag.explain.words import count, listed, number_words, signed
 
 MOST_TASKS = 3
 """Tasks named for replay."""
@@ -35,7 +35,7 @@ SUGGESTIONS: Mapping[str, str] = MappingProxyType(
 """What each finding suggests; `{named}` is what it names, `{task}` the step's task."""
 HARMLESS = ("not learnt", "repeat")
 """Findings worth acting on even where nothing was lost."""
-GRADIENT = "Replay old tasks in this step, or give it another place in the order"
+OPPOSED_GRADIENT = "Replay old tasks in this step, or give it another place in the order"
 """What a finding from gradients suggests."""
 
 
@@ -48,9 +48,9 @@ def advise(case: Case, verdict: Verdict) -> tuple[Advice, ...]:
     return (*found, *_measure(case, verdict), *_health(case))
 
 
-def _follow(case: Case, finding: Finding) -> Advice:
+def _follow(case: Case, finding: CauseFinding) -> Advice:
     by_gradient = finding.cause in ("signal", "pair") and any("grad" in name for name in finding.lines)
-    template = GRADIENT if by_gradient else SUGGESTIONS[finding.cause]
+    template = OPPOSED_GRADIENT if by_gradient else SUGGESTIONS[finding.cause]
     named = listed(finding.labels) if finding.labels else ""
     action = template.format(named=named, task=case.subject.task_label)
     of = "run" if finding.cause == "run" else "step"
@@ -74,8 +74,8 @@ def _order(case: Case) -> list[Advice]:
         return []
     near = min(gc, key=lambda task: gc[task])
     label, close = case.subject.label(worst), case.subject.label(near)
-    why = f"{label} lost most and its update is the most unlike this step's (GC {figure(gc[worst])}, against "
-    why += f"{figure(gc[near])} for {close})"
+    why = f"{label} lost most and its update is the most unlike this step's (GC {number_words(gc[worst])}, against "
+    why += f"{number_words(gc[near])} for {close})"
     action = f"Try another order: {case.subject.task_label} next to {close}, and {label} later"
     return [Advice(action, why, (f"pair:{worst}",))]
 
@@ -106,7 +106,7 @@ def _more_items(case: Case) -> Advice | None:
     needed = None if line is None else line.numbers.get("items_needed")
     if line is None or needed is None or needed > 100_000:
         return None
-    why = f"{line.label} fell by {figure(-(line.value or 0.0))}, which so many items would tell from noise"
+    why = f"{line.label} fell by {number_words(-(line.value or 0.0))}, which so many items would tell from noise"
     return Advice(f"Score on about {needed:.0f} items a task", why, (line.name,))
 
 

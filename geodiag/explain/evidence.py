@@ -1,28 +1,111 @@
-"""What explanations of a store's steps share, computed once."""
+"""Evidence shared by all explanations of one store, computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from geodiag.explain.alike import Elsewhere
-from geodiag.explain.noise import Score
-from geodiag.explain.reference import Reference
-from geodiag.explain.tracks import Tracks
-from geodiag.explain.weights import share_out, squared_norms
+from geodiag.explain.results import Number
+from geodiag.explain.track_record import Tracks
+from geodiag.signals.splits import share_out, squared_norms
+from geodiag.stats.placement import Reference
+from geodiag.stats.score_noise import SampledScore
 from geodiag.store import StoreReader
 from geodiag.tables import Options
 from geodiag.tables.inputs import Inputs
 
-Rows = list[dict[str, Any]]
-Courses = dict[str, dict[str | int, dict[int, float]]]
+NEAREST = 20
+"""Pairs that count as alike."""
+_COLUMNS = ("run", "step", "new_task", "old_task", "mean_conflict", "mean_sar", "drop")
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Drops of old tasks in pairs of other runs."""
+
+    n: int = 0
+    """How many."""
+    median: float | None = None
+    """The median drop."""
+    low: float | None = None
+    """The largest loss."""
+    high: float | None = None
+    """The smallest loss, or largest gain."""
+    lost: float | None = None
+    """The share that fell."""
+    all_median: float | None = None
+    """The median drop over all pairs of other runs."""
+
+    @classmethod
+    def of(cls, drops: list[float], every: float) -> Alike:
+        """Sum up drops; `every` is the median of all."""
+        if not drops:
+            return cls()
+        lost = sum(drop < 0 for drop in drops) / len(drops)
+        return cls(len(drops), median(drops), min(drops), max(drops), lost, every)
+
+    def numbers(self) -> dict[str, Number]:
+        """All by name."""
+        return dict(vars(self))
+
+
+class Elsewhere:
+    """Pairs of a new and an old task whose GC, SAR and drop are known.
+
+    Args:
+        pairs: signals and outcomes of pairs.
+    """
+
+    def __init__(self, pairs: pl.DataFrame) -> None:
+        frame = pairs.select(_COLUMNS).drop_nulls()
+        self._ranks = frame.select(pl.col("mean_conflict", "mean_sar").rank("average")).to_numpy()
+        self._drops, self._runs = frame["drop"].to_numpy(), frame["run"].to_numpy()
+        keys = frame.select("run", "step", "old_task").iter_rows()
+        self._at = {key: at for at, key in enumerate(keys)}
+        self._tasks: dict[frozenset[str], list[int]] = {}
+        for at, tasks in enumerate(frame.select("new_task", "old_task").iter_rows()):
+            self._tasks.setdefault(frozenset(tasks), []).append(at)
+        self._medians: dict[str, float] = {}
+
+    def same(self, pair: dict[str, Any]) -> Alike:
+        """The same two tasks in other runs, whichever was trained first."""
+        tasks = frozenset((pair["new_task"], pair["old_task"]))
+        at = [k for k in self._tasks.get(tasks, []) if self._runs[k] != pair["run"]]
+        return self._sum_up(at, pair["run"])
+
+    def near(self, pair: dict[str, Any]) -> Alike:
+        """The pairs of other runs that stand closest in GC and SAR, by their ranks among all pairs.
+
+        The distance of two pairs is the larger of their two differences in rank. Where other runs have fewer than
+        twice `NEAREST` pairs there are no nearest ones worth naming.
+        """
+        here = self._at.get((pair["run"], pair["step"], pair["old_task"]))
+        others = np.flatnonzero(self._runs != pair["run"])
+        if here is None or len(others) < 2 * NEAREST:
+            return Alike()
+        distance = np.abs(self._ranks[others] - self._ranks[here]).max(axis=1)
+        nearest = np.argsort(distance, kind="stable")[:NEAREST]
+        return self._sum_up(others[nearest].tolist(), pair["run"])
+
+    def _sum_up(self, at: list[int], run: str) -> Alike:
+        if run not in self._medians:
+            others = self._drops[self._runs != run]
+            self._medians[run] = float(np.median(others)) if len(others) else 0.0
+        return Alike.of([float(self._drops[k]) for k in at], self._medians[run])
+
+
+EvidenceRows = list[dict[str, Any]]
+TimeSeries = dict[str, dict[str | int, dict[int, float]]]
 """Shares by run, then part (a family, block or layer), then step."""
 
 
-class Evidence:
+class StoreEvidence:
     """A store's signals, where its updates went, its scores, and what each kind of evidence has been worth.
 
     Everything is read when first asked for and kept, so that explaining many steps from one `Evidence` reads the
@@ -69,7 +152,7 @@ class Evidence:
         return self._inputs.pairs.frame.join(self._reliability(), on=key, how="left").sort("run", "step", "age")
 
     @cached_property
-    def pairs_of(self) -> dict[str, Rows]:
+    def pairs_of(self) -> dict[str, EvidenceRows]:
         """The same as rows, by run."""
         return _by_run(self.pairs)
 
@@ -79,7 +162,7 @@ class Evidence:
         return Elsewhere(self.pairs)
 
     @cached_property
-    def state_conflicts_of(self) -> dict[str, Rows]:
+    def state_conflicts_of(self) -> dict[str, EvidenceRows]:
         """Sums and counts of conflicts with the state: step, layer, block, family, object_j, total, n; by run."""
         rows = self.store.scan("pairs").filter(pl.col("kind") == "state")
         key = ("run", "step", "layer", "block", "family", "object_j")
@@ -92,12 +175,12 @@ class Evidence:
         return Tracks.of(self._inputs, share_out(self._norms, "family", "step"))
 
     @cached_property
-    def scores(self) -> dict[str, dict[tuple[int, str], Score]]:
+    def scores(self) -> dict[str, dict[tuple[int, str], SampledScore]]:
         """Scores by run, then (step, task)."""
-        found: dict[str, dict[tuple[int, str], Score]] = {run: {} for run in self.runs}
+        found: dict[str, dict[tuple[int, str], SampledScore]] = {run: {} for run in self.runs}
         columns = ("run", "step", "task", "score", "n", "stderr")
         for run, step, task, value, n, stderr in self.store.scan("scores").select(columns).collect().iter_rows():
-            found[run][step, task] = Score(value, n, stderr)
+            found[run][step, task] = SampledScore(value, n, stderr)
         return found
 
     @cached_property
@@ -122,7 +205,7 @@ class Evidence:
         """All values of a pair signal, or of the old task's drop."""
         return self._inputs.once(f"pair {name}", lambda: _reference(self.pairs, name))
 
-    def shares_of(self, level: str, source: str) -> Courses:
+    def shares_of(self, level: str, source: str) -> TimeSeries:
         """Shares of squared norms.
 
         Args:
@@ -166,7 +249,7 @@ class Evidence:
         return means.collect()
 
 
-def _by_run(frame: pl.DataFrame) -> dict[str, Rows]:
+def _by_run(frame: pl.DataFrame) -> dict[str, EvidenceRows]:
     return {str(run): part.rows(named=True) for (run,), part in frame.partition_by("run", as_dict=True).items()}
 
 
@@ -178,8 +261,8 @@ def _reference(frame: pl.DataFrame, name: str) -> Reference:
     return Reference(frame.select("run", "step", pl.col(name).cast(pl.Float64)).drop_nulls().iter_rows())
 
 
-def _courses(shares: pl.DataFrame, level: str) -> Courses:
-    found: Courses = {}
+def _courses(shares: pl.DataFrame, level: str) -> TimeSeries:
+    found: TimeSeries = {}
     for run, part, step, share in shares.select("run", level, "step", "share").iter_rows():
         found.setdefault(run, {}).setdefault(part, {})[step] = share
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geodiag.explain.results import Line, Section
 from geodiag.explain.subject import Subject
-from geodiag.explain.words import count, figure, percent
+from geodiag.explain.words import count, number_words, percent_words
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Check:
     """Whether a value is bad."""
     says: str
     """What a bad value means for the reader; `{value}` is the value."""
-    form: Callable[[float | None], str] = percent
+    form: Callable[[float | None], str] = percent_words
     """How the value is written."""
 
 
-CHECKS: tuple[Check, ...] = (
+HEALTH_CHECKS: tuple[Check, ...] = (
     Check(
         "floor_share",
         "At the rounding floor",
@@ -69,7 +69,7 @@ CHECKS: tuple[Check, ...] = (
         "Gradient reliability",
         lambda v: v < 0.5,
         "probe gradients repeat only {value} between halves of their examples: their cosines are mostly noise",
-        figure,
+        number_words,
     ),
 )
 """Every check. What is not measured is not checked."""
@@ -77,7 +77,7 @@ CHECKS: tuple[Check, ...] = (
 
 def health_section(subject: Subject) -> Section:
     """The section on what not to read."""
-    lines = [_line(subject, check) for check in CHECKS]
+    lines = [_line(subject, check) for check in HEALTH_CHECKS]
     known = [line for line in lines if line.value is not None]
     bad = [line for line in known if line.warn]
     lead = f"{count(len(bad), 'check')} of {len(known)} failed." if bad else "Nothing speaks against these numbers."

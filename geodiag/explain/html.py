@@ -1,4 +1,4 @@
-"""An explanation as HTML: it takes text and background from where it is shown, so it reads on light and on dark."""
+"""An explanation as HTML, readable on light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -7,16 +7,48 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
-from geodiag.explain.grid import HEADINGS, LEGEND, is_share, share_rows
 from geodiag.explain.results import Advice, Explanation, Line, Section
-from geodiag.explain.sparkline import sparkline
-from geodiag.explain.words import place_words, track_words, trust_words
+from geodiag.explain.text import LEGEND, SHARE_HEADINGS, is_share, share_rows
+from geodiag.explain.words import number_words, place_words, track_words, trust_words
+
+WIDTH, HEIGHT, MARGIN = 96, 26, 4
+"""In pixels."""
+
+
+def sparkline(line: Line) -> str:
+    """An inline SVG with a dot a step, this step's large; empty where fewer than two steps have the number."""
+    known = [(k, value) for k, value in enumerate(line.course) if value is not None]
+    if len(known) < 2:
+        return ""
+    low, high = min(value for _, value in known), max(value for _, value in known)
+    points = [(_x(k, len(line.course)), _y(value, low, high)) for k, value in known]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(_dot(x, y, large=k == line.at) for (k, _), (x, y) in zip(known, points, strict=True))
+    said = escape(f"{line.label} over the run's steps, from {number_words(low)} to {number_words(high)}", quote=True)
+    return (
+        f"<svg class='gd-course' width='{WIDTH}' height='{HEIGHT}' viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
+        f"aria-label='{said}'><polyline points='{path}'/>{dots}</svg>"
+    )
+
+
+def _x(step: int, count: int) -> float:
+    return MARGIN + (WIDTH - 2 * MARGIN) * step / max(count - 1, 1)
+
+
+def _y(value: float, low: float, high: float) -> float:
+    share = 0.5 if high == low else (value - low) / (high - low)
+    return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * share
+
+
+def _dot(x: float, y: float, *, large: bool) -> str:
+    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{3.2 if large else 1.4}'{' class=gd-here' if large else ''}/>"
+
 
 TEXT_COLUMNS = (0, 6, 9)
 """Columns of the table of shares that are words."""
 
 
-def as_html(explanation: Explanation, *, style: bool = True) -> str:
+def explanation_html(explanation: Explanation, *, style: bool = True) -> str:
     """The explanation as one element.
 
     Args:
@@ -75,8 +107,8 @@ def _table(lines: list[Line]) -> str:
     if not lines:
         return ""
     rows = share_rows(lines)
-    kept = [k for k in range(len(HEADINGS)) if any(row[k] not in ("–", "not known") for row in rows)]
-    head = "".join(f"<th scope='col'{_numeric(k)}>{escape(HEADINGS[k])}</th>" for k in kept)
+    kept = [k for k in range(len(SHARE_HEADINGS)) if any(row[k] not in ("–", "not known") for row in rows)]
+    head = "".join(f"<th scope='col'{_numeric(k)}>{escape(SHARE_HEADINGS[k])}</th>" for k in kept)
     body = "".join(
         f"<tr{_warned(line)}>" + "".join(_cell(k, row[k], line) for k in kept) + "</tr>"
         for line, row in zip(lines, rows, strict=True)

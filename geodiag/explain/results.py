@@ -1,4 +1,4 @@
-"""What an explanation is made of."""
+"""The parts of an explanation: lines, sections, placements, verdict, advice."""
 
 from __future__ import annotations
 
@@ -6,60 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from geodiag.stats.placement import Placement
+
 Confidence = Literal["high", "moderate", "low", "none"]
 Outcome = Literal["lost", "within noise", "not scored", "first step"]
 Number = float | int | None
-
-LEAST_AT_STEP = 5
-"""Other runs' values at a step from which a percentile among them is told."""
-OUTER = 10.0
-"""Percent at either end that count as far out among other runs at a step."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value stands among those of other steps."""
-
-    rank: int
-    """Its rank in the run, 1 being the highest; ties share the better rank."""
-    of: int
-    """How many values the run has, this one included."""
-    z: float | None
-    """(value - median) / (1.4826 MAD) of the run's other values; None with fewer than 4 of them."""
-    critical: float | None
-    """The |z| that 1 in 100 ordinary steps would exceed, given how few other values there are."""
-    detrended: bool
-    """Whether the trend of the run's other steps was taken off first."""
-    percentile: float | None = None
-    """Percent of the store's other values that are smaller, ties counted half; None where there are none."""
-    among: int = 0
-    """How many values that is a percentage of."""
-    at_step: float | None = None
-    """The same among other runs' values at this step index."""
-    among_at_step: int = 0
-    """How many values that is a percentage of."""
-    within: str = ""
-    """The model size that the store's values were confined to; empty where they were not."""
-
-    @property
-    def unusual(self) -> bool:
-        """Whether |z| is larger than chance would make it 1 time in 100."""
-        return self.z is not None and self.critical is not None and abs(self.z) > self.critical
-
-    @property
-    def stands_out(self) -> bool:
-        """Whether it is unusual, and not only because numbers at its step index vary more in every run.
-
-        Means over few pairs or few old tasks, as at early steps, scatter more than those over many.
-        """
-        if not self.unusual or self.at_step is None or self.among_at_step < LEAST_AT_STEP:
-            return self.unusual
-        return self.at_step >= 100 - OUTER if (self.z or 0.0) > 0 else self.at_step <= OUTER
-
-    @property
-    def departure(self) -> float:
-        """|z| as a multiple of its critical value, at most 3; 0 where it is not known."""
-        return 0.0 if self.z is None or not self.critical else min(abs(self.z) / self.critical, 3.0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +70,7 @@ class Line:
     """Its number."""
     text: str
     """What it says, in words."""
-    place: Place | None = None
+    place: Placement | None = None
     """Where its number stands in the run and in the store."""
     track: Track | None = None
     """How this kind of evidence has gone with forgetting in the store."""
@@ -154,7 +105,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CauseFinding:
     """One way in which a step stands out."""
 
     cause: str
@@ -187,7 +138,7 @@ class Verdict:
     """How far the finding may be taken for the reason of the loss."""
     text: str
     """Two sentences: what happened and what stands out; how sure that is."""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CauseFinding, ...] = ()
     """Everything that stands out, the most specific first; `run` is about the run and never the cause of a step."""
 
 
@@ -245,9 +196,9 @@ class Explanation:
         Args:
             width: characters of a line.
         """
-        from geodiag.explain.text import as_text
+        from geodiag.explain.text import explanation_text
 
-        return as_text(self, width=width)
+        return explanation_text(self, width=width)
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Every number and sentence as JSON; undefined numbers are null.
@@ -255,14 +206,14 @@ class Explanation:
         Args:
             indent: spaces of an indentation; None puts all in one line.
         """
-        from geodiag.explain.record import as_json
+        from geodiag.explain.text import explanation_json
 
-        return as_json(self, indent=indent)
+        return explanation_json(self, indent=indent)
 
     def __repr__(self) -> str:
         return self.to_text()
 
     def _repr_html_(self) -> str:
-        from geodiag.explain.html import as_html
+        from geodiag.explain.html import explanation_html
 
-        return as_html(self)
+        return explanation_html(self)

@@ -1,4 +1,4 @@
-"""One step of a run, with everything that is known of it and of the steps it is compared with."""
+"""The step that is explained, with the steps it is compared with."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from geodiag.errors import SettingsError, StoreError
-from geodiag.explain.evidence import Evidence
-from geodiag.explain.noise import Score
-from geodiag.explain.place import locate
-from geodiag.explain.reference import Reference
-from geodiag.explain.results import Place
+from geodiag.explain.evidence import StoreEvidence
 from geodiag.signals import SIGNALS
+from geodiag.stats.placement import Placement, Reference, place_step
+from geodiag.stats.score_noise import SampledScore
 
 _WITHIN_SIZE = frozenset(signal.name for signal in SIGNALS if signal.kind == "norm")
 """Signals that grow with the model, so that they are compared within a size."""
@@ -31,7 +29,7 @@ class Subject:
         SettingsError: the run has no such step.
     """
 
-    def __init__(self, evidence: Evidence, run: str, step: int) -> None:
+    def __init__(self, evidence: StoreEvidence, run: str, step: int) -> None:
         self.evidence, self.run, self.step = evidence, run, step
         if run not in evidence.runs:
             fix = f"one of: {', '.join(evidence.runs)}"
@@ -83,7 +81,7 @@ class Subject:
         """A task as it was written."""
         return str(self.evidence.labels(self.run).get(task, task))
 
-    def score(self, task: str, *, at: int | None = None) -> Score | None:
+    def score(self, task: str, *, at: int | None = None) -> SampledScore | None:
         """A task's score, after this step by default."""
         return self.evidence.scores[self.run].get((self.step if at is None else at, task))
 
@@ -95,7 +93,7 @@ class Subject:
         """The task that a step of the run trained."""
         return self._steps["task"][self.steps.index(step)]
 
-    def place(self, name: str, *, floor: float = 0.0) -> Place | None:
+    def place(self, name: str, *, floor: float = 0.0) -> Placement | None:
         """Where a step signal stands, in the run and in the store.
 
         Args:
@@ -103,12 +101,12 @@ class Subject:
             floor: the smallest spread to reckon with, such as the noise of a score.
         """
         size = str(self.row["size"]) if name in _WITHIN_SIZE else None
-        place = locate(self.course(name), self.step, floor=floor)
+        place = place_step(self.course(name), self.step, floor=floor)
         return self.in_store(place, self.row[name], self.evidence.reference(name, size=size), within=size or "")
 
     def in_store(
-        self, place: Place | None, value: float | None, reference: Reference | None, *, within: str = ""
-    ) -> Place | None:
+        self, place: Placement | None, value: float | None, reference: Reference | None, *, within: str = ""
+    ) -> Placement | None:
         """A place in the run with its place in the store added.
 
         Args:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from geodiag.explain.causes import Case, findings
-from geodiag.explain.lost import outcome
-from geodiag.explain.results import Confidence, Finding, Line, Outcome, Track, Verdict
-from geodiag.explain.words import STRONG, count, figure, listed, signed
-from geodiag.tables.format import number
+from geodiag.explain.losses import outcome
+from geodiag.explain.results import CauseFinding, Confidence, Line, Outcome, Track, Verdict
+from geodiag.explain.words import STRONG, count, listed, number_words, signed
+from geodiag.tables.format import number_text
 
 UNEXPLAINED, ORDINARY = "unexplained", "ordinary"
 """The causes of a verdict that names none: something was lost for no reason seen; nothing was lost."""
 
 
-def judge(case: Case) -> Verdict:
+def make_verdict(case: Case) -> Verdict:
     """The verdict on a step."""
     found, kind = findings(case), outcome(case.subject, list(case.losses))
     first = next((finding for finding in found if finding.cause != "run"), None)
@@ -29,7 +29,7 @@ def judge(case: Case) -> Verdict:
     )
 
 
-def _happened(case: Case, kind: Outcome, first: Finding | None) -> str:
+def _happened(case: Case, kind: Outcome, first: CauseFinding | None) -> str:
     """The first sentence."""
     told = _outcome_words(case, kind)
     if first is not None:
@@ -58,7 +58,7 @@ def _outcome_words(case: Case, kind: Outcome) -> str:
     if kind == "within noise":
         return f"{name} lost nothing beyond the noise of its scores"
     lost = [loss for loss in case.losses if loss.is_lost]
-    worst = f"{subject.label(lost[0].task)} by {figure(-(lost[0].drop or 0.0))}"
+    worst = f"{subject.label(lost[0].task)} by {number_words(-(lost[0].drop or 0.0))}"
     if len(lost) == 1:
         return f"{name} cost {worst}"
     scored = sum(loss.drop is not None for loss in case.losses)
@@ -66,7 +66,9 @@ def _outcome_words(case: Case, kind: Outcome) -> str:
     return f"{name} cost {many}, most of all {worst}"
 
 
-def _confidence(case: Case, kind: Outcome, first: Finding | None, found: tuple[Finding, ...]) -> tuple[Confidence, str]:
+def _confidence(
+    case: Case, kind: Outcome, first: CauseFinding | None, found: tuple[CauseFinding, ...]
+) -> tuple[Confidence, str]:
     """How sure, and why."""
     if kind != "lost":
         return "none", _nothing_to_explain(kind, first)
@@ -80,7 +82,7 @@ def _confidence(case: Case, kind: Outcome, first: Finding | None, found: tuple[F
     return level, "; ".join(part for part in (told, *reasons, doubt) if part)
 
 
-def _level(case: Case, first: Finding) -> Confidence:
+def _level(case: Case, first: CauseFinding) -> Confidence:
     """What the loss of this step and the record over the store allow."""
     track, unusual = first.track, _loss_unusual(case)
     strong = track is not None and track.harmful(first.sign) and abs(track.rho or 0.0) >= STRONG
@@ -103,14 +105,14 @@ def _loss_words(case: Case) -> str:
     return f"the loss is unusual for the run too ({z})" if line.warn else f"the loss is not unusual for the run ({z})"
 
 
-def _track_reason(first: Finding) -> str:
+def _track_reason(first: CauseFinding) -> str:
     track = first.track
     if track is None:
         return ""
     if not track.known:
         few = f"{count(track.runs, 'run')} of the {track.least} it takes"
         return f"whether {track.signal} goes with {track.target} cannot be known from this store ({few})"
-    rho = f"ρ = {number(track.rho)} at a fixed step"
+    rho = f"ρ = {number_text(track.rho)} at a fixed step"
     if not track.clear:
         return f"over the store {track.signal} shows no relation to {track.target} ({rho}), so this is weak evidence"
     if track.harmful(first.sign):
@@ -118,7 +120,7 @@ def _track_reason(first: Finding) -> str:
     return f"over the store such a departure goes with less lost ({rho}), which speaks against it"
 
 
-def _doubt(case: Case, first: Finding) -> str | None:
+def _doubt(case: Case, first: CauseFinding) -> str | None:
     """A failed check that concerns the numbers of a finding from geometry or gradients."""
     if first.cause not in ("repeat", "signal", "pair"):
         return None
@@ -141,12 +143,12 @@ def _unexplained(case: Case) -> str:
     return f"{none}, nor is where the weights changed, nor its own task's score"
 
 
-def _run_words(found: tuple[Finding, ...]) -> str:
+def _run_words(found: tuple[CauseFinding, ...]) -> str:
     """What sets the run apart from other runs at this step, where nothing sets the step apart in its run."""
     finding = next((finding for finding in found if finding.cause == "run"), None)
     if finding is None or finding.track is None:
         return ""
-    rho = f"ρ = {number(finding.track.rho)} at a fixed step"
+    rho = f"ρ = {number_text(finding.track.rho)} at a fixed step"
     return f"but the run {finding.text}, and over the store that goes with more lost ({rho}), which tells runs apart"
 
 
@@ -157,7 +159,7 @@ def _not_shown(judged: list[Line]) -> str:
     return "in this store that does not go with more lost at a fixed step"
 
 
-def _nothing_to_explain(kind: Outcome, first: Finding | None) -> str:
+def _nothing_to_explain(kind: Outcome, first: CauseFinding | None) -> str:
     if kind == "not scored":
         return "without scores before and after the step there is nothing to hold the signals against"
     if kind == "first step":

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from geodiag.explain.results import LEAST_AT_STEP, Explanation, Place, Track
-from geodiag.tables.format import interval, number
+from geodiag.explain.results import Explanation, Track
+from geodiag.stats.placement import LEAST_AT_STEP, Placement
+from geodiag.tables.format import interval_text, number_text
 
 STRONG, MODERATE = 0.5, 0.3
 """|rho| at a fixed step from which a clear relation is called strong or moderate."""
 
 
-def figure(value: float | None) -> str:
+def number_words(value: float | None) -> str:
     """A number with three digits after the point, or four in all where it is large or tiny."""
     if value is None:
         return "–"
-    return number(value, 3) if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
+    return number_text(value, 3) if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
     """A number with its sign."""
     if value is None:
         return "–"
-    text = number(value, digits)
+    text = number_text(value, digits)
     return text if text.startswith("-") or float(text) == 0 else f"+{text}"
 
 
-def percent(share: float | None) -> str:
+def percent_words(share: float | None) -> str:
     """A share as a percentage: "61 %", "0.4 %"."""
     if share is None:
         return "–"
@@ -44,7 +45,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def rank_words(place: Place) -> str:
+def rank_words(place: Placement) -> str:
     """ "highest of the run's 8"."""
     if place.of == 1:
         return "the run's only one"
@@ -60,7 +61,7 @@ def ordinal(place: int) -> str:
     return f"{place}{ending}"
 
 
-def z_words(place: Place) -> str:
+def z_words(place: Placement) -> str:
     """ "robust z +4.1 (unusual from 7.8)"; empty where there is none."""
     if place.z is None or place.critical is None:
         return ""
@@ -69,7 +70,7 @@ def z_words(place: Place) -> str:
     return f"robust z {signed(place.z, 1)} ({rare} {place.critical:.1f}{trend})"
 
 
-def place_words(place: Place | None) -> str:
+def place_words(place: Placement | None) -> str:
     """Where a number stands; empty where it has no place."""
     if place is None:
         return ""
@@ -102,13 +103,13 @@ def track_words(track: Track | None) -> str:
     if not track.known:
         few = f"{count(track.runs, 'run')} with both, {track.least} are needed"
         return f"whether {name} goes with {track.target} cannot be known here: {few}"
-    told = f"ρ = {number(track.rho)} {interval(track.low, track.high)} with {track.target} at a fixed step"
+    told = f"ρ = {number_text(track.rho)} {interval_text(track.low, track.high)} with {track.target} at a fixed step"
     told += f", {count(track.runs, 'run')}"
     if track.clear:
         worse = "more" if (track.rho or 0.0) < 0 else "less"
         return f"{name} is {strength(track)} evidence in this store: higher goes with {worse} lost, {told}"
     pooled = track.pooled or 0.0
-    drift = f" (over all steps {number(pooled)}: mostly the step index)" if abs(pooled) >= MODERATE else ""
+    drift = f" (over all steps {number_text(pooled)}: mostly the step index)" if abs(pooled) >= MODERATE else ""
     return f"{name} is weak evidence in this store: no relation is shown, {told}{drift}"
 
 
@@ -118,7 +119,7 @@ def record(track: Track | None) -> str:
         return ""
     if not track.known:
         return "not known"
-    return f"{strength(track)}, ρ = {number(track.rho)} {interval(track.low, track.high)}"
+    return f"{strength(track)}, ρ = {number_text(track.rho)} {interval_text(track.low, track.high)}"
 
 
 def trust_words(explanation: Explanation) -> str:

@@ -1,4 +1,4 @@
-"""The plan of a run's extraction: which updates there are, which are active when, and which pairs to compare."""
+"""The plan of a run: its updates, the active set of each step, and the pairs to compare."""
 
 from __future__ import annotations
 

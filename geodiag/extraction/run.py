@@ -1,4 +1,4 @@
-"""One run's extraction: the checks before it, and the one loop over its layers."""
+"""Preparing a run for extraction, and the loop over its layers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from geodiag.checkpoints import (
     read_layer,
 )
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction.bases import Basis
-from geodiag.extraction.batches import Batching
-from geodiag.extraction.layer import LayerWork, layer_geometry
+from geodiag.extraction.measurements.geometry.alignment import Batching
+from geodiag.extraction.measurements.geometry.bases import Basis
+from geodiag.extraction.measurements.geometry.layer import LayerWork, layer_geometry
+from geodiag.extraction.measurements.geometry.rows import Row, layer_rows
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.geometry.threads import Call, Prefetch, Workers
+from geodiag.extraction.measurements.geometry.updates import LayerSource, LayerUpdates, Stored
 from geodiag.extraction.plan import Plan, make_plan
-from geodiag.extraction.prefetch import Call, Prefetch
-from geodiag.extraction.rows import Row, layer_rows
-from geodiag.extraction.settings import Settings
-from geodiag.extraction.weights import LayerSource, LayerUpdates, Stored
-from geodiag.extraction.workers import Workers
 from geodiag.geometry import SMALL_LAYER, product_dtype
 from geodiag.runs import Manifest
 
@@ -43,7 +42,7 @@ MOST_AHEAD = 16
 
 
 @dataclass(frozen=True)
-class Part:
+class LayerResult:
     """One layer's share of a run."""
 
     layer: Layer
@@ -58,7 +57,7 @@ class RunExtraction:
     """A run that has passed its checks: every checkpoint opened, every layer found in all of them."""
 
     plan: Plan
-    settings: Settings
+    settings: GeometrySettings
     table: LayerTable
     """The base's target layers, and what was left out."""
     device: torch.device
@@ -76,7 +75,7 @@ class RunExtraction:
 
     def parts(
         self, *, done: Collection[str] = (), known: Callable[[Layer], Mapping[str, Basis]] = lambda _layer: {}
-    ) -> Iterator[Part]:
+    ) -> Iterator[LayerResult]:
         """Computes layer after layer, letting go of each.
 
         Args:
@@ -97,7 +96,7 @@ class RunExtraction:
                 if isinstance(work, BaseException):
                     raise work
                 found = layer_geometry(work, workers, done=prefetch.done)
-                yield Part(layer, layer_rows(layer, self.plan, found), found.bases(self.plan))
+                yield LayerResult(layer, layer_rows(layer, self.plan, found), found.bases(self.plan))
 
     def _reads(
         self,
@@ -184,7 +183,7 @@ def adapter_notes(extraction: RunExtraction) -> Iterator[str]:
 
 def prepare(
     manifest: Manifest,
-    settings: Settings,
+    settings: GeometrySettings,
     *,
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,

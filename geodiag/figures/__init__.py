@@ -7,31 +7,41 @@ axes or those given. `caption` says of the axes what they show and from how many
 from __future__ import annotations
 
 from geodiag.figures.captions import Caption, Missing, caption, missing_panels
-from geodiag.figures.confound_forest import confounds, incremental_value
 from geodiag.figures.correlation_figures import (
+    confounds,
     fig02_global_and_method,
     fig05_intervals,
     fig08_step_correlations,
     fig09_pair_correlations,
     fig12_outcomes_by_method,
     fig13_outcomes,
+    incremental_value,
 )
 from geodiag.figures.data import NothingToDraw, Tables, paper_tables, store_tables
-from geodiag.figures.draw import Drawing, Drawn, draw_all, draw_paper
-from geodiag.figures.dynamics import fig01_state_dynamics, fig10_state_dynamics_by_size, fig11_step_dynamics
-from geodiag.figures.families import family_heatmap
-from geodiag.figures.family_figures import depth_profile, fig17_family_profile, fig18_top_layers_by_method
+from geodiag.figures.dynamics import (
+    fig01_state_dynamics,
+    fig10_state_dynamics_by_size,
+    fig11_step_dynamics,
+    step_dynamics,
+)
+from geodiag.figures.family_figures import (
+    depth_profile,
+    family_heatmap,
+    fig17_family_profile,
+    fig18_top_layers_by_method,
+)
 from geodiag.figures.outcomes import fig16_harmful_transitions, fig19_final_performance
 from geodiag.figures.pair_figures import (
     fig03_alignment_and_harm,
     fig14_pair_change_by_method,
     fig15_pair_conflict_by_method,
+    pair_change_heatmap,
+    pair_conflict_heatmap,
 )
-from geodiag.figures.pairs import pair_change_heatmap, pair_conflict_heatmap
 from geodiag.figures.registry import FIGURES, Figure
 from geodiag.figures.scatter import fig06_signals_and_forgetting, fig07_alignment_conflict_change
-from geodiag.figures.steps import step_dynamics
 from geodiag.figures.theme import theme
+from geodiag.figures.writing import Drawing, Drawn, draw_all, draw_paper
 
 __all__ = [
     "FIGURES",

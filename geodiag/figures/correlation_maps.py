@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, correlation_scale, strength_scale
-from geodiag.figures.correlations import observations, strengths, unique, wrapped
-from geodiag.figures.data import NothingToDraw, Tables, need
+from geodiag.figures.correlation_panels import observations, strengths, unique, wrapped
+from geodiag.figures.data import NothingToDraw, Tables, need, with_baseline, with_intervals
 from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
-from geodiag.figures.joined import with_baseline, with_intervals
-from geodiag.figures.labels import RHO, STRENGTH, label, number
+from geodiag.figures.labels import RHO, STRENGTH, axis_number, label
 from geodiag.figures.panels import Prepare, Ready
 
 BOUNDS = "Second lines: 95 % intervals from resampling whole runs"
@@ -147,11 +146,11 @@ def _bounds(frame: pl.DataFrame, spec: Map, matrix: Cells) -> NDArray[np.object_
     texts = np.full(matrix.values.shape, "", dtype=object)
     for row in frame.filter(pl.col("ci_low").is_not_null()).iter_rows(named=True):
         at = matrix.rows.index(row[spec.down]), matrix.columns.index(row[spec.across])
-        texts[at] = f"[{number(row['ci_low'])}, {number(row['ci_high'])}]"
+        texts[at] = f"[{axis_number(row['ci_low'])}, {axis_number(row['ci_high'])}]"
     return texts
 
 
 STEP_SIGNALS = ("update_norm", "active_conflict", "state_gap", "global_gap", "neg_grad_ratio", "min_grad_cos", "step")
 """Columns that hold signals' correlations in tables with a row a method or size."""
-RELATIONS = ("sar_gc", "sar_drop", "gc_drop", "gc_forget")
+RELATION_ROWS = ("sar_gc", "sar_drop", "gc_drop", "gc_forget")
 """Columns that hold pairs' correlations in tables with a row a method or size."""

@@ -1,7 +1,4 @@
-"""Where figures take their numbers from: a store, given frames, or the published tables.
-
-Figures ask for a table by name. Which of the three it comes from does not change how it is drawn.
-"""
+"""Tables that figures draw: from a store, from given frames, or from the published numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +12,11 @@ from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.signals import layer_signals
 from geodiag.store import StoreReader
-from geodiag.tables import TABLES, Options
+from geodiag.tables import ANALYSIS_TABLES, Options
 from geodiag.tables.inputs import Inputs
+from geodiag.tables.intervals import OWN_INTERVALS
+from geodiag.tables.labels import PAPER_TARGETS
+from geodiag.tables.pairs import GROUPED
 
 Fetch: TypeAlias = Callable[[str], pl.DataFrame]
 Data: TypeAlias = Any
@@ -131,7 +131,7 @@ def as_frame(data: Data) -> pl.DataFrame:
 
 def store_tables(store: StoreReader, options: Options | None = None) -> Tables:
     """Every table that can be made from a store, with statistics by `options`."""
-    inputs, known = Inputs(store, options or Options()), {table.name: table for table in TABLES}
+    inputs, known = Inputs(store, options or Options()), {table.name: table for table in ANALYSIS_TABLES}
 
     def fetch(name: str) -> pl.DataFrame:
         if name in ROWS:
@@ -175,3 +175,105 @@ def _given(frames: Mapping[str, pl.DataFrame]) -> Tables:
         return frames[name]
 
     return Tables(fetch, origin="the frames given")
+
+
+CONFOUNDS = "confounds"
+STEP_BASELINE = "step"
+_OURS = {"old_task_mean": "old_mean"}
+"""Outcomes that the published tables call otherwise."""
+
+
+def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting") -> pl.DataFrame:
+    """Adds the step index' own correlations over all runs, where the data has them.
+
+    Args:
+        tables: the data.
+        frame: correlations of signals, over all runs, with columns signal, spearman, and perhaps target, interval, n.
+        target: the outcome, where no column names it.
+    """
+    found = tables.find(CONFOUNDS)
+    if found is None or STEP_BASELINE in frame["signal"]:
+        return frame
+    pooled = found.filter(pl.col("signal") == STEP_BASELINE, pl.col("correlation") == "pooled")
+    targets = list(dict.fromkeys(frame["target"])) if "target" in frame.columns else [target]
+    wanted = pl.DataFrame({"target": targets, "own": [_OURS.get(name, name) for name in targets]})
+    # The interval is of the same kind as the others' in the frame.
+    rows = wanted.join(pooled.rename({"target": "own"}), on="own", maintain_order="left").rename(
+        {"rho": "spearman", "percentile_low_paper": "ci_low", "percentile_high_paper": "ci_high"}
+    )
+    kept = [name for name in frame.columns if name in rows.columns]
+    return pl.concat([frame, rows.select(kept)], how="diagonal_relaxed")
+
+
+INTERVAL_TABLE = "intervals"
+_KEY = ("group", "predictor", "target")
+_BOUNDS = ("ci_low", "ci_high", "note")
+
+
+def with_intervals(tables: Tables, frame: pl.DataFrame, *, level: str, by: str, target: str = "") -> pl.DataFrame:
+    """Adds ci_low, ci_high and note (why there is no interval), where the data has them.
+
+    Args:
+        tables: the data.
+        frame: one row a correlation: its group in a column `by` ("size" for `OWN`), then `signal` and perhaps
+            `target`, or `relation`.
+        level: "step" or "pair".
+        by: the grouping, as `intervals` names it.
+        target: the outcome of steps, where no column names it.
+    """
+    found = _rows(tables, level, by)
+    if found is None:
+        return frame
+    key = {"group": _group(by), **(_relation() if level == "pair" else _outcome(frame, target))}
+    known = found.select(*_KEY, *_BOUNDS).rename({name: f"_{name}" for name in _KEY})
+    keyed = frame.drop(_BOUNDS, strict=False).with_columns(
+        expression.alias(f"_{name}") for name, expression in key.items()
+    )
+    joined = keyed.join(known, on=[f"_{name}" for name in _KEY], how="left", maintain_order="left")
+    return joined.drop(f"_{name}" for name in _KEY)
+
+
+def with_baseline(tables: Tables, frame: pl.DataFrame, *, by: str, target: str = "") -> pl.DataFrame:
+    """Adds the step index' own correlations in each group with their intervals, where the data has them.
+
+    Args:
+        tables: the data.
+        frame: correlations of steps' signals, as for `with_intervals`.
+        by: the grouping.
+        target: the outcome, where no column names it.
+    """
+    found = _rows(tables, "step", by)
+    if found is None or STEP_BASELINE in frame["signal"]:
+        return frame
+    cells = frame.select(name for name in ("size", "method", "target") if name in frame.columns).unique(
+        maintain_order=True
+    )
+    group, outcome = _group(by).alias("_group"), _outcome(frame, target)["target"].alias("_target")
+    own = found.filter(pl.col("predictor") == STEP_BASELINE).select(
+        "spearman", *_BOUNDS, _group="group", _target="target"
+    )
+    wanted = cells.with_columns(group, outcome) if cells.width else pl.select(group, outcome)
+    rows = wanted.join(own, on=["_group", "_target"], maintain_order="left").drop("_group", "_target")
+    return pl.concat([frame, rows.with_columns(signal=pl.lit(STEP_BASELINE))], how="diagonal_relaxed")
+
+
+def _rows(tables: Tables, level: str, by: str) -> pl.DataFrame | None:
+    found = tables.find(INTERVAL_TABLE)
+    return None if found is None else found.filter(pl.col("level") == level, pl.col("by") == by)
+
+
+def _group(by: str) -> pl.Expr:
+    return pl.lit("all") if by == "all" else pl.col("size" if by == OWN_INTERVALS else by)
+
+
+def _outcome(frame: pl.DataFrame, target: str) -> dict[str, pl.Expr]:
+    named = pl.col("target").replace(dict(PAPER_TARGETS)) if "target" in frame.columns else pl.lit(target)
+    return {"predictor": pl.col("signal"), "target": named}
+
+
+def _relation() -> dict[str, pl.Expr]:
+    ends = ({name: pair[k] for name, pair in GROUPED.items()} for k in (0, 1))
+    return {
+        name: pl.col("relation").replace_strict(end, return_dtype=pl.String)
+        for name, end in zip(("predictor", "target"), ends, strict=True)
+    }

@@ -1,4 +1,4 @@
-"""How signals and losses move over the steps, side by side for sizes and methods."""
+"""Signals and losses over the steps, of one run and by size and method."""
 
 from __future__ import annotations
 
@@ -8,25 +8,87 @@ from dataclasses import dataclass
 import polars as pl
 from matplotlib.axes import Axes
 
+from geodiag.figures.axes import draw_lines, finish, grid_lines, has_values, many_axes, one_run, step_axis, zero_line
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.correlation_maps import Map, correlation_map
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
-from geodiag.figures.family_parts import locus_bars
-from geodiag.figures.labels import RHO, label, number
-from geodiag.figures.layout import finish, grid_lines
-from geodiag.figures.lines import draw_lines, has_values, step_axis
+from geodiag.figures.family_panels import locus_bars
+from geodiag.figures.labels import RHO, axis_number, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import TINY, themed
-from geodiag.tables.intervals import OWN as OWN_SIZES
-from geodiag.tables.orders import BASELINE_METHOD as OWN_METHOD
-from geodiag.tables.orders import order_methods, order_sizes
+from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS, themed
+from geodiag.tables.intervals import OWN_INTERVALS as OWN_SIZES
+from geodiag.tables.options import BASELINE_METHOD as OWN_METHOD
+from geodiag.tables.options import order_methods, order_sizes
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Signals of one unit that share axes."""
+
+    unit: str
+    """The label of the vertical axis."""
+    names: tuple[str, ...]
+    """The columns."""
+    meaning: str
+    """What the strip shows, for the caption."""
+
+
+STRIPS: tuple[Strip, ...] = (
+    Strip("Conflict, gap", ("active_conflict", "state_conflict", "state_gap", "global_gap"), "Geometry conflict"),
+    Strip("Cosine, share", ("mean_grad_cos", "min_grad_cos", "neg_grad_ratio"), "Probe gradients"),
+    Strip("Frobenius norm", ("update_norm", "state_norm"), "Size of updates"),
+    Strip("Score (fraction)", ("retention_loss", "worst_drop"), "Retention loss and worst drop"),
+)
+"""The strips of `step_dynamics` from the top. A strip without any value is left out."""
+
+
+@themed
+def step_dynamics(data: Data, *, run: str | None = None, axes: Iterable[Axes] | None = None) -> list[Axes]:
+    """Signals and outcomes of one run over its steps.
+
+    Args:
+        data: a store, or rows of `step_signals`.
+        run: which run, where there are several.
+        axes: axes to draw in, one a strip that has values.
+
+    Returns:
+        The axes, from the top: conflict, gradients, norms, scores.
+
+    Raises:
+        NothingToDraw: no signal has a value.
+        SettingsError: the run is not named, or not there.
+    """
+    frame = one_run(need(as_tables(data, name="step_signals").get("step_signals"), ("run", "step"), name="rows"), run)
+    strips = [s for s in STRIPS if any(has_values(frame, name) for name in s.names)]
+    if not strips:
+        raise NothingToDraw("no signal of the run has a value", run=run)
+    size = ONE_COLUMN if frame.height <= 20 else TWO_COLUMNS, 1.1 * len(strips) + 1.0
+    found = many_axes(axes, len(strips), 1, size)
+    for ax, strip in zip(found, strips, strict=True):
+        _draw_strip(ax, frame, strip, last=strip is strips[-1])
+    found[0].set_title(frame["run"][0])
+    return found
+
+
+def _draw_strip(ax: Axes, frame: pl.DataFrame, strip: Strip, *, last: bool) -> None:
+    names = [name for name in strip.names if has_values(frame, name)]
+    draw_lines(ax, frame, names)
+    step_axis(ax, frame, tasks=last)
+    zero_line(ax)
+    grid_lines(ax, axis="y")
+    finish(ax, x="Task trained at the step" if last else "", y=strip.unit)
+    ax.tick_params(labelbottom=last)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    text = f"{strip.meaning} over the steps of run {frame['run'][0]}; a gap in a line is a step without a value"
+    describe(ax, text, table="step_signals", frame=frame, shows=names)
+
 
 LOSS = "retention_loss"
-LINE = 1.25 * TINY
+CURVE_LINE = 1.25 * TINY
 """Points from one line of the smallest text to the next."""
 STATE = ("active_conflict", "state_gap", "global_gap")
-OWN = "fig10_seq_sft_retention_loss_correlations"
+OWN_LOSS = "fig10_seq_sft_retention_loss_correlations"
 """Correlations with retention loss under sequential fine-tuning, by size."""
 _COLUMNS = ("run", "size", "method", "step")
 
@@ -79,7 +141,7 @@ def fig10_state_dynamics_by_size(
         "Rank correlations of steps' signals with retention loss, which is positive where scores were lost, each over "
         "the runs of one size under Seq. SFT"
     )
-    own = Map(OWN, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
+    own = Map(OWN_LOSS, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
     about = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost, by method"
     table = "table09_method_step_correlations"
     by_method = Map(table, "method", "signal", about, by="method", target="forgetting", wide=STATE)
@@ -114,7 +176,7 @@ def scaled_curves(names: Sequence[str], *, method: str | None, correlations: boo
         shown = [name for name in names if has_values(frame, name)]
         if not shown:
             raise NothingToDraw(f"no step under {chosen} has a {' or '.join(label(n).lower() for n in names)}")
-        own = tables.find(OWN) if correlations and chosen == OWN_METHOD else None
+        own = tables.find(OWN_LOSS) if correlations and chosen == OWN_METHOD else None
         sizes = order_sizes(frame["size"])
         return [_scaled_ready(frame, size, shown, own, first=size == sizes[0]) for size in sizes]
 
@@ -167,16 +229,16 @@ def _write_correlations(ax: Axes, own: pl.DataFrame | None, size: str) -> str:
     # Distances are in points: what stands above axes keeps its place whatever their height.
     for k, name in enumerate(reversed(STATE)):
         ax.annotate(
-            f"{label(name)} {number(found[name][0])}",
+            f"{label(name)} {axis_number(found[name][0])}",
             (0.5, 1),
-            xytext=(0, 3 + LINE * k),
+            xytext=(0, 3 + CURVE_LINE * k),
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize=TINY,
             color=signal_color(name),
             ha="center",
         )
-    ax.set_title(ax.get_title(), pad=5 + LINE * len(STATE))
+    ax.set_title(ax.get_title(), pad=5 + CURVE_LINE * len(STATE))
     return f"; above: {RHO} with retention loss"
 
 

@@ -1,4 +1,4 @@
-"""Where in a model it happens: figures by projection family and block."""
+"""Figures by projection family and block."""
 
 from __future__ import annotations
 
@@ -10,18 +10,103 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
 from geodiag.errors import SettingsError
+from geodiag.figures.axes import finish, has_values, one_axes
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, centred_scale, share_scale, span_scale
 from geodiag.figures.data import Data, NothingToDraw, as_tables, need
-from geodiag.figures.family_parts import PROFILE, SHARES_BY_METHOD, profile_bars, share_map
-from geodiag.figures.heatmap import Cells, cells, colour_bar, draw_cells
-from geodiag.figures.labels import axis_label, family_label, label, order_families
-from geodiag.figures.layout import finish
-from geodiag.figures.lines import has_values
+from geodiag.figures.family_panels import PROFILE, SHARES_BY_METHOD, family_share_panel, profile_bars
+from geodiag.figures.heatmap import Cells, cells, colour_bar, draw_cells, heatmap_size
+from geodiag.figures.labels import axis_label, axis_number, family_label, label, order_families
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS, themed
 from geodiag.signals import FAMILY_SIGNALS
-from geodiag.tables.orders import order_sizes
+from geodiag.tables.options import order_sizes
+
+FAMILY_COLUMNS = (
+    "active_sar",
+    "active_conflict",
+    "state_conflict",
+    "state_gap",
+    "mean_grad_cos",
+    "neg_grad_ratio",
+    "update_norm",
+)
+"""The signals of `family_heatmap` unless others are named."""
+
+
+@themed
+def family_heatmap(
+    data: Data,
+    *,
+    signals: Sequence[str] = FAMILY_COLUMNS,
+    run: str | None = None,
+    step: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean of signals by projection family, over the runs and steps asked for.
+
+    Signals differ in unit and range, so each column has colours of its own, from its lowest to its highest
+    family; the numbers are in the cells.
+
+    Args:
+        data: a store, or rows of `family_signals`.
+        signals: columns, from the left; those without any value are left out.
+        run: one run; all by default.
+        step: one step; all by default.
+        ax: axes to draw in.
+
+    Raises:
+        NothingToDraw: none of these has a value.
+    """
+    frame = need(as_tables(data, name="family_signals").get("family_signals"), ("run", "step", "family"), name="rows")
+    frame = frame.filter(*([pl.col("run") == run] if run else []), *([pl.col("step") == step] if step else []))
+    names = [name for name in signals if has_values(frame, name)]
+    if not names:
+        raise NothingToDraw(f"no family has a value of {', '.join(signals)}", run=run, step=step)
+    matrix = _means(frame, names)
+    ax = one_axes(ax, heatmap_size(len(matrix.rows), len(names), cell=0.26, labels=14, width=ONE_COLUMN))
+    _draw_columns(ax, matrix)
+    finish(ax, y="Projection family")
+    said = (
+        f"Mean by projection family over {_scope(run, step)}; colours run from a column's lowest to its highest family"
+    )
+    describe(ax, said, table="family_signals", frame=frame, shows=names)
+    return ax
+
+
+def _means(frame: pl.DataFrame, names: Sequence[str]) -> Cells:
+    means = frame.group_by("family").agg(pl.col(name).mean() for name in names)
+    tidy = means.unpivot(on=list(names), index="family", variable_name="signal")
+    families = order_families(frame["family"])
+    return cells(tidy, rows="family", columns="signal", value="value", row_order=families, column_order=names)
+
+
+def _draw_columns(ax: Axes, matrix: Cells) -> None:
+    low, high = np.nanmin(matrix.values, axis=0), np.nanmax(matrix.values, axis=0)
+    place = np.where(np.isnan(matrix.values), np.nan, 0.5)
+    varied = high > low
+    place[:, varied] = ((matrix.values - low) / np.where(varied, high - low, 1.0))[:, varied]
+    texts = np.array([[axis_number(value) for value in row] for row in matrix.values], dtype=object)
+    coloured = Cells(matrix.rows, matrix.columns, place, matrix.asked)
+    scale = Scale("viridis", 0.0, 1.0, "Within the column")
+    names = [label(name) for name in matrix.columns]
+    mesh = draw_cells(
+        ax,
+        coloured,
+        scale,
+        row_labels=[family_label(f) for f in matrix.rows],
+        column_labels=names,
+        texts=texts,
+        bar=False,
+        turn=True,
+    )
+    colour_bar(ax, mesh, scale, ticks={0.0: "lowest", 1.0: "highest"})
+
+
+def _scope(run: str | None, step: int | None) -> str:
+    which = f"run {run}" if run else "all runs"
+    return f"{which} at step {step}" if step else f"{which} and steps"
+
 
 BLOCKS = 40
 """Blocks that two columns' width has room for."""
@@ -37,8 +122,8 @@ def fig17_family_profile(data: Data, *, axes: Iterable[Axes] | None = None) -> l
 def fig18_top_layers_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Which families the layers that stand out belong to, method by method."""
     row = [
-        Panel("Most geometry conflict", share_map("top_geometry_conflict", bar=False)),
-        Panel("Most negative gradient", share_map("top_negative_gradient")),
+        Panel("Most geometry conflict", family_share_panel("top_geometry_conflict", bar=False)),
+        Panel("Most negative gradient", family_share_panel("top_negative_gradient")),
     ]
     return compose(as_tables(data, name=SHARES_BY_METHOD), [row], axes)
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from geodiag.figures.colors import Scale
-from geodiag.figures.labels import number
+from geodiag.figures.labels import axis_number
 from geodiag.figures.theme import HATCH, INK, ONE_COLUMN, SMALL, TEXT, TINY, TWO_COLUMNS
 
 LEAST_BAR = 1.2
@@ -197,7 +197,7 @@ def _annotate(
 ) -> None:
     for row, column in np.argwhere(~np.isnan(matrix.values)):
         value = matrix.values[row, column]
-        said = number(value, digits) if texts is None else str(texts[row, column])
+        said = axis_number(value, digits) if texts is None else str(texts[row, column])
         more = "" if below is None else str(below[row, column])
         place = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "color": _ink(mesh, value)}
         ax.text(s=said, va="bottom" if more else "center", fontsize=SMALL, **place)

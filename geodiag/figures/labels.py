@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from geodiag.families import FAMILIES
+from geodiag.common.families import FAMILIES
 from geodiag.signals import HEALTH, PAIR_SIGNALS, PAIR_TARGETS, RUN_TARGETS, SIGNALS, TARGETS, Signal
 
 RHO = "Spearman ρ"
@@ -69,7 +69,7 @@ def axis_label(name: str) -> str:
     return f"{label(name)} ({unit(name)})" if unit(name) else label(name)
 
 
-def task_label(task: str) -> str:
+def task_title(task: str) -> str:
     """A folded task name with spaces: `computer_science` is "computer science"."""
     return task.replace("_", " ")
 
@@ -79,7 +79,7 @@ def family_label(family: str) -> str:
     return family.removesuffix("_proj")
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def axis_number(value: float | None, digits: int = 2) -> str:
     """A number with a real minus sign; empty for none, and no sign on a zero."""
     if value is None or value != value:
         return ""

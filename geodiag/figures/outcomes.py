@@ -9,16 +9,15 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from geodiag.figures.axes import finish, grid_lines, has_values, values
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import EMPHASIS, Scale, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
-from geodiag.figures.labels import label, number, task_label
-from geodiag.figures.layout import finish, grid_lines
-from geodiag.figures.lines import has_values, values
+from geodiag.figures.labels import axis_number, label, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.theme import INK, themed
-from geodiag.tables.orders import order_methods, order_sizes
+from geodiag.tables.options import order_methods, order_sizes
 
 HARMFUL, FINAL = "table16_harmful_transitions", "table21_final_performance"
 _PLACE = ("size", "method", "step", "new_task", "old_task")
@@ -91,7 +90,7 @@ def final_scores(name: str) -> Prepare:
 
 def transition_label(row: dict[str, object]) -> str:
     """ "4B EWC, step 10: math → history"."""
-    tasks = f"{task_label(str(row['new_task']))} → {task_label(str(row['old_task']))}"
+    tasks = f"{task_title(str(row['new_task']))} → {task_title(str(row['old_task']))}"
     return f"{row['size']} {row['method']}, step {row['step']}: {tasks}"
 
 
@@ -119,7 +118,7 @@ def _geometry_strip(frame: pl.DataFrame, names: list[str], tables: Tables, heigh
         draw_cells(ax, matrix, scale, row_labels=[""] * len(rows), column_labels=columns, bar=False)
         ax.set_title("Geometry and gradients")
         text = "SAR, geometry conflict (0 to 1) and gradient cosine (−1 to 1) of the two tasks; "
-        text += f"colours from {number(scale.low, 0)} to 1"
+        text += f"colours from {axis_number(scale.low, 0)} to 1"
         describe(ax, text, table=HARMFUL, frame=frame, runs=tables.runs)
 
     return Ready(draw, height)

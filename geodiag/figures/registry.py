@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from geodiag.errors import SettingsError
 from geodiag.figures import correlation_figures as correlations
 from geodiag.figures import dynamics, family_figures, outcomes, pair_figures, scatter
-from geodiag.figures.confound_forest import confounds, incremental_value
-from geodiag.figures.families import family_heatmap
-from geodiag.figures.pairs import pair_change_heatmap, pair_conflict_heatmap
-from geodiag.figures.steps import step_dynamics
+from geodiag.figures.correlation_figures import confounds, incremental_value
+from geodiag.figures.dynamics import step_dynamics
+from geodiag.figures.family_figures import family_heatmap
+from geodiag.figures.pair_figures import pair_change_heatmap, pair_conflict_heatmap
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "State-relative dynamics by size",
         dynamics.fig10_state_dynamics_by_size,
-        ("step_signals", dynamics.OWN, "table09_method_step_correlations", _SHARES[0]),
+        ("step_signals", dynamics.OWN_LOSS, "table09_method_step_correlations", _SHARES[0]),
         _SCORED,
     ),
     Figure("Step dynamics of every run", dynamics.fig11_step_dynamics, ("step_signals",), "steps of two tasks or more"),

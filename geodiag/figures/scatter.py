@@ -9,15 +9,14 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from geodiag.figures.axes import finish, values, zero_line
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, UNCHANGED, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
 from geodiag.figures.labels import axis_label, label
-from geodiag.figures.layout import finish, zero_line
-from geodiag.figures.lines import values
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.theme import themed
-from geodiag.tables.orders import order_methods
+from geodiag.tables.options import order_methods
 
 FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
 """The signals that the paper holds against forgetting."""

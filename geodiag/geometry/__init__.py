@@ -5,7 +5,6 @@ directions of the layer's input along which it acts, and how strongly. Everythin
 descriptions. Nothing here reads a file, knows a layer's name or a setting's default.
 """
 
-from geodiag.geometry.alignment import projected_norms, sar_from_norms
 from geodiag.geometry.barycenter import Barycenter, bures_barycenter
 from geodiag.geometry.bures import (
     PairGeometry,
@@ -24,10 +23,9 @@ from geodiag.geometry.gradient import (
     split_half_reliability,
 )
 from geodiag.geometry.lowrank import product_floor_sq, right_factor
-from geodiag.geometry.precision import SMALL_LAYER, product_dtype
-from geodiag.geometry.small import one_thread
+from geodiag.geometry.numerics import SMALL_LAYER, one_thread, product_dtype
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, spectrum_columns, truncate
-from geodiag.geometry.subspace import added_rank, extend_basis, rank_tolerance
+from geodiag.geometry.subspace import added_rank, extend_basis, projected_norms, rank_tolerance, sar_from_norms
 
 __all__ = [
     "SMALL_LAYER",

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodiag.geometry import small
+from geodiag.geometry import numerics as small
 
 
 @dataclass(frozen=True)

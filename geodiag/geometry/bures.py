@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodiag.geometry import small
+from geodiag.geometry import numerics as small
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.geometry import small
+from geodiag.geometry import numerics as small
 from geodiag.geometry.change import spacing
 
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodiag.geometry import small
+from geodiag.geometry import numerics as small
 from geodiag.geometry.lowrank import thin_right_vectors
-from geodiag.geometry.precision import product
+from geodiag.geometry.numerics import product
 
 BLOCK, DEPTH = 32, 6
 """Columns a step and steps of the block Krylov iteration: a basis of 192 columns."""
@@ -66,7 +66,7 @@ def right_spectrum(
             released analyzer's, which depends on how they were computed).
         method: `exact` (full SVD in float64), `krylov` (seeded block Krylov iteration in the precision of D), or
             `thin` (exact as well, for the few rows of `geodiag.geometry.lowrank.right_factor`).
-        rough: D in a coarser precision, for the iteration's search (`geodiag.geometry.precision`); None is D itself.
+        rough: D in a coarser precision, for the iteration's search (`geodiag.geometry.numerics`); None is D itself.
         seed: of the iteration's starting block; the same for every update, so results do not depend on batching.
     """
     k = min(rank + 8, *D.shape[-2:])

@@ -3,10 +3,9 @@
 from geodiag.jobs.batch import extract_all
 from geodiag.jobs.check import check_all
 from geodiag.jobs.devices import extract_on, parse_devices
+from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
 from geodiag.jobs.memory import parse_bytes
-from geodiag.jobs.outcome import BatchReport, RunOutcome
 from geodiag.jobs.plan import plan_all
-from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.shards import Shard, parse_shard
 
 __all__ = [

@@ -6,23 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodiag.checkpoints import Reading
-from geodiag.errors import SettingsError
-from geodiag.extraction import RunExtraction, Settings, prepare
-from geodiag.extraction.gradients import GradientOptions
-from geodiag.extraction.run import pick_device
+from geodiag.errors import SettingsError, as_problem
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.gradients.plan import GradientOptions
+from geodiag.extraction.run import RunExtraction, pick_device, prepare
+from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome
 from geodiag.jobs.memory import default_budget
-from geodiag.jobs.outcome import BatchReport, Did, RunOutcome, together
-from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
-from geodiag.problems import as_problem
 from geodiag.runs import Manifest, check_unique_runs, find_manifests, load_manifest
 
 
 def extract_all(
     runs: Path,
     store: Path,
-    settings: Settings,
+    settings: GeometrySettings,
     *,
     device: str = "auto",
     memory: int | None = None,
@@ -70,7 +68,7 @@ def extract_all(
 @dataclass(frozen=True)
 class _Job:
     store: Path
-    settings: Settings
+    settings: GeometrySettings
     device: str
     memory: int
     overwrite: bool
@@ -105,7 +103,7 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         if twice := [error for error in check_unique_runs(taken) if error.where == path]:
             raise twice[0]
         extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory, reading=job.reading)
-        did = together(_work(job, extraction))
+        did = combined_outcome(_work(job, extraction))
         return RunOutcome(name, did.status, did.detail)
     except Exception as cause:
         again = "then run the same command again: what was finished is kept"
@@ -115,7 +113,7 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
         job.progress.run_ended(name)
 
 
-def _work(job: _Job, extraction: RunExtraction) -> list[Did]:
+def _work(job: _Job, extraction: RunExtraction) -> list[Outcome]:
     did = []
     if job.geometry:
         did.append(store_run(extraction, job.store, overwrite=job.overwrite, shard=job.shard, progress=job.progress))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geodiag.common.text import counted
 from geodiag.errors import GeodiagError
-from geodiag.extraction import RunExtraction, Settings, prepare
-from geodiag.extraction.run import adapter_notes
-from geodiag.jobs.outcome import BatchReport, RunOutcome
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.run import RunExtraction, adapter_notes, prepare
+from geodiag.jobs.events import BatchReport, RunOutcome
 from geodiag.runs import (
     Manifest,
     check_manifest,
@@ -17,7 +18,6 @@ from geodiag.runs import (
     load_scores,
     score_notes,
 )
-from geodiag.wording import counted
 
 
 def check_all(runs: Path) -> BatchReport:
@@ -48,7 +48,7 @@ def _check_one(path: Path, taken: list[Manifest]) -> list[RunOutcome]:
     taken.append(manifest)
     errors = [error for error in check_unique_runs(taken) if error.where == path]
     try:
-        extraction = prepare(manifest, Settings(), device="cpu")
+        extraction = prepare(manifest, GeometrySettings(), device="cpu")
     except GeodiagError as error:
         errors.append(error)
     if errors:

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
+from geodiag.common.stopping import released_at_the_end
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction import Settings, pick_device
-from geodiag.extraction.gradients import GradientOptions
-from geodiag.interrupts import released_at_the_end
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.gradients.plan import GradientOptions
+from geodiag.extraction.run import pick_device
 from geodiag.jobs.batch import extract_all
+from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
 from geodiag.jobs.memory import default_budget
-from geodiag.jobs.outcome import BatchReport, RunOutcome
-from geodiag.jobs.progress import Progress, Silent
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests
 
@@ -43,7 +43,7 @@ def extract_on(
     devices: Sequence[str],
     runs: Path,
     store: Path,
-    settings: Settings,
+    settings: GeometrySettings,
     *,
     memory: int | None = None,
     gradients: GradientOptions | None = None,
@@ -88,7 +88,7 @@ def extract_on(
 
 
 def _side_by_side(
-    devices: Sequence[str], job: tuple[Path, Path, Settings], options: dict[str, Any], told: Progress
+    devices: Sequence[str], job: tuple[Path, Path, GeometrySettings], options: dict[str, Any], told: Progress
 ) -> list[RunOutcome]:
     """What every process says became of every run."""
     context = get_context("spawn")
@@ -172,7 +172,7 @@ def _share_of_work(
     events: Any,
     device: str,
     shard: Shard,
-    job: tuple[Path, Path, Settings],
+    job: tuple[Path, Path, GeometrySettings],
     options: dict[str, Any],
     threads: int,
 ) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 
 import polars as pl
 
+from geodiag.common.text import counted
 from geodiag.errors import StoreError
-from geodiag.extraction import RunExtraction
-from geodiag.extraction.gradients import GradientOptions, GradientPlan, gradient_plan, gradient_rows
-from geodiag.jobs.config import run_config, staging_key
+from geodiag.extraction.measurements.gradients.plan import GradientOptions, GradientPlan, gradient_plan
+from geodiag.extraction.measurements.gradients.rows import gradient_rows
+from geodiag.extraction.run import RunExtraction
+from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import run_lock
-from geodiag.jobs.outcome import Did
-from geodiag.jobs.progress import Progress
-from geodiag.jobs.staging import Staging
+from geodiag.jobs.restart import Staging
+from geodiag.jobs.stored_config import run_config, staging_key
 from geodiag.store import StoreReader, add_table, recover
-from geodiag.wording import counted
 
 KEY = "gradients"
 """The table, and the key of the run's config that holds its options."""
@@ -33,7 +33,7 @@ def store_gradients(
     overwrite: bool,
     strict: bool,
     progress: Progress,
-) -> Did:
+) -> Outcome:
     """Measures one stored run's gradients and adds them to it.
 
     Args:
@@ -59,13 +59,13 @@ def store_gradients(
     wanted = options.to_config() | {"drawn": _digests(plan)}
     stored = _stored_options(store, manifest.run)
     if stored == wanted:
-        return Did("unchanged", "gradients unchanged")
+        return Outcome("unchanged", "gradients unchanged")
     gained = stored is not None and _only_more_tasks(stored, wanted)
     if stored is not None and not (overwrite or gained):
         fix = "pass --overwrite to replace them"
         raise StoreError("it has gradients of other probes or options", where=store, run=manifest.run, fix=fix)
     if not plan.steps:
-        return Did("unchanged", "no gradients: no step has two tasks to compare")
+        return Outcome("unchanged", "no gradients: no step has two tasks to compare")
     key = staging_key(run_config(extraction) | {KEY: wanted})
     staging = Staging(store, manifest.run, key, tables=(KEY,))
     with run_lock(store, manifest.run, say=progress.note):
@@ -76,7 +76,7 @@ def store_gradients(
         frame = frame if kept is None else pl.concat([kept.select(frame.columns), frame])
         add_table(store, manifest.run, KEY, frame, settings={KEY: wanted}, overwrite=True)
         staging.clear()
-    return Did("done", f"gradients at {counted(len(steps), 'step')}")
+    return Outcome("done", f"gradients at {counted(len(steps), 'step')}")
 
 
 def _compute(

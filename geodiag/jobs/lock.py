@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from geodiag.common.stopping import released_at_the_end
 from geodiag.errors import StoreError
-from geodiag.interrupts import released_at_the_end
 
-FOLDER = Path(".staging") / "locks"
+LOCKS_FOLDER = Path(".staging") / "locks"
 """Where locks lie in a store."""
 BEAT = 15.0
 """Seconds between two signs of life."""
@@ -92,7 +92,7 @@ def run_lock(
         Busy: another process is at work on it; names it, and what to do.
         OSError: the lock cannot be written.
     """
-    folder = store / FOLDER
+    folder = store / LOCKS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     mine = folder / _name(run, shard)
     token = _take(mine, run=run, say=say)

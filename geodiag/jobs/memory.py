@@ -14,7 +14,7 @@ from geodiag.errors import SettingsError
 
 SHARE = 0.5
 """Of what is free: the rest is for the weights being read, for the system's page cache, and for other people."""
-LEAST = 2**28
+LEAST_MEMORY = 2**28
 """Bytes to work with even where nothing seems free; less would only mean reading the same weights over and over."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -35,7 +35,7 @@ def parse_bytes(text: str) -> int:
 def default_budget(device: torch.device) -> int:
     """Half of what is free on a device now, or on this machine where the device is the CPU."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
-    return max(LEAST, int(SHARE * free))
+    return max(LEAST_MEMORY, int(SHARE * free))
 
 
 def free_host_memory(*, root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> int:

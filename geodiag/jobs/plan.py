@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 
 from geodiag.checkpoints import Adapter, Layer, Reading
+from geodiag.common.text import counted
 from geodiag.errors import GeodiagError
-from geodiag.extraction import RunExtraction, Settings, prepare
-from geodiag.extraction.gradients import GradientOptions, gradient_plan
-from geodiag.extraction.run import pick_device
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.gradients.plan import GradientOptions, gradient_plan
+from geodiag.extraction.run import RunExtraction, pick_device, prepare
 from geodiag.geometry import spectrum_columns
 from geodiag.jobs.devices import parse_devices
+from geodiag.jobs.machine_speed import DeviceSpeed, DiskSpeed, measure_disk, measure_products
 from geodiag.jobs.memory import default_budget
-from geodiag.jobs.probe import DeviceSpeed, DiskSpeed, device_speed, disk_speed
 from geodiag.runs import find_manifests, load_manifest
-from geodiag.wording import counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Cost:
 
 def plan_all(
     runs: Path,
-    settings: Settings,
+    settings: GeometrySettings,
     *,
     device: str = "cpu",
     gradients: GradientOptions | None = None,
@@ -95,7 +95,7 @@ def run_cost(run: RunExtraction) -> Cost:
     )
 
 
-def update_columns(layer: Layer, settings: Settings) -> float:
+def update_columns(layer: Layer, settings: GeometrySettings) -> float:
     """The products of one update's spectrum, as the number of columns that the update is multiplied with."""
     return spectrum_columns((layer.d_out, layer.d_in), rank=settings.rank, method=settings.spectrum)
 
@@ -153,7 +153,7 @@ def _line(run: RunExtraction) -> str:
 def _time_lines(runs: list[RunExtraction], *, devices: int) -> Iterator[str]:
     """How long all runs take together, and what that is reckoned from."""
     cost = sum((run_cost(run) for run in runs[1:]), start=run_cost(runs[0]))
-    disk = disk_speed(_files(runs))
+    disk = measure_disk(_files(runs))
     busiest = max(((run, layer) for run in runs for layer in run.layers), key=lambda both: _flops(*both))
     speed = _device_speed(*busiest) if cost.flops else None
     reading = cost.read / disk.rate if disk else 0.0
@@ -172,7 +172,7 @@ def _said(disk: DiskSpeed | None, speed: DeviceSpeed | None) -> Iterable[str]:
 
 def _device_speed(run: RunExtraction, layer: Layer) -> DeviceSpeed:
     shape, columns = (layer.d_out, layer.d_in), update_columns(layer, run.settings)
-    return device_speed(shape, columns, run.settings, run.device, workers=_workers(run))
+    return measure_products(shape, columns, run.settings, run.device, workers=_workers(run))
 
 
 def _files(runs: list[RunExtraction]) -> list[Path]:

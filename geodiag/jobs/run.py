@@ -14,23 +14,23 @@ import polars as pl
 
 from geodiag import __version__
 from geodiag.checkpoints import Layer
+from geodiag.common.text import counted
 from geodiag.errors import StoreError
-from geodiag.extraction import PER_LAYER_TABLES, Basis, RunExtraction, active_rows
-from geodiag.jobs.added import KeptBases, StoredSteps, no_bases, stored_before
-from geodiag.jobs.config import changed_inputs, changed_settings, run_config, staging_key
+from geodiag.extraction.measurements.geometry.bases import Basis
+from geodiag.extraction.measurements.geometry.rows import PER_LAYER_TABLES, active_rows
+from geodiag.extraction.run import RunExtraction
+from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import Busy, run_lock
-from geodiag.jobs.outcome import Did
-from geodiag.jobs.progress import Progress
+from geodiag.jobs.restart import KeptBases, Staging, StoredSteps, no_bases, rows_frame, stored_before, sweep
 from geodiag.jobs.shards import Shard
-from geodiag.jobs.staging import Staging, rows_frame, sweep
+from geodiag.jobs.stored_config import changed_inputs, changed_settings, run_config, staging_key
 from geodiag.runs import Manifest, load_scores, score_notes
 from geodiag.store import StoreReader, add_table, create_store, recover, write_run
-from geodiag.wording import counted
 
 
 def store_run(
     extraction: RunExtraction, store: Path, *, overwrite: bool, progress: Progress, shard: Shard | None = None
-) -> Did:
+) -> Outcome:
     """Extracts one run and brings it into the store whole.
 
     Args:
@@ -94,18 +94,18 @@ class _Task:
     def bases(self) -> KeptBases:
         return KeptBases(self.store, self.run, staging_key(self.config))
 
-    def whole(self) -> Did:
+    def whole(self) -> Outcome:
         """All of it, alone."""
         return self._settled() or self._alone()
 
-    def _alone(self) -> Did:
+    def _alone(self) -> Outcome:
         with run_lock(self.store, self.run, say=self.progress.note):
             if (settled := self._settled()) is not None:
                 return settled
             self._compute(self.names)
             return self._commit()
 
-    def part(self, shard: Shard) -> Did:
+    def part(self, shard: Shard) -> Outcome:
         """A shard's layers beside other shards; the commit where they turn out to be the last."""
         mine = [layer.name for layer in shard.layers(self.extraction.layers, run=self.run)]
         missing = self._missing()  # looked at first: once a run is stored, its finished layers are swept
@@ -117,23 +117,23 @@ class _Task:
         settled = self._settled()
         if (missing := self._missing()) and settled is None:
             done = f"{len(self.names) - len(missing)} of {len(self.names)} with the others'"
-            return Did("partial", f"shard {shard}: its {len(mine)} layers are finished, {done}")
+            return Outcome("partial", f"shard {shard}: its {len(mine)} layers are finished, {done}")
         return settled or self._commit_last(shard)
 
-    def _commit_last(self, shard: Shard) -> Did:
+    def _commit_last(self, shard: Shard) -> Outcome:
         """Brings a run into the store whose layers are all finished, unless another shard is about to."""
         try:
             with run_lock(self.store, self.run, beside_shards=True, say=self.progress.note):
                 return self._settled() or self._commit()
         except Busy as busy:
-            return Did(
+            return Outcome(
                 "partial", f"shard {shard}: all layers are finished; {busy.holder} brings the run into the store"
             )
 
     def _missing(self) -> set[str]:
         return set(self.names) - self.staging.done(self.names)
 
-    def _settled(self) -> Did | None:
+    def _settled(self) -> Outcome | None:
         """What was left to do to a run that the store holds as it should be; None where it is to be computed."""
         stored = _stored_config(self.store, self.run, damaged_too=self.overwrite)
         if stored is None:
@@ -141,7 +141,9 @@ class _Task:
         changes = [*changed_settings(stored, self.config), *changed_inputs(stored, self.config)]
         current = not changes and stored["tasks"] == self.config["tasks"]
         if self.overwrite:
-            return Did("unchanged", "unchanged") if self.shard is not None and current and self._made_by_us() else None
+            return (
+                Outcome("unchanged", "unchanged") if self.shard is not None and current and self._made_by_us() else None
+            )
         _check_same(stored, self.config, self.extraction.plan.manifest, self.store)
         return _refresh_scores(self.store, self.run, self.scores) if current else None
 
@@ -162,7 +164,7 @@ class _Task:
             self.staging.put(part.layer.name, part.rows)
             self.progress.part_done(self.run, part.layer.name)
 
-    def _commit(self) -> Did:
+    def _commit(self) -> Outcome:
         """All layers' rows, and what is known of the run itself, into the store in one step."""
         tables = self.staging.collect(self.names)
         config, what = self.config, f"extracted {counted(len(self.names), 'layer')}"
@@ -174,7 +176,7 @@ class _Task:
         write_run(self.store, self.run, tables, overwrite=self.run in StoreReader(self.store).run_ids())
         sweep(self.store, self.run)
         self.bases.sweep_others()
-        return Did("done", what)
+        return Outcome("done", what)
 
 
 def _stored_config(store: Path, run: str, *, damaged_too: bool) -> dict[str, Any] | None:
@@ -207,15 +209,15 @@ def _check_same(stored: Mapping[str, Any], config: Mapping[str, Any], manifest: 
             )
 
 
-def _refresh_scores(store: Path, run: str, scores: pl.DataFrame) -> Did:
+def _refresh_scores(store: Path, run: str, scores: pl.DataFrame) -> Outcome:
     """Benchmarks are often rerun; new scores need no new geometry."""
     reader = StoreReader(store).only([run])
     kept = reader.scan("scores").drop("run").collect() if reader.has("scores") else scores.clear()
     order = ["step", "task"]
     if scores.is_empty() or kept.sort(order).equals(scores.select(kept.columns).sort(order)):
-        return Did("unchanged", "unchanged")
+        return Outcome("unchanged", "unchanged")
     add_table(store, run, "scores", scores, overwrite=True)
-    return Did("done", "scores refreshed")
+    return Outcome("done", "scores refreshed")
 
 
 def _run_row(extraction: RunExtraction, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from geodiag.common.stopping import GRACE
+from geodiag.common.text import counted
 from geodiag.errors import SettingsError
-from geodiag.extraction import Settings
-from geodiag.extraction.gradients import GradientOptions
-from geodiag.interrupts import GRACE
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.gradients.plan import GradientOptions
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests, load_manifest
 from geodiag.store import create_store
-from geodiag.wording import counted
 
 LOGS = Path(".staging") / "slurm"
 """Where scripts and logs of jobs lie in a store."""
-INSTALL = 'pip install "geodiag[slurm]"'
+INSTALL_SLURM = 'pip install "geodiag[slurm]"'
 RESUBMISSIONS = 100
 """How often a job that runs out of time puts itself back into the queue; each time it goes on from finished layers."""
 WARNING = 30
@@ -97,7 +97,7 @@ class Command:
 def submit_extraction(
     runs: Path,
     store: Path,
-    settings: Settings,
+    settings: GeometrySettings,
     slurm: SlurmOptions,
     *,
     geometry: bool = True,
@@ -139,7 +139,7 @@ def submit_extraction(
 def extract_arguments(
     runs: Path,
     store: Path,
-    settings: Settings,
+    settings: GeometrySettings,
     *,
     device: str,
     memory: int | None,
@@ -258,5 +258,5 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise SettingsError("submitit is not installed", where="--engine slurm", fix=INSTALL) from error
+        raise SettingsError("submitit is not installed", where="--engine slurm", fix=INSTALL_SLURM) from error
     return submitit

@@ -7,22 +7,20 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from geodiag.lab.config import LabConfig, Progress
-from geodiag.lab.data import Encoded, encode
-from geodiag.lab.folders import Recipe, made_with, whole_folder, write_recipe
-from geodiag.lab.model import Model, build_model, pick_device, save_model, settle
-from geodiag.lab.score import score_tasks
-from geodiag.lab.seeds import generator_of, seed_of
+from geodiag.lab.config import LabConfig, LabProgress
+from geodiag.lab.data import EncodedItems, encode_items
+from geodiag.lab.model import Model, build_model, build_tokenizer, lab_device, save_model, settle
+from geodiag.lab.reproducible import generator_of, seed_of
+from geodiag.lab.run_files import LabRecipe, made_with, whole_folder, write_recipe
 from geodiag.lab.suite import Task, build_suite, characters_of
-from geodiag.lab.tokenizer import build_tokenizer
-from geodiag.lab.train import fit
+from geodiag.lab.training import fit, score_tasks
 
 
 class StopWhenGood(TrainerCallback):  # type: ignore[misc]
     """Looks at the mean held-out score now and then and stops the training once it is good enough."""
 
     def __init__(
-        self, model: Model, held_out: dict[str, Encoded], *, until: float, every: int, progress: Progress
+        self, model: Model, held_out: dict[str, EncodedItems], *, until: float, every: int, progress: LabProgress
     ) -> None:
         self.model, self.held_out, self.until, self.every = model, held_out, until, every
         self.progress = progress
@@ -38,7 +36,7 @@ class StopWhenGood(TrainerCallback):  # type: ignore[misc]
                 control.should_training_stop = True
 
 
-def base_recipe(config: LabConfig) -> Recipe:
+def base_recipe(config: LabConfig) -> LabRecipe:
     """Everything that the base's weights depend on: the size's name and settings, not the run's."""
     wanted = config.model_dump(mode="json", include={"size", "model", "base_training", "suite", "tasks", "dtype"})
     if config.base_training is not None and config.base_training.tasks is not None:
@@ -46,7 +44,7 @@ def base_recipe(config: LabConfig) -> Recipe:
     return {**wanted, "tasks": sorted(wanted["tasks"])}
 
 
-def prepare_base(config: LabConfig, folder: Path, *, progress: Progress) -> Path:
+def prepare_base(config: LabConfig, folder: Path, *, progress: LabProgress) -> Path:
     """The base's checkpoint folder: the local one that was named, or one trained into `folder` if not there yet.
 
     Raises:
@@ -76,11 +74,11 @@ def _mixture(config: LabConfig) -> tuple[str, ...]:
     return tuple(sorted(named or config.tasks))
 
 
-def _trained_base(config: LabConfig, tasks: tuple[Task, ...], *, progress: Progress) -> tuple[Model, Any]:
+def _trained_base(config: LabConfig, tasks: tuple[Task, ...], *, progress: LabProgress) -> tuple[Model, Any]:
     assert config.model is not None
     tokenizer = build_tokenizer(characters_of(tasks))
     model = build_model(config.model, tokenizer=tokenizer, seed=seed_of("base", config.size, config.suite.seed))
-    model.to(pick_device(config.device))
+    model.to(lab_device(config.device))
     if config.base_training is not None:
         mixture = [task for task in tasks if task.name in _mixture(config)]
         _learn_mixture(config, model, mixture, tokenizer, progress=progress)
@@ -88,11 +86,13 @@ def _trained_base(config: LabConfig, tasks: tuple[Task, ...], *, progress: Progr
     return model, tokenizer
 
 
-def _learn_mixture(config: LabConfig, model: Model, tasks: list[Task], tokenizer: Any, *, progress: Progress) -> None:
+def _learn_mixture(
+    config: LabConfig, model: Model, tasks: list[Task], tokenizer: Any, *, progress: LabProgress
+) -> None:
     budget = config.base_training
     assert budget is not None
-    encoded = encode(tokenizer, [item for task in tasks for item in task.train])
-    held_out = {task.name: encode(tokenizer, task.test) for task in tasks}
+    encoded = encode_items(tokenizer, [item for task in tasks for item in task.train])
+    held_out = {task.name: encode_items(tokenizer, task.test) for task in tasks}
     rng = generator_of("base order", config.size, config.suite.seed)
     callbacks = []
     if budget.until is not None:

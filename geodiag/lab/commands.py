@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from geodiag.lab.config import Progress
+    from geodiag.lab.config import LabProgress
 
-app = typer.Typer(
+
+lab_app = typer.Typer(
     help="Train a sequence of tasks with a small language model under four continual strategies.",
     no_args_is_help=True,
 )
@@ -18,12 +19,12 @@ app = typer.Typer(
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that comes along.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Where runs go; what is there already is kept.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes at once, each with the configured threads.")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Processes at once, each with the configured threads.")]
 Only = Annotated[str, typer.Option(help="Only runs whose id matches, such as '5m-*'.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many runs.")]
 
 
-@app.command("run")
+@lab_app.command("run")
 def run_command(config: ConfigFile, out: OutFolder, quiet: Quiet = False) -> None:
     """Train one run: its base, one expert a task, and the state after each step, with scores and probes."""
     from geodiag.lab.config import LabConfig, find_config, load_config
@@ -35,11 +36,11 @@ def run_command(config: ConfigFile, out: OutFolder, quiet: Quiet = False) -> Non
     train_run(settings, out, progress=_progress(quiet=quiet))
 
 
-@app.command("sweep")
+@lab_app.command("sweep")
 def sweep_command(
     config: ConfigFile,
     out: OutFolder,
-    workers: Workers = 1,
+    workers: WorkersOption = 1,
     only: Only = "*",
     limit: Limit = None,
     quiet: Quiet = False,
@@ -52,5 +53,5 @@ def sweep_command(
     run_sweep(settings, out, workers=workers, only=only, limit=limit, progress=_progress(quiet=quiet))
 
 
-def _progress(*, quiet: bool) -> Progress:
+def _progress(*, quiet: bool) -> LabProgress:
     return (lambda _: None) if quiet else typer.echo

@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from geodiag.errors import SettingsError
 from geodiag.lab.domains import DOMAINS
 
-Progress = Callable[[str], None]
+LabProgress = Callable[[str], None]
 """Is told what is going on, one line at a time."""
 
 Method = Literal["seq_sft", "ewc", "forever", "aimmerging"]
-Positive = Annotated[int, Field(ge=1)]
+PositiveCount = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
@@ -31,20 +31,20 @@ def _distinct(tasks: tuple[str, ...]) -> tuple[str, ...]:
 Tasks = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
-class Strict(BaseModel):
+class StrictConfig(BaseModel):
     """Unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SuiteConfig(Strict):
+class SuiteConfig(StrictConfig):
     """Where the items come from and how many there are of each task."""
 
     seed: int = 0
     """Generates the items."""
-    train: Positive = 1024
-    test: Positive = 128
-    probes: Positive = 32
+    train: PositiveCount = 1024
+    test: PositiveCount = 128
+    probes: PositiveCount = 32
     folder: Path | None = None
     """Read tasks from `<folder>/<task>/{train,test,probes}.jsonl` instead of generating them."""
 
@@ -54,27 +54,27 @@ class SuiteConfig(Strict):
         return self.train, self.test, self.probes
 
 
-class Architecture(Strict):
+class ModelShape(StrictConfig):
     """A causal LM of the Qwen3 class with tied embeddings, randomly initialised."""
 
-    layers: Positive
-    width: Positive
-    heads: Positive = 4
-    kv_heads: Positive = 2
-    ffn: Positive
+    layers: PositiveCount
+    width: PositiveCount
+    heads: PositiveCount = 4
+    kv_heads: PositiveCount = 2
+    ffn: PositiveCount
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Architecture:
+    def _heads_divide(self) -> ModelShape:
         if self.width % self.heads or self.heads % self.kv_heads or (self.width // self.heads) % 2:
             raise ValueError("width/heads must be a whole even number, heads a multiple of kv_heads")
         return self
 
 
-class Training(Strict):
+class Training(StrictConfig):
     """A budget of optimiser steps with AdamW."""
 
-    steps: Positive
-    batch: Positive = 16
+    steps: PositiveCount
+    batch: PositiveCount = 16
     lr: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up. Replay at the end of a task has no effect where the rate has fallen to zero."""
@@ -93,36 +93,36 @@ class BaseTraining(Training):
     """The mixture; the run's tasks by default."""
     until: Fraction | None = None
     """Stop early once the mean held-out score reaches this."""
-    check_every: Positive = 100
+    check_every: PositiveCount = 100
     """Optimiser steps between two looks at that score."""
 
 
-class Lora(Strict):
+class Lora(StrictConfig):
     """Train a low-rank adapter on every projection instead of the weights."""
 
-    r: Positive
+    r: PositiveCount
     alpha: Annotated[float, Field(gt=0)]
 
 
-class EwcOptions(Strict):
+class EwcOptions(StrictConfig):
     """Elastic weight consolidation."""
 
     strength: Annotated[float, Field(ge=0)] = 1.0
     """Multiplies the scale-free lambda_0."""
-    warmup: Positive = 5
+    warmup: PositiveCount = 5
     """Optimiser steps without the penalty, after which lambda_0 is measured."""
-    fisher_items: Positive = 128
+    fisher_items: PositiveCount = 128
     """Training items for the per-example Fisher."""
 
 
-class ForeverOptions(Strict):
+class ForeverOptions(StrictConfig):
     """Replay on a forgetting curve in model time."""
 
     memory: Annotated[float, Field(gt=0, le=1)] = 0.02
     """Share of each past task's training items that is kept."""
-    day: Positive = 24
+    day: PositiveCount = 24
     """Optimiser steps that define a virtual day."""
-    epochs: Positive = 2
+    epochs: PositiveCount = 2
     """Passes over all buffers at a replay event."""
     beta: Annotated[float, Field(ge=0)] = 1e-3
     """Base strength of the pull towards the last state during replay."""
@@ -130,17 +130,17 @@ class ForeverOptions(Strict):
     """How strongly the speed of change moves that strength."""
 
 
-class AimOptions(Strict):
+class AimOptions(StrictConfig):
     """Adaptive iterative merging."""
 
     memory: Annotated[float, Field(gt=0, le=1)] = 0.02
-    interval: Positive = 8
+    interval: PositiveCount = 8
     """The first merging interval, in optimiser steps."""
-    shortest: Positive = 2
-    longest: Positive = 128
+    shortest: PositiveCount = 2
+    longest: PositiveCount = 128
 
 
-class _Common(Strict):
+class _Common(StrictConfig):
     """What a run and a sweep share."""
 
     tasks: Tasks = tuple(DOMAINS)
@@ -154,7 +154,7 @@ class _Common(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the saved checkpoints; training is in float32, and goes on from what was saved."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Positive = 1
+    threads: PositiveCount = 1
     """CPU threads; the same number gives the same scores."""
 
 
@@ -165,7 +165,7 @@ class LabConfig(_Common):
     size: str
     method: Method
     seed: int = 0
-    model: Architecture | None = None
+    model: ModelShape | None = None
     """A random start, trained on a mixture first if `base_training` is given."""
     base: Path | None = None
     """A local Hugging Face folder to start from instead."""
@@ -182,11 +182,11 @@ class LabConfig(_Common):
         return self
 
 
-class SizeConfig(Strict):
+class SizeConfig(StrictConfig):
     """One model size of a sweep: its architecture and its budgets."""
 
     size: Name
-    model: Architecture
+    model: ModelShape
     base_training: BaseTraining
     training: Training
 

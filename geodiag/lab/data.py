@@ -1,17 +1,21 @@
-"""Items as tensors: prompt and target joined, the prompt masked out of the labels."""
+"""Task items as tensors, the task sequence of a run, and its replay memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.random import Generator
 
 from geodiag.errors import SettingsError
-from geodiag.lab.suite import Item
+from geodiag.lab.config import LabConfig
+from geodiag.lab.model import load_lab_tokenizer
+from geodiag.lab.reproducible import generator_of
+from geodiag.lab.suite import Item, Task, build_suite
 
 IGNORED = -100
 """The label that the loss leaves out."""
@@ -21,7 +25,7 @@ Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedItems:
     """Items as token ids, right-padded to the longest.
 
     A causal model never looks to the right, so padding on that side needs no attention mask.
@@ -43,7 +47,7 @@ class Encoded:
         return {"input_ids": ids[:, :length].contiguous(), "labels": labels[:, :length].contiguous()}
 
 
-def encode(tokenizer: Any, items: Sequence[Item]) -> Encoded:
+def encode_items(tokenizer: Any, items: Sequence[Item]) -> EncodedItems:
     """Token ids of `prompt + target` and labels with the prompt masked.
 
     Raises:
@@ -57,7 +61,7 @@ def encode(tokenizer: Any, items: Sequence[Item]) -> Encoded:
     pad = tokenizer.pad_token_id or 0
     ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in rows])
     labels = torch.tensor([labels + [IGNORED] * (length - len(labels)) for _, labels in rows])
-    return Encoded(ids, labels)
+    return EncodedItems(ids, labels)
 
 
 def _check_known(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequence[int]]) -> None:
@@ -73,14 +77,14 @@ def _check_known(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequence[
             )
 
 
-def one_pass(encoded: Encoded, *, batch: int, rng: Generator) -> Iterator[Batch]:
+def one_pass(encoded: EncodedItems, *, batch: int, rng: Generator) -> Iterator[Batch]:
     """All items once, in a random order; the last batch holds what is left."""
     order = torch.from_numpy(rng.permutation(len(encoded)))
     for start in range(0, len(order), batch):
         yield encoded.batch(order[start : start + batch])
 
 
-def epochs(encoded: Encoded, *, batch: int, rng: Generator) -> Iterator[Batch]:
+def epochs(encoded: EncodedItems, *, batch: int, rng: Generator) -> Iterator[Batch]:
     """Batches without end, each pass over the items in a new random order; only full batches.
 
     Where there are fewer items than one batch holds, a batch is all of them.
@@ -88,3 +92,63 @@ def epochs(encoded: Encoded, *, batch: int, rng: Generator) -> Iterator[Batch]:
     size = min(batch, len(encoded))
     while True:
         yield from islice(one_pass(encoded, batch=size, rng=rng), len(encoded) // size)
+
+
+def keep_items(task: Task, *, share: float, rng: Generator) -> list[Item]:
+    """A share of a task's training items, at least one of each class.
+
+    Args:
+        task: the task; items without a label are of one class.
+        share: of the training items, in (0, 1].
+        rng: draws the items.
+
+    Returns:
+        max(round(share * items), classes) items.
+    """
+    order = [task.train[i] for i in rng.permutation(len(task.train))]
+    first_of_class = {item.label: item for item in reversed(order)}
+    kept = list(first_of_class.values())
+    others = [item for item in order if first_of_class[item.label] is not item]
+    return kept + others[: max(0, round(share * len(order)) - len(kept))]
+
+
+def keep_of_tasks(tasks: Sequence[Task], *, share: float, rngs: Sequence[Generator]) -> list[Item]:
+    """The kept items of several tasks, one after the other, each drawn from its own stream."""
+    return [item for task, rng in zip(tasks, rngs, strict=True) for item in keep_items(task, share=share, rng=rng)]
+
+
+@dataclass(frozen=True)
+class TaskSequence:
+    """A run's tasks in training order, as text and as tensors."""
+
+    config: LabConfig
+    """The run's settings."""
+    tokenizer: Any
+    """The base's tokenizer."""
+    tasks: tuple[Task, ...]
+    """The tasks in training order."""
+    train: dict[str, EncodedItems]
+    """Training items by task."""
+    held_out: dict[str, EncodedItems]
+    """Held-out items by task."""
+
+    def memory(self, step: int, *, share: float) -> EncodedItems | None:
+        """What is kept of the tasks before `step` (from 1); none at the first step."""
+        past = self.tasks[: step - 1]
+        if not past or share == 0:
+            return None
+        rngs = [generator_of("memory", self.config.seed, task.name) for task in past]
+        return encode_items(self.tokenizer, keep_of_tasks(past, share=share, rngs=rngs))
+
+
+def open_sequence(config: LabConfig, *, base: Path) -> TaskSequence:
+    """Build a run's tasks, in the order in which its seed trains them."""
+    suite = config.suite
+    tasks = build_suite(config.tasks, seed=suite.seed, counts=suite.counts, folder=suite.folder)
+    if config.order == "by_seed":
+        tasks = tuple(tasks[i] for i in generator_of("task order", config.seed).permutation(len(tasks)))
+    tokenizer = load_lab_tokenizer(base)
+    train = {task.name: encode_items(tokenizer, task.train) for task in tasks}
+    return TaskSequence(
+        config, tokenizer, tasks, train, {task.name: encode_items(tokenizer, task.test) for task in tasks}
+    )

@@ -1,26 +1,59 @@
-"""Making, loading and saving the lab's models."""
+"""Models and tokenizer of the lab: build, load and save."""
 
 from __future__ import annotations
 
 import copy
+import string
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from geodiag.common.families import FAMILIES
 from geodiag.errors import SettingsError
-from geodiag.families import FAMILIES
-from geodiag.lab.config import Architecture, LabConfig, Lora
-from geodiag.lab.seeds import seed_of
+from geodiag.lab.config import LabConfig, Lora, ModelShape
+from geodiag.lab.reproducible import seed_of
+
+PAD, UNKNOWN = "<pad>", "<unk>"
+ALPHABET = " " + string.ascii_lowercase + string.digits + "=.,:;+-*/<>()[]?!_'\"#&%\n"
+"""The characters that every lab tokenizer knows; a suite's own characters come on top."""
+
+
+def build_tokenizer(characters: Iterable[str] = ()) -> Any:
+    """A `PreTrainedTokenizerFast` with one token a character and nothing added at either end.
+
+    Decoding the ids of a text gives the text back, and the ids of two texts joined are the joined ids.
+
+    Args:
+        characters: characters to know beside `ALPHABET`.
+
+    Returns:
+        The tokenizer; its vocabulary is `<pad>`, `<unk>` and the sorted characters.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    symbols = [PAD, UNKNOWN, *sorted(set(ALPHABET) | set(characters))]
+    inner = Tokenizer(models.WordLevel({symbol: k for k, symbol in enumerate(symbols)}, unk_token=UNKNOWN))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    inner.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+    )
+
 
 Model = Any
 """A transformers causal LM, or a PEFT model around one."""
 
 
-def build_model(architecture: Architecture, *, tokenizer: Any, seed: int) -> Model:
+def build_model(architecture: ModelShape, *, tokenizer: Any, seed: int) -> Model:
     """A randomly initialised `Qwen3ForCausalLM` in float32, the embedding tied to the output layer."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -43,14 +76,14 @@ def build_model(architecture: Architecture, *, tokenizer: Any, seed: int) -> Mod
     return Qwen3ForCausalLM(config)
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_lab_tokenizer(folder: Path) -> Any:
     """The tokenizer saved in a checkpoint folder."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def load_model(folder: Path, *, device: str = "cpu") -> Model:
+def load_lab_model(folder: Path, *, device: str = "cpu") -> Model:
     """A causal LM from a local folder, in float32."""
     from transformers import AutoModelForCausalLM
 
@@ -64,7 +97,7 @@ def load_model(folder: Path, *, device: str = "cpu") -> Model:
 
 def start_model(config: LabConfig, *, base: Path, device: str, role: str) -> Model:
     """The base ready to train: as it is, or wrapped in a fresh adapter drawn for this run's seed and role."""
-    model = load_model(base, device=device)
+    model = load_lab_model(base, device=device)
     if config.lora is None:
         return model
     torch.manual_seed(seed_of("adapter", config.seed, role))
@@ -85,11 +118,11 @@ def add_adapter(model: Model, lora: Lora) -> Model:
 def resume_model(config: LabConfig, *, base: Path, state: Path, device: str) -> Model:
     """The model of a saved state, ready to train on."""
     if config.lora is None:
-        return load_model(state, device=device)
+        return load_lab_model(state, device=device)
     from peft import PeftModel
 
     with _peft_warnings_aside():
-        return PeftModel.from_pretrained(load_model(base, device=device), str(state), is_trainable=True)
+        return PeftModel.from_pretrained(load_lab_model(base, device=device), str(state), is_trainable=True)
 
 
 def save_model(model: Model, folder: Path, *, tokenizer: Any, dtype: str) -> None:
@@ -119,7 +152,7 @@ def norm_of(tensors: Sequence[torch.Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack([tensor.norm() for tensor in tensors])))
 
 
-def pick_device(wanted: str) -> str:
+def lab_device(wanted: str) -> str:
     """`cuda` when it is asked for, or when `auto` finds one; else `cpu`."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

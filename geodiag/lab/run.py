@@ -1,4 +1,4 @@
-"""One run: a sequence of tasks under one strategy, with its base, experts, states and scores on disk."""
+"""One lab run: a task sequence under one strategy, with base, experts, states and scores on disk."""
 
 from __future__ import annotations
 
@@ -11,26 +11,64 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geodiag.lab.base import base_recipe, prepare_base
-from geodiag.lab.computing import computing
-from geodiag.lab.config import LabConfig, Progress
-from geodiag.lab.course import Course, open_course
-from geodiag.lab.experts import train_expert
-from geodiag.lab.folders import made_with, whole_folder, write_recipe
-from geodiag.lab.model import Model, pick_device, resume_model, save_model, settle, start_model
-from geodiag.lab.record import write_manifest, write_probes, write_record, write_scores
-from geodiag.lab.score import Score, score_tasks
-from geodiag.lab.seeds import generator_of, seed_of
+from geodiag.lab.config import LabConfig, LabProgress
+from geodiag.lab.data import EncodedItems, TaskSequence, open_sequence
+from geodiag.lab.model import Model, lab_device, resume_model, save_model, settle, start_model
+from geodiag.lab.reproducible import computing, generator_of, seed_of
+from geodiag.lab.run_files import (
+    LabRecipe,
+    made_with,
+    whole_folder,
+    write_manifest,
+    write_probes,
+    write_recipe,
+    write_record,
+    write_scores,
+)
 from geodiag.lab.strategies import STRATEGIES, Lesson, Strategy
-from geodiag.lab.train import fit
+from geodiag.lab.training import ExactMatch, exact_matches, fit, score_tasks
 
-STEP = "step.json"
+
+def expert_recipe(config: LabConfig, task: str) -> LabRecipe:
+    """Everything that an expert's weights depend on beside the base: shared by the methods of a size and seed."""
+    keep = {"size", "seed", "model", "base", "base_training", "suite", "training", "lora", "dtype"}
+    return {**config.model_dump(mode="json", include=keep), "task": task}
+
+
+def train_expert(
+    config: LabConfig,
+    folder: Path,
+    *,
+    task: str,
+    base: Path,
+    tokenizer: Any,
+    train: EncodedItems,
+    held_out: EncodedItems,
+) -> float | None:
+    """Train a task's expert from the base into `folder`, unless it is there.
+
+    Returns:
+        The expert's score on its own held-out items, or None if it was there.
+    """
+    recipe = expert_recipe(config, task)
+    if made_with(folder, recipe):
+        return None
+    model = start_model(config, base=base, device=lab_device(config.device), role=f"expert {task}")
+    fit(model, train, training=config.training, rng=generator_of("order", config.seed, task, "expert"))
+    with whole_folder(folder) as part:
+        save_model(model, part, tokenizer=tokenizer, dtype=config.dtype)
+        write_recipe(part, recipe)
+    return float(exact_matches(model, held_out).float().mean())
+
+
+STEP_FOLDER = "step.json"
 CARRIED = "carried.safetensors"
 
 
-def train_experts(config: LabConfig, *, base: Path, experts: Path, progress: Progress) -> None:
+def train_experts(config: LabConfig, *, base: Path, experts: Path, progress: LabProgress) -> None:
     """Train the experts of a size and seed into `experts/<task>`, those that are not there yet."""
     with computing(config):
-        course = open_course(config, base=base)
+        course = open_sequence(config, base=base)
         for task in course.tasks:
             score = train_expert(
                 config,
@@ -45,7 +83,7 @@ def train_experts(config: LabConfig, *, base: Path, experts: Path, progress: Pro
                 progress(f"expert {config.size} seed {config.seed} {task.name}: {score:.3f}")
 
 
-def train_sequence(config: LabConfig, out: Path, *, base: Path, experts: Path, progress: Progress) -> Path:
+def train_sequence(config: LabConfig, out: Path, *, base: Path, experts: Path, progress: LabProgress) -> Path:
     """Train one run into `out`, going on after the last finished step.
 
     Args:
@@ -65,11 +103,11 @@ def train_sequence(config: LabConfig, out: Path, *, base: Path, experts: Path, p
     if not made_with(out, recipe):
         write_recipe(out, recipe)
     with computing(config):
-        _Sequence(open_course(config, base=base), out, base=base, experts=experts, progress=progress).train()
+        _Sequence(open_sequence(config, base=base), out, base=base, experts=experts, progress=progress).train()
     return out
 
 
-def train_run(config: LabConfig, out: Path, *, progress: Progress) -> Path:
+def train_run(config: LabConfig, out: Path, *, progress: LabProgress) -> Path:
     """Train a whole run into one folder: `base/`, `experts/<task>/`, `checkpoints/step_NN_<task>/` and its papers."""
     with computing(config):
         base = prepare_base(config, out / "base", progress=progress)
@@ -80,10 +118,10 @@ def train_run(config: LabConfig, out: Path, *, progress: Progress) -> Path:
 class _Sequence:
     """The steps of one run, done and to do."""
 
-    def __init__(self, course: Course, out: Path, *, base: Path, experts: Path, progress: Progress) -> None:
+    def __init__(self, course: TaskSequence, out: Path, *, base: Path, experts: Path, progress: LabProgress) -> None:
         self.course, self.config, self.out, self.base = course, course.config, out, base
         self.experts = {task.name: experts / task.name for task in course.tasks}
-        self.progress, self.device = progress, pick_device(course.config.device)
+        self.progress, self.device = progress, lab_device(course.config.device)
 
     def train(self) -> None:
         done = self._steps_done()
@@ -106,7 +144,7 @@ class _Sequence:
         with whole_folder(self._notes(step)) as part:
             save_file(strategy.tensors(), part / CARRIED)
             rows = [asdict(score) for score in scores]
-            (part / STEP).write_text(json.dumps({"scores": rows, "record": record}))
+            (part / STEP_FOLDER).write_text(json.dumps({"scores": rows, "record": record}))
         if step:
             with whole_folder(self._state(step)) as part:
                 save_model(model, part, tokenizer=self.course.tokenizer, dtype=self.config.dtype)
@@ -148,13 +186,13 @@ class _Sequence:
         return done
 
     def _write_papers(self, last: int) -> None:
-        notes = {step: json.loads((self._notes(step) / STEP).read_text()) for step in range(last + 1)}
-        write_scores(self.out, {step: [Score(**row) for row in note["scores"]] for step, note in notes.items()})
+        notes = {step: json.loads((self._notes(step) / STEP_FOLDER).read_text()) for step in range(last + 1)}
+        write_scores(self.out, {step: [ExactMatch(**row) for row in note["scores"]] for step, note in notes.items()})
         write_record(self.out, {step: note["record"] for step, note in notes.items() if step})
         states = [(self.course.tasks[step - 1].name, self._state(step)) for step in range(1, last + 1)]
         write_manifest(self.out, self.config, base=self.base, states=states, experts=self.experts)
 
-    def _tell(self, step: int, scores: tuple[Score, ...]) -> None:
+    def _tell(self, step: int, scores: tuple[ExactMatch, ...]) -> None:
         by_task = {score.task: score.score for score in scores}
         mean = sum(by_task.values()) / len(by_task)
         if not step:

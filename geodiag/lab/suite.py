@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geodiag.errors import SettingsError
 from geodiag.lab.domains import DOMAINS, Domain
-from geodiag.lab.seeds import generator_of
+from geodiag.lab.reproducible import generator_of
 
 Counts = tuple[int, int, int]
 """How many training, held-out and probe items a task has."""

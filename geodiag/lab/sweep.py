@@ -1,4 +1,4 @@
-"""A grid of runs: bases shared by a size, experts by a size and seed, trained by a few processes at once."""
+"""A grid of lab runs: bases shared by size, experts by size and seed, trained by several processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from geodiag.errors import SettingsError
-from geodiag.lab.config import LabConfig, Progress, SweepConfig
+from geodiag.lab.config import LabConfig, LabProgress, SweepConfig, find_config, load_config
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run_sweep(
     workers: int = 1,
     only: str = "*",
     limit: int | None = None,
-    progress: Progress,
+    progress: LabProgress,
 ) -> Path:
     """Train a sweep into `out`: `bases/<size>`, `experts/<size>-s<seed>/<task>` and `runs/<run>`.
 
@@ -105,11 +105,11 @@ def run_sweep(
     return out / "runs"
 
 
-def do_job(job: Job, out: Path, *, progress: Progress) -> None:
+def do_job(job: Job, out: Path, *, progress: LabProgress) -> None:
     """Train what one job asks for."""
     # torch and transformers are loaded only where something is trained.
     from geodiag.lab.base import prepare_base
-    from geodiag.lab.computing import computing
+    from geodiag.lab.reproducible import computing
     from geodiag.lab.run import train_experts, train_sequence
 
     base, experts = out / "bases" / job.config.size, out / "experts" / f"{job.config.size}-s{job.config.seed}"
@@ -122,7 +122,7 @@ def do_job(job: Job, out: Path, *, progress: Progress) -> None:
         train_sequence(job.config, out / job.name, base=base, experts=experts, progress=progress)
 
 
-def _in_processes(jobs: Sequence[Job], out: Path, *, workers: int, progress: Progress) -> list[str]:
+def _in_processes(jobs: Sequence[Job], out: Path, *, workers: int, progress: LabProgress) -> list[str]:
     """Do the jobs in `workers` processes, each as soon as what it needs is there; the failures, one line each."""
     waiting, done, failed = list(jobs), set[str](), list[str]()
     begun, running = monotonic(), dict[Future[str], Job]()
@@ -155,3 +155,16 @@ def _last_line(job: Job, out: Path) -> str:
     lines: deque[str] = deque(["there already"], maxlen=1)
     do_job(job, out, progress=lines.append)
     return lines[0]
+
+
+def make_demo_runs(out: Path, *, progress: LabProgress) -> Path:
+    """Train the demonstration's runs in this process.
+
+    Args:
+        out: where bases, experts and runs go; what is there already is kept.
+        progress: is told one line at a time.
+
+    Returns:
+        The folder of the runs, one `run.yaml` each.
+    """
+    return run_sweep(load_config(find_config("demo"), SweepConfig), out, workers=1, progress=progress)

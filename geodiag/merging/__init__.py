@@ -5,9 +5,8 @@ norms, biases, the output layer) as the base has them. GCWM and WUDI are defined
 TIES and OPCM are published for all parameters, so what is merged here is their part on the projections.
 """
 
-from geodiag.merging.config import MergeConfig
+from geodiag.merging.config import MergeConfig, load_merge, parse_merge
 from geodiag.merging.cost import plan_merge
-from geodiag.merging.load import load_merge, parse_merge
 from geodiag.merging.run import MergedRun, run_merge
 
 __all__ = ["MergeConfig", "MergedRun", "load_merge", "parse_merge", "plan_merge", "run_merge"]

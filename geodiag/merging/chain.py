@@ -11,7 +11,7 @@ from torch import Tensor
 from geodiag.geometry import frobenius_norm
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.gcwm import GateStats
-from geodiag.merging.rules import Update, merge_active
+from geodiag.merging.rules import MergeUpdate, merge_active
 
 ReadUpdate = Callable[[int], Tensor]
 """Reads D_t = theta_expert,t - theta_base of the layer (d_out, d_in), t from 1."""
@@ -49,7 +49,7 @@ def merge_layer(read: ReadUpdate, config: MergeConfig, *, first: int = 1) -> Ite
     """
     opcm = config.rule.name == "opcm"
     etas, chained = config.etas, config.memory == "anchor" or opcm
-    held: dict[int, Update] = {}
+    held: dict[int, MergeUpdate] = {}
     change = before = carried = None
     for t in range(1, len(etas) + 1):
         left = etas[t - 1] - etas[t] if t < len(etas) else 0.0
@@ -72,8 +72,8 @@ def merge_layer(read: ReadUpdate, config: MergeConfig, *, first: int = 1) -> Ite
 
 
 def _active(
-    t: int, held: dict[int, Update], read: ReadUpdate, config: MergeConfig, change: Tensor | None
-) -> list[Update]:
+    t: int, held: dict[int, MergeUpdate], read: ReadUpdate, config: MergeConfig, change: Tensor | None
+) -> list[MergeUpdate]:
     """A_t, the newest last: all tasks so far, the last N, or the previous state (of weight 1) and the new task."""
     alone = config.memory == "anchor" or config.rule.name == "opcm"
     kept = 1 if alone else t if config.memory == "all" else int(config.memory)
@@ -81,6 +81,6 @@ def _active(
         del held[old]
     for s in range(max(1, t - kept + 1), t + 1):
         if s not in held:
-            held[s] = Update(read(s), config.experts[s - 1].weight)
+            held[s] = MergeUpdate(read(s), config.experts[s - 1].weight)
     tasks = [held[s] for s in sorted(held)]
-    return [Update(change, 1.0), *tasks] if config.memory == "anchor" and change is not None else tasks
+    return [MergeUpdate(change, 1.0), *tasks] if config.memory == "anchor" and change is not None else tasks

@@ -1,17 +1,22 @@
-"""The configuration of a merge, as data; `geodiag.merging.load` reads one."""
+"""Configuration of a merge: its fields, reading it from YAML, and error lines."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from geodiag.families import FAMILIES
-from geodiag.merging.settings import Count, GcwmRule, Positive, Rule, Strict
-from geodiag.runs.names import OVERALL_NAMES, fold_task_name
+from geodiag.common.families import FAMILIES
+from geodiag.errors import ManifestError
+from geodiag.merging.settings import RULES, Count, GcwmRule, OpcmRule, Positive, Rule, StrictSettings
+from geodiag.runs.findings import Finding, known_keys, shown, unknown_key
+from geodiag.runs.manifest import OVERALL_NAMES, fold_task_name
+from geodiag.runs.yaml_source import YamlPlace, YamlSource, read_yaml
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -33,16 +38,16 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-FilePath = Annotated[Path, BeforeValidator(_path)]
-Text = Annotated[str, Field(pattern=r"\S")]
+ConfigPath = Annotated[Path, BeforeValidator(_path)]
+ConfigText = Annotated[str, Field(pattern=r"\S")]
 
 
-class Expert(Strict):
+class Expert(StrictSettings):
     """One task's fine-tuned model."""
 
     label: Annotated[str, Field(alias="task"), BeforeValidator(_task)]
     """the name of the task it was trained on"""
-    checkpoint: FilePath
+    checkpoint: ConfigPath
     """its checkpoint: a Hugging Face folder, a .safetensors file, or a LoRA adapter of the base"""
     weight: Positive = 1.0
     """its weight among the active updates, above 0"""
@@ -53,22 +58,22 @@ class Expert(Strict):
         return fold_task_name(self.label)
 
 
-class MergeConfig(Strict):
+class MergeConfig(StrictSettings):
     """One continual merge: a base, experts in task order, and a rule. All paths are absolute."""
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
     """an id of letters, digits, . _ - (at most 200, a letter, digit or _ first)"""
-    size: Text
+    size: ConfigText
     """the label of the model size, such as "4B\""""
-    base: FilePath
+    base: ConfigPath
     """the checkpoint that the experts were trained from"""
-    out: FilePath
+    out: ConfigPath
     """the folder of the run that is made"""
     experts: Annotated[tuple[Expert, ...], Field(strict=False, min_length=1)]
     """a list with one `{task: ..., checkpoint: ...}` a step, in order"""
     rule: Annotated[Rule, Field(discriminator="name"), BeforeValidator(_named)] = GcwmRule()
     """one of: gcwm, wudi, task_arithmetic, ties, opcm; or a group of keys with that as its name"""
-    method: Text | None = None
+    method: ConfigText | None = None
     """the label of the method; by default that of the rule"""
     seed: int | None = None
     """a whole number"""
@@ -82,17 +87,17 @@ class MergeConfig(Strict):
     """one of: base (each tensor keeps its type), bfloat16, float16, float32"""
     families: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = FAMILIES
     """a list of projection families"""
-    layers: Text | None = None
+    layers: ConfigText | None = None
     """a regular expression that layer names must match somewhere; others stay the base's"""
-    device: Text = "auto"
+    device: ConfigText = "auto"
     """one of: auto, cpu, cuda, cuda:<n>"""
-    scores: FilePath | None = None
+    scores: ConfigPath | None = None
     """the file with the scores, which the run will name"""
     score_scale: Literal["fraction", "percent"] = "fraction"
     """one of: fraction, percent"""
-    probes: FilePath | None = None
+    probes: ConfigPath | None = None
     """the file with the probe examples, which the run will name"""
-    store: FilePath | None = None
+    store: ConfigPath | None = None
     """a store to extract the run into"""
 
     @property
@@ -120,3 +125,126 @@ class MergeConfig(Strict):
         paths = {key: Path(os.path.abspath(value)) for key, value in given.items() if value and key != "device"}
         device = {"device": given["device"]} if given.get("device") else {}
         return self.model_copy(update=paths | device)
+
+
+def load_merge(path: Path) -> MergeConfig:
+    """Read and check the configuration of a merge.
+
+    Args:
+        path: the YAML file; paths in it are relative to its folder.
+
+    Raises:
+        ManifestError: the first thing that is wrong, with its line.
+    """
+    return _parse(read_yaml(Path(os.path.abspath(path))))
+
+
+def parse_merge(data: Mapping[str, Any]) -> MergeConfig:
+    """Check the configuration of a merge given as plain data.
+
+    Args:
+        data: the keys of a configuration file; paths are relative to the current folder.
+
+    Raises:
+        ManifestError: the first thing that is wrong, with the line it would stand on in a file.
+    """
+    text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
+    root = yaml.compose(text)
+    assert root is not None
+    return _parse(YamlSource(Path.cwd() / "configuration", yaml.safe_load(text), root))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _parse(source: YamlSource) -> MergeConfig:
+    if not isinstance(source.data, dict):
+        what = f"the file is {shown(source.data)} where keys belong"
+        raise ManifestError(what, where=source.where(), fix="start with `run: an-id`")
+    try:
+        config = MergeConfig.model_validate(source.data, context={"folder": source.path.parent})
+    except ValidationError as error:
+        # A misspelt key is also a missing one, and the spelling is what has to be mended.
+        first = min(error.errors(include_url=False), key=lambda complaint: complaint["type"] != "extra_forbidden")
+        raise _finding(first, source).error(source) from error
+    for finding in _findings(config):
+        raise finding.error(source)
+    return config
+
+
+def _finding(complaint: Mapping[str, Any], source: YamlSource) -> Finding:
+    place, model = _locate(complaint["loc"])
+    key, value = str(place[-1]), complaint["input"]
+    if complaint["type"] == "extra_forbidden":
+        return unknown_key(place, known_keys(model))
+    if isinstance(place[-1], int):
+        return Finding(place, f"an expert is {shown(value)}", "write `{task: ..., checkpoint: ...}`")
+    meant = f"give {_description(model, key)}"
+    if complaint["type"] == "missing":
+        return Finding(place[:-1], f"key {key!r} is missing", meant)
+    if key == "rule":
+        named = value.get("name", value) if isinstance(value, dict) else value
+        return Finding(place, f"'rule' is {shown(named)}", meant)
+    written = source.written(place)
+    if written and complaint["type"] == "string_type":
+        return Finding(place, f"{key!r} is {shown(value)}, not text", f'put it in quotes: {key}: "{written}"')
+    return Finding(place, f"{key!r} is {shown(value)}", meant)
+
+
+def _locate(loc: tuple[str | int, ...]) -> tuple[YamlPlace, type[BaseModel]]:
+    """The way to a value in the file, and the model whose key it is.
+
+    Pydantic puts a union's branch into the way: behind `rule` its name, which leads on, and elsewhere a type.
+    """
+    if loc[0] == "experts":
+        return (loc[:3], Expert) if len(loc) > 2 else (loc, MergeConfig)
+    if loc[0] != "rule" or len(loc) < 3:
+        return loc[:1], MergeConfig
+    model: type[BaseModel] = next(rule for rule in RULES if rule.model_fields["name"].default == loc[1])
+    if len(loc) > 3:
+        group = model.model_fields[str(loc[2])].annotation
+        assert isinstance(group, type)
+        return ("rule", *loc[2:4]), group
+    return ("rule", loc[2]), model
+
+
+def _description(model: type[BaseModel], key: str) -> str:
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return fields[key].description or ""
+
+
+def _findings(config: MergeConfig) -> Iterator[Finding]:
+    """What a well-formed configuration may still get wrong."""
+    if isinstance(config.eta, tuple) and len(config.eta) != len(config.experts):
+        what = f"'eta' has {len(config.eta)} numbers for {len(config.experts)} experts"
+        yield Finding(("eta",), what, "give one number, or one for each expert")
+    if isinstance(config.rule, OpcmRule) and config.eta is not None:
+        yield Finding(("eta",), "opcm has no eta", "leave it out: opcm scales the merge by its own norm")
+    for family in config.families:
+        if family not in FAMILIES:
+            yield Finding(("families",), f"unknown family {family!r}", f"known families: {', '.join(FAMILIES)}")
+    yield from _repeated(config)
+    named = [(("base",), config.base), (("scores",), config.scores), (("probes",), config.probes)]
+    named += [(("experts", n, "checkpoint"), e.checkpoint) for n, e in enumerate(config.experts)]  # type: ignore[misc]
+    for place, path in named:
+        if path is not None and not path.exists():
+            yield Finding(place, f"{place[-1]!r}: no such file or folder: {path}", "check the path")
+
+
+def _repeated(config: MergeConfig) -> Iterator[Finding]:
+    tasks: dict[str, int] = {}
+    checkpoints: dict[Path, int] = {}
+    for n, expert in enumerate(config.experts):
+        if expert.task in tasks:
+            what = f"task {expert.label!r} is already the task of step {tasks[expert.task] + 1}"
+            yield Finding(("experts", n, "task"), what, "give each step its own task")
+        if expert.checkpoint in checkpoints:
+            what = f"the same checkpoint as at step {checkpoints[expert.checkpoint] + 1} ({expert.checkpoint})"
+            yield Finding(("experts", n, "checkpoint"), what, "each step has its own expert")
+        tasks.setdefault(expert.task, n)
+        checkpoints.setdefault(expert.checkpoint, n)

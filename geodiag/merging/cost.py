@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from geodiag.checkpoints import Adapter, Layer
+from geodiag.common.text import counted
 from geodiag.geometry import spectrum_columns
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import RunFolder
-from geodiag.merging.path import DIRECTIONS, KEPT, PROBES
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
+from geodiag.merging.products import KEPT, PATH_DIRECTIONS, PROBES
 from geodiag.merging.settings import GcwmRule, OpcmRule, WudiRule, WudiSettings
-from geodiag.wording import counted
 
 _WORKING_BYTES = 4
 """Updates are held in float32."""
@@ -36,7 +36,7 @@ def plan_merge(config: MergeConfig) -> Iterator[str]:
     bounds = [layer_flops(layer, config, steps) for layer in prepared.layers]
     least, most = (sum(side) / 1e12 for side in zip(*bounds, strict=True))
     flops = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"
-    held = max(held_bytes(layer, config) for layer in prepared.layers)
+    held = max(merge_bytes(layer, config) for layer in prepared.layers)
     yield (
         f"run {config.run}: {config.method_label}, {counted(len(steps), 'state')}{there},"
         f" {counted(len(prepared.layers), 'layer')}; reads {_read_bytes(prepared) / 1e9:.3g} GB, writes"
@@ -85,14 +85,14 @@ def _solution_flops(layer: Layer, m: int, solver: WudiSettings) -> tuple[float, 
     full = start + gram + solver.iterations * entry * d_in
     if solver.solver == "exact":
         return (exact := start + gram + d_in**3 / 3 + entry * d_in), exact
-    if solver.tolerance == 0 or d_in < 8 * DIRECTIONS:
+    if solver.tolerance == 0 or d_in < 8 * PATH_DIRECTIONS:
         return full, full
-    top = m * 10 * entry * (DIRECTIONS + PROBES)
-    predicted = solver.iterations * entry * (2 * DIRECTIONS + PROBES)
+    top = m * 10 * entry * (PATH_DIRECTIONS + PROBES)
+    predicted = solver.iterations * entry * (2 * PATH_DIRECTIONS + PROBES)
     return start + top + predicted, full + top + predicted
 
 
-def held_bytes(layer: Layer, config: MergeConfig) -> int:
+def merge_bytes(layer: Layer, config: MergeConfig) -> int:
     """Memory that a layer's updates, its Gram matrix and the solver take at once, at the last step."""
     m = active_count(config, len(config.experts))
     weights, square = m + 4, 0

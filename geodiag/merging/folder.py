@@ -25,8 +25,8 @@ from geodiag.merging.config import Expert, MergeConfig
 from geodiag.merging.state_files import StateLayout, side_files
 
 RUN, ROWS, RECIPE, STATES, WORK = "run.yaml", "merges.parquet", "merge.json", "states", ".merge"
-Recipe = Mapping[str, Any]
-Row = Mapping[str, Any]
+MergeRecipe = Mapping[str, Any]
+MergeRow = Mapping[str, Any]
 
 
 class RunFolder:
@@ -45,7 +45,7 @@ class RunFolder:
         """The folder of a finished state."""
         return self.path / STATES / self._name(step)
 
-    def steps_done(self, recipe: Recipe) -> int:
+    def steps_done(self, recipe: MergeRecipe) -> int:
         """How many steps are finished; checks that what lies in the folder is an earlier part of the same merge.
 
         Raises:
@@ -53,17 +53,17 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise SettingsError("'out' is a file", where=self.path, fix="name a new or empty folder")
-        found = [read_json(folder / RECIPE) for folder in (self.path, self._work) if (folder / RECIPE).is_file()]
+        found = [read_recipe(folder / RECIPE) for folder in (self.path, self._work) if (folder / RECIPE).is_file()]
         if not found and self.path.exists() and any(path.name != WORK for path in self.path.iterdir()):
             raise SettingsError("the folder is not empty and no merge", where=self.path, fix="name another 'out'")
         for made in found:
             if changes := changed(made, recipe):
                 what = f"it holds a merge made with other {', '.join(changes[:3])}"
                 raise SettingsError(what, where=self.path, fix="name another 'out', or delete the folder")
-        return len(read_json(self.path / RECIPE)["steps"]) if (self.path / RECIPE).is_file() else 0
+        return len(read_recipe(self.path / RECIPE)["steps"]) if (self.path / RECIPE).is_file() else 0
 
     @contextmanager
-    def working(self, recipe: Recipe) -> Iterator[None]:
+    def working(self, recipe: MergeRecipe) -> Iterator[None]:
         """Holds the folder against other processes.
 
         Raises:
@@ -77,11 +77,11 @@ class RunFolder:
         except Timeout as cause:
             raise SettingsError("another process merges into it", where=self.path, fix="wait for it") from cause
 
-    def begin(self, recipe: Recipe, layout: StateLayout, *, steps: range) -> None:
+    def begin(self, recipe: MergeRecipe, layout: StateLayout, *, steps: range) -> None:
         """Lays out the states of these steps, those that are not there yet."""
-        if (self._work / RECIPE).is_file() and read_json(self._work / RECIPE) != recipe:
+        if (self._work / RECIPE).is_file() and read_recipe(self._work / RECIPE) != recipe:
             self._forget(steps)  # begun with fewer steps: its rows and files lack the others
-        write_whole(self._work / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+        write_file(self._work / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
         for step in steps:
             if not self.draft(step).is_dir() and not self.state(step).is_dir():
                 self._lay_out(self.draft(step), layout)
@@ -94,25 +94,25 @@ class RunFolder:
         """Those of the layers that are finished in all states under construction."""
         return {layer for layer in layers if self._rows(layer).is_file()}
 
-    def put_rows(self, layer: str, rows: Sequence[Row]) -> None:
+    def put_rows(self, layer: str, rows: Sequence[MergeRow]) -> None:
         """Marks a layer as finished in all states, with its rows."""
-        write_whole(self._rows(layer), json.dumps(rows))
+        write_file(self._rows(layer), json.dumps(rows))
 
-    def rows(self, layers: Sequence[str]) -> list[Row]:
+    def rows(self, layers: Sequence[str]) -> list[MergeRow]:
         """The rows of all finished layers, in order."""
-        return [row for layer in layers for row in read_json(self._rows(layer))]
+        return [row for layer in layers for row in read_recipe(self._rows(layer))]
 
     def changes(self, layer: str) -> Path:
         """Where the changes of a layer wait for a scale that is known only in the end."""
         return self._work / "changes" / f"{_safe(layer)}.safetensors"
 
-    def finish(self, recipe: Recipe, *, steps: range) -> None:
+    def finish(self, recipe: MergeRecipe, *, steps: range) -> None:
         """Brings the states of these steps to where they belong and says what they were made with."""
         for step in steps:
             if self.draft(step).is_dir():
                 self.state(step).parent.mkdir(exist_ok=True)
                 os.replace(self.draft(step), self.state(step))
-        write_whole(self.path / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+        write_file(self.path / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
 
     def clear(self) -> None:
         """Lets go of what was only needed on the way."""
@@ -166,7 +166,7 @@ def make_recipe(config: MergeConfig, fingerprints: Mapping[Path, str]) -> dict[s
     }
 
 
-def changed(made: Recipe, wanted: Recipe) -> list[str]:
+def changed(made: MergeRecipe, wanted: MergeRecipe) -> list[str]:
     """The keys in which an earlier merge differs; steps that it does not have yet are no difference."""
     keys = [key for key in wanted if key != "steps" and made.get(key) != wanted[key]]
     steps = enumerate(zip(made["steps"], wanted["steps"], strict=False), start=1)
@@ -175,7 +175,7 @@ def changed(made: Recipe, wanted: Recipe) -> list[str]:
     return keys + ([f"steps ({gone} more)"] if gone > 0 else [])
 
 
-def read_json(path: Path) -> Any:
+def read_recipe(path: Path) -> Any:
     """A file that a merge wrote.
 
     Raises:
@@ -187,7 +187,7 @@ def read_json(path: Path) -> Any:
         raise SettingsError("cannot be read", where=path, fix="delete the folder and merge again") from cause
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Writes a text file in one move, flushed, so that nobody ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -215,7 +215,7 @@ def _say_type(config: Path, layout: StateLayout) -> None:
     same = all(slot.dtype == layout.base.info(name).dtype for name, slot in layout.slots.items())
     if same or len(types) != 1 or not config.is_file():
         return
-    data = read_json(config)
+    data = read_recipe(config)
     for key in ("dtype", "torch_dtype"):
         if key in data:
             data[key] = next(iter(types))

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.geometry import Barycenter, Spectrum, bures_barycenter, extend_basis, rank_tolerance, small
+from geodiag.geometry import Barycenter, Spectrum, bures_barycenter, extend_basis, rank_tolerance
+from geodiag.geometry import numerics as small
 
 
 @dataclass(frozen=True)

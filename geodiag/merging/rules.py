@@ -18,7 +18,7 @@ from geodiag.merging.wudi import wudi
 
 
 @dataclass
-class Update:
+class MergeUpdate:
     """One update of a layer, with what has been found out about it."""
 
     D: Float[Tensor, "d_out d_in"]
@@ -41,11 +41,11 @@ class Update:
         return self._spectrum
 
 
-Merge = Callable[[Sequence[Update], Tensor | None, Any], tuple[Tensor, GateStats]]
+Merge = Callable[[Sequence[MergeUpdate], Tensor | None, Any], tuple[Tensor, GateStats]]
 """(active updates that are not zero, the merge of the step before, the rule's settings) -> D_merge."""
 
 
-def _gcwm(active: Sequence[Update], _before: Tensor | None, rule: GcwmRule) -> tuple[Tensor, GateStats]:
+def _gcwm(active: Sequence[MergeUpdate], _before: Tensor | None, rule: GcwmRule) -> tuple[Tensor, GateStats]:
     spectra = [update.spectrum(rule.spectrum) for update in active]
     weights = torch.tensor([update.weight for update in active], dtype=torch.float64, device=active[0].D.device)
     return gcwm(
@@ -59,23 +59,23 @@ def _gcwm(active: Sequence[Update], _before: Tensor | None, rule: GcwmRule) -> t
     )
 
 
-def _wudi(active: Sequence[Update], _before: Tensor | None, rule: WudiRule) -> tuple[Tensor, GateStats]:
+def _wudi(active: Sequence[MergeUpdate], _before: Tensor | None, rule: WudiRule) -> tuple[Tensor, GateStats]:
     weights = torch.tensor([update.weight for update in active], dtype=torch.float64)
     found = wudi([update.D for update in active], weights, rule)
     return found.update, GateStats(products=found.products, gradient_error=found.gradient_error)
 
 
 def _task_arithmetic(
-    active: Sequence[Update], _before: Tensor | None, rule: TaskArithmeticRule
+    active: Sequence[MergeUpdate], _before: Tensor | None, rule: TaskArithmeticRule
 ) -> tuple[Tensor, GateStats]:
     return task_arithmetic([update.D for update in active], scale=rule.scale), GateStats()
 
 
-def _ties(active: Sequence[Update], _before: Tensor | None, rule: TiesRule) -> tuple[Tensor, GateStats]:
+def _ties(active: Sequence[MergeUpdate], _before: Tensor | None, rule: TiesRule) -> tuple[Tensor, GateStats]:
     return ties([update.D for update in active], keep=rule.keep, scale=rule.scale), GateStats()
 
 
-def _opcm(active: Sequence[Update], before: Tensor | None, rule: OpcmRule) -> tuple[Tensor, GateStats]:
+def _opcm(active: Sequence[MergeUpdate], before: Tensor | None, rule: OpcmRule) -> tuple[Tensor, GateStats]:
     """lambda_t M_t = lambda_(t-1) M_(t-1) + P(D_t). P does not depend on the scale, so that stays for the end."""
     new = active[-1].D
     if before is None:
@@ -94,7 +94,7 @@ MERGES: dict[str, Merge] = {
 
 
 def merge_active(
-    active: Sequence[Update], before: Tensor | None, rule: Rule
+    active: Sequence[MergeUpdate], before: Tensor | None, rule: Rule
 ) -> tuple[Float[Tensor, "d_out d_in"], GateStats]:
     """D_merge of one layer at one step.
 

@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geodiag.checkpoints import Layer
+from geodiag.common.text import counted
 from geodiag.errors import CheckpointError
 from geodiag.geometry import SMALL_LAYER, one_thread
-from geodiag.jobs.progress import Progress, Silent
-from geodiag.jobs.staging import rows_frame
+from geodiag.jobs.events import Progress, Silent
+from geodiag.jobs.restart import rows_frame
 from geodiag.merging.chain import LayerStep, merge_layer
 from geodiag.merging.config import MergeConfig
-from geodiag.merging.folder import ROWS, RUN, Row, RunFolder, check_space, write_whole
+from geodiag.merging.folder import ROWS, RUN, MergeRow, RunFolder, check_space, write_file
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
 from geodiag.merging.settings import OpcmRule
-from geodiag.wording import counted
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def run_merge(config: MergeConfig, *, progress: Progress | None = None) -> Merge
         if steps:
             _merge(prepared, folder, steps, teller)
         if config.states == "all":
-            write_whole(config.out / RUN, _manifest(config, folder))
+            write_file(config.out / RUN, _manifest(config, folder))
     except OSError as error:
         fix = "check space and permissions, then run it again: it goes on from there"
         raise CheckpointError(f"cannot write ({error})", where=config.out, run=config.run, fix=fix) from error
@@ -107,7 +107,7 @@ def _merge(prepared: PreparedMerge, folder: RunFolder, steps: range, progress: P
     folder.clear()
 
 
-def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, steps: range) -> list[Row]:
+def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, steps: range) -> list[MergeRow]:
     """One layer through all steps: its weights are in all states when this returns its rows."""
     config, rows = prepared.config, []
     changes: dict[str, Tensor] = {}
@@ -138,13 +138,13 @@ def _put(prepared: PreparedMerge, folder: RunFolder, layer: Layer, step: int, we
     prepared.layout.put(folder.draft(step), layer, stored)
 
 
-def _row(layer: Layer, found: LayerStep) -> Row:
+def _row(layer: Layer, found: LayerStep) -> MergeRow:
     place = {"step": found.step, "layer": layer.name, "block": layer.block, "family": layer.family}
     norms = {"new_norm": found.new_norm, "merged_norm": found.merged_norm, "state_norm": found.state_norm}
     return place | {"active": found.active} | norms | vars(found.stats)
 
 
-def _scaled(prepared: PreparedMerge, folder: RunFolder, rows: Sequence[Row], steps: range) -> list[Row]:
+def _scaled(prepared: PreparedMerge, folder: RunFolder, rows: Sequence[MergeRow], steps: range) -> list[MergeRow]:
     """Gives every state its OPCM scale, which is known only now: ||M_t|| = mean_{i<=t} ||D_i|| over all layers."""
     scales = {step: _scale(step, rows) for step in range(1, steps[-1] + 1)}
     for layer in prepared.layers:
@@ -157,18 +157,18 @@ def _scaled(prepared: PreparedMerge, folder: RunFolder, rows: Sequence[Row], ste
     return [{**row, **{name: scales[row["step"]] * row[name] for name in sized}} for row in rows]
 
 
-def _scale(step: int, rows: Sequence[Row]) -> float:
+def _scale(step: int, rows: Sequence[MergeRow]) -> float:
     new = sum(_length(rows, s, "new_norm") for s in range(1, step + 1)) / step
     merged = _length(rows, step, "state_norm")
     return new / merged if merged else 0.0
 
 
-def _length(rows: Sequence[Row], step: int, norm: str) -> float:
+def _length(rows: Sequence[MergeRow], step: int, norm: str) -> float:
     """The norm of a step's update over all layers."""
     return float(sum(row[norm] ** 2 for row in rows if row["step"] == step) ** 0.5)
 
 
-def _keep_rows(path: Path, rows: Sequence[Row], *, before: int) -> None:
+def _keep_rows(path: Path, rows: Sequence[MergeRow], *, before: int) -> None:
     """Writes rows behind those of the steps before, which an earlier merge left."""
     frame = rows_frame("merges", rows).sort("step", maintain_order=True)
     if before > 1 and path.is_file():
@@ -200,12 +200,14 @@ def _manifest(config: MergeConfig, folder: RunFolder) -> str:
 
 def _store(merged: MergedRun, config: MergeConfig, progress: Progress) -> MergedRun:
     """Extracts the run into the store that was named, and adds what the rule did."""
-    from geodiag.extraction import Settings
+    from geodiag.extraction.measurements.geometry.settings import GeometrySettings
     from geodiag.jobs import extract_all
     from geodiag.store import StoreReader, add_table
 
     assert config.store is not None
-    report = extract_all(merged.path, config.store, Settings(), device=config.device, strict=True, progress=progress)
+    report = extract_all(
+        merged.path, config.store, GeometrySettings(), device=config.device, strict=True, progress=progress
+    )
     rows, reader = merged.merges(), StoreReader(config.store).only([config.run])
     if not reader.scan("merges").drop("run").collect().sort("step", "layer").equals(rows.sort("step", "layer")):
         add_table(config.store, config.run, "merges", rows, overwrite=True)

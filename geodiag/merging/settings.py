@@ -19,14 +19,14 @@ def _number(value: object) -> object:
     return value
 
 
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
+Positive = Annotated[FiniteNumber, Field(gt=0)]
+NotNegative = Annotated[FiniteNumber, Field(ge=0)]
+Share = Annotated[FiniteNumber, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Strict(BaseModel):
+class StrictSettings(BaseModel):
     """Unknown keys are errors, values never change. The text under a field is what an error says would be right."""
 
     model_config = ConfigDict(
@@ -34,7 +34,7 @@ class Strict(BaseModel):
     )
 
 
-class WudiSettings(Strict):
+class WudiSettings(StrictSettings):
     """How WUDI is solved."""
 
     solver: Literal["adam", "exact"] = "adam"
@@ -51,7 +51,7 @@ class WudiSettings(Strict):
     """start (the ridge pulls to the sum of the updates, from which Adam starts) or zero (to no update at all)"""
 
 
-class SpectrumSettings(Strict):
+class SpectrumSettings(StrictSettings):
     """How much of an update is its geometry."""
 
     rank: Count = 16
@@ -64,7 +64,7 @@ class SpectrumSettings(Strict):
     """krylov (a block iteration) or exact (a full SVD in float64)"""
 
 
-class GateSettings(Strict):
+class GateSettings(StrictSettings):
     """alpha(g) = alpha_min + (alpha_max - alpha_min) sigmoid(kappa (g - tau)), the share of the geometric merge."""
 
     mode: Literal["conflict", "none"] = "conflict"
@@ -73,11 +73,11 @@ class GateSettings(Strict):
     """alpha far below tau, in [0, 1]"""
     alpha_max: Share = 0.95
     """alpha far above tau, in [0, 1]"""
-    tau: Number = 0.12
+    tau: FiniteNumber = 0.12
     """the conflict at which alpha is half way"""
     kappa: Positive = 12.0
     """how steeply alpha rises there, above 0"""
-    skip: Annotated[Number, Field(ge=0, lt=0.5)] = 0.05
+    skip: Annotated[FiniteNumber, Field(ge=0, lt=0.5)] = 0.05
     """with alpha at most this the plain merge stands alone, from 1 less this on the geometric one; in [0, 0.5)"""
 
     def alpha(self, g: float | None) -> float | None:
@@ -98,7 +98,7 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))  # neither branch overflows
 
 
-class MetricSettings(Strict):
+class MetricSettings(StrictSettings):
     """The metric in which updates are whitened."""
 
     mode: Literal["barycenter", "mean"] = "barycenter"
@@ -109,7 +109,7 @@ class MetricSettings(Strict):
     """the residual at which they stop, above 0"""
 
 
-class GcwmRule(Strict):
+class GcwmRule(StrictSettings):
     """Geometry-conflict whitened merging."""
 
     label: ClassVar[str] = "GCWM"
@@ -135,17 +135,17 @@ class WudiRule(WudiSettings):
     """Adam's iterations, a whole number from 1"""
 
 
-class TaskArithmeticRule(Strict):
+class TaskArithmeticRule(StrictSettings):
     """The scaled sum of the updates."""
 
     label: ClassVar[str] = "Task arithmetic"
     default_eta: ClassVar[float] = 1.0
     name: Literal["task_arithmetic"] = "task_arithmetic"
-    scale: Number = 0.3
+    scale: FiniteNumber = 0.3
     """multiplies the sum"""
 
 
-class TiesRule(Strict):
+class TiesRule(StrictSettings):
     """Trim, elect a sign, merge."""
 
     label: ClassVar[str] = "TIES"
@@ -153,17 +153,17 @@ class TiesRule(Strict):
     name: Literal["ties"] = "ties"
     keep: Annotated[Share, Field(gt=0)] = 0.2
     """the share of each update's entries kept, in (0, 1]"""
-    scale: Number = 1.0
+    scale: FiniteNumber = 1.0
     """multiplies the result"""
 
 
-class OpcmRule(Strict):
+class OpcmRule(StrictSettings):
     """Orthogonal projection-based continual merging; its scale is one number for the whole model."""
 
     label: ClassVar[str] = "OPCM"
     default_eta: ClassVar[float] = 1.0
     name: Literal["opcm"] = "opcm"
-    threshold: Annotated[Number, Field(ge=0, lt=1)] = 0.5
+    threshold: Annotated[FiniteNumber, Field(ge=0, lt=1)] = 0.5
     """the share of the singular values' sum that is projected out, in [0, 1)"""
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from geodiag.checkpoints import Checkpoint, Layer
-from geodiag.checkpoints.dtypes import DTYPES, READABLE
-from geodiag.checkpoints.layers import WHOLE, Part
+from geodiag.checkpoints.layers import WHOLE, MatrixPart
+from geodiag.checkpoints.safetensors_header import DTYPES, READABLE
 
 _CODES = {name: code for code, name in DTYPES.items()}
 _CHUNK = 16 * 2**20
@@ -104,7 +104,7 @@ class StateLayout:
         return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n"
 
 
-def fill_part(stored: Tensor, part: Part, weight: Tensor) -> None:
+def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
     """Writes a layer's weight into the tensor that holds it; the reverse of `Part.take`, and rounds to its type."""
     matrix = stored if part.expert is None else stored[part.expert]
     matrix = matrix.T if part.transposed else matrix

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.merging.gram import coefficients, half_gradient, input_gram
-from geodiag.merging.path import DIRECTIONS, PathProduct
+from geodiag.merging.products import PATH_DIRECTIONS, PathProduct, coefficients, half_gradient, input_gram
 from geodiag.merging.settings import WudiSettings
 
 _BETA_2 = 0.999
@@ -64,7 +63,7 @@ Gradient = Callable[[Tensor, float, Tensor], float]
 def _descend(start: Tensor, updates: Sequence[Tensor], c: Sequence[float], settings: WudiSettings) -> Wudi:
     """Adam on the way X = M - start: with c doubled the gradient is slope + X H, the slope that at the start."""
     slope = half_gradient(start, updates, c)
-    if settings.tolerance == 0 or start.shape[1] < 8 * DIRECTIONS:  # there products are not what takes the time
+    if settings.tolerance == 0 or start.shape[1] < 8 * PATH_DIRECTIONS:  # there products are not what takes the time
         H = input_gram(updates, c)
 
         def full(X: Tensor, _: float, out: Tensor) -> float:

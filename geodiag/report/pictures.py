@@ -21,9 +21,9 @@ DPI = 200
 """Dots an inch of the files."""
 PIXELS = 140
 """CSS pixels that an inch takes on the page: letters of 7 points come out at 13 to 14 pixels."""
-COLORS = 256
+PICTURE_PALETTE_SIZE = 256
 """Colours of a file; a third of the bytes of true colour, and nothing that can be seen is lost."""
-LONG = 260
+LONG_PICTURE = 260
 """Characters from which a caption is folded."""
 
 
@@ -106,13 +106,13 @@ def _inline(canvas: Canvas) -> str:
     with theme():
         canvas.savefig(drawn, format="png", dpi=DPI)
     with Image.open(drawn) as image:
-        image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        image.convert("RGB").quantize(PICTURE_PALETTE_SIZE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return f"data:image/png;base64,{b64encode(out.getvalue()).decode()}"
 
 
 def _figure(picture: Picture) -> str:
     title, text = escape(picture.title), escape(picture.caption)
-    if len(text) >= LONG:
+    if len(text) >= LONG_PICTURE:
         text = f"<details><summary>What the panels show</summary>{text}</details>"
     width, height = picture.size
     image = f"<img src='{picture.source}' width='{width}' height='{height}' alt='Figure: {title}'>"

@@ -14,8 +14,16 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from geodiag.errors import ManifestError
-from geodiag.runs.draft import Draft, DraftStep
-from geodiag.runs.draft_guesses import guess_base, guess_experts, guess_file, guess_run, guess_size, written
+from geodiag.runs.draft import (
+    Draft,
+    DraftStep,
+    guess_base,
+    guess_experts,
+    guess_file,
+    guess_run,
+    guess_size,
+    written_scores,
+)
 
 STATS = "continual_gcwm_stats.json"
 _PREFIX = re.compile(r"^(?:step_\d+_)?(?:\d+_)?")
@@ -50,7 +58,7 @@ def gcwm_draft(folder: Path) -> Draft | None:
         steps=tuple(
             DraftStep(
                 task,
-                None if state is None else written(state, folder),
+                None if state is None else written_scores(state, folder),
                 experts.get(task),
                 comment=_comment(step) if state is None else "",
             )

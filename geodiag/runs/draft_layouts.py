@@ -1,4 +1,4 @@
-"""Folders of checkpoints as training leaves them, and the draft that each gives."""
+"""Folder layouts from which a run.yaml is drafted, and what file names say of a run."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodiag.errors import ManifestError
-from geodiag.runs.draft import Draft, DraftStep
-from geodiag.runs.draft_gcwm import STATS, gcwm_draft
-from geodiag.runs.draft_guesses import (
+from geodiag.runs.draft import (
     ADAPTER_CONFIG,
+    Draft,
+    DraftStep,
     folders_in,
     guess_base,
     guess_experts,
     guess_file,
     guess_run,
     guess_size,
-    written,
+    written_scores,
 )
+from geodiag.runs.draft_gcwm import STATS, gcwm_draft
 
 _STEP = re.compile(r"(?:step|state|after)[_-]?0*(\d+)(?:[_-](.+))?", re.IGNORECASE)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -49,15 +50,15 @@ def draft_manifest(folder: Path) -> Draft:
     folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
         raise ManifestError("no such folder", where=folder, fix="give a folder of checkpoints")
-    for layout in LAYOUTS:
+    for layout in FOLDER_LAYOUTS:
         draft = layout.draft(folder)
         if draft is not None:
             return draft
-    inside = [child.name for child in folders_in(folder) if any(layout.draft(child) for layout in LAYOUTS)]
+    inside = [child.name for child in folders_in(folder) if any(layout.draft(child) for layout in FOLDER_LAYOUTS)]
     if inside:
         fix = f"draft one run at a time: {', '.join(inside[:6])}"
         raise ManifestError("no run itself, but its folders are", where=folder, fix=fix)
-    known = "; ".join(layout.name for layout in LAYOUTS)
+    known = "; ".join(layout.name for layout in FOLDER_LAYOUTS)
     raise ManifestError("no known layout of checkpoints", where=folder, fix=f"known are {known}")
 
 
@@ -69,7 +70,7 @@ def _step_folders(folder: Path) -> Draft | None:
     tasks = {number: _task(path) for number, path in trained.items()}
     experts = guess_experts(folder, [task for task in tasks.values() if task])
     steps = [
-        DraftStep(tasks[n], written(trained[n], folder), experts.get(tasks[n] or ""))
+        DraftStep(tasks[n], written_scores(trained[n], folder), experts.get(tasks[n] or ""))
         if n in trained
         else DraftStep(None, None, comment=f"there is no folder of step {n}")
         for n in range(1, max(trained) + 1)
@@ -82,7 +83,7 @@ def _trainer_folders(folder: Path) -> Draft | None:
     trained = [path for number, path in sorted(found.items()) if number > 0]
     if not trained:
         return None
-    steps = [DraftStep(None, written(path, folder)) for path in trained]
+    steps = [DraftStep(None, written_scores(path, folder)) for path in trained]
     return _draft(folder, "a Trainer's folders named checkpoint-N", steps, states=trained, zero=found.get(0))
 
 
@@ -94,7 +95,7 @@ def _adapter_folders(folder: Path) -> Draft | None:
     ordered = len(numbers) == len(adapters) or len(adapters) == 1
     if len(numbers) == len(adapters):
         adapters = [path for _, path in sorted(_by_number(folder, _NUMBERED, among=adapters).items())]
-    steps = [DraftStep(numbers[p][2] if p in numbers else p.name, written(p, folder)) for p in adapters]
+    steps = [DraftStep(numbers[p][2] if p in numbers else p.name, written_scores(p, folder)) for p in adapters]
     return _draft(folder, "a folder of adapters", steps, states=adapters, ordered=ordered)
 
 
@@ -107,7 +108,7 @@ def _draft(
     zero: Path | None = None,
     ordered: bool = True,
 ) -> Draft:
-    base, comment = (written(zero, folder), "found beside the steps") if zero else guess_base(folder, states)
+    base, comment = (written_scores(zero, folder), "found beside the steps") if zero else guess_base(folder, states)
     with_experts = any(step.expert for step in steps)
     return Draft(
         folder=folder,
@@ -145,7 +146,7 @@ def _task(path: Path) -> str | None:
     return match[2] if match else None
 
 
-LAYOUTS: tuple[FolderLayout, ...] = (
+FOLDER_LAYOUTS: tuple[FolderLayout, ...] = (
     FolderLayout(f"the folder of a GCWM merge with its {STATS}", gcwm_draft),
     FolderLayout("folders named step_NN_task", _step_folders),
     FolderLayout("folders named checkpoint-N", _trainer_folders),

@@ -1,17 +1,20 @@
-"""What is wrong with a manifest, said in the manifest's own words and with its line numbers."""
+"""Findings in a manifest: schema errors, repeated names and missing files, with line numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from geodiag.common.remote import RemotePath
 from geodiag.errors import ManifestError
 from geodiag.runs.manifest import Manifest, Step
-from geodiag.runs.yaml_source import Place, YamlSource
+from geodiag.runs.yaml_source import YamlPlace, YamlSource
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
 
@@ -20,7 +23,7 @@ _UNKNOWN = ("extra_forbidden", "invalid_key")
 class Finding:
     """One thing that is wrong, and where."""
 
-    place: Place
+    place: YamlPlace
     """The way to the value: keys and list positions from the root."""
     what: str
     """What was found."""
@@ -36,7 +39,7 @@ class Finding:
 
 def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]:
     """Pydantic's complaints about a manifest as findings, one for each place; misspelt keys come first."""
-    findings: dict[Place, Finding] = {}
+    findings: dict[YamlPlace, Finding] = {}
     # A misspelt key is also a missing one, and the spelling is what has to be mended.
     complaints = sorted(error.errors(include_url=False), key=lambda complaint: complaint["type"] not in _UNKNOWN)
     for complaint in complaints:
@@ -46,7 +49,7 @@ def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]
     return list(findings.values())
 
 
-def unknown_key(place: Place, known: list[str]) -> Finding:
+def unknown_key(place: YamlPlace, known: list[str]) -> Finding:
     """A key that the manifest does not have, with the nearest ones that it has."""
     key = str(place[-1])
     near = get_close_matches(key.lower(), known, n=1)
@@ -59,7 +62,7 @@ def known_keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items() if name != "path"]
 
 
-def _finding(place: Place, complaint: Mapping[str, Any], source: YamlSource) -> Finding:
+def _finding(place: YamlPlace, complaint: Mapping[str, Any], source: YamlSource) -> Finding:
     model: type[BaseModel] = Step if place[:1] == ("steps",) and len(place) > 1 else Manifest
     kind, value = complaint["type"], complaint["input"]
     if kind in _UNKNOWN:
@@ -95,3 +98,88 @@ def shown(value: object) -> str:
             return "an empty list" if not value else "a list"
         case _:
             return "a group of keys"
+
+
+def repeated_tasks(manifest: Manifest) -> Iterator[Finding]:
+    """A task trained at two steps: its update and its scores could not be told apart."""
+    first: dict[str, int] = {}
+    for number, step in enumerate(manifest.steps):
+        if step.task in first:
+            what = f"task {step.label!r} is already the task of step {first[step.task] + 1}"
+            fix = "task names differ in more than case, spaces, - and _"
+            yield Finding(("steps", number, "task"), what, fix)
+        first.setdefault(step.task, number)
+
+
+def missing_experts(manifest: Manifest) -> Iterator[Finding]:
+    """Steps without an expert in a run whose updates come from experts."""
+    if manifest.updates != "experts":
+        return
+    for number, step in enumerate(manifest.steps):
+        if step.expert is None:
+            what = f"key 'expert' is missing, but the run says `updates: experts` (task {step.label!r})"
+            yield Finding(("steps", number), what, "name the expert's checkpoint, or say `updates: increments`")
+
+
+def repeated_checkpoints(manifest: Manifest) -> Iterator[Finding]:
+    """One checkpoint given for two steps: a line copied and not changed."""
+    for key in ("state", "expert"):
+        first: dict[Path, int] = {}
+        for number, step in enumerate(manifest.steps):
+            path = getattr(step, key)
+            if path in first:
+                what = f"{key!r} is the same checkpoint as at step {first[path] + 1} ({path})"
+                yield Finding(("steps", number, key), what, "each step has its own")
+            elif path is not None:
+                first[path] = number
+
+
+def missing_paths(manifest: Manifest) -> Iterator[Finding]:
+    """Files and folders that the manifest names and that are not there."""
+    named = [(("base",), manifest.base), (("scores",), manifest.scores), (("probes",), manifest.probes)]
+    for number, step in enumerate(manifest.steps):
+        named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]  # type: ignore[list-item]
+    for place, path in named:
+        # A remote checkpoint is looked for when it is opened, which says what is wrong with it.
+        if path is not None and not isinstance(path, RemotePath) and not os.path.exists(path):
+            yield Finding(place, f"{place[-1]!r}: no such file or folder: {path}", _nearby(manifest, path))
+    if manifest.probes is not None and manifest.probes.is_dir():
+        yield Finding(("probes",), f"'probes' is a folder: {manifest.probes}", "name a JSONL or Parquet file")
+
+
+MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Finding]], ...] = (
+    repeated_tasks,
+    missing_experts,
+    repeated_checkpoints,
+    missing_paths,
+)
+"""Every check of a well-formed manifest, in the order in which their findings are told."""
+
+
+def check_unique_runs(manifests: Sequence[Manifest]) -> list[ManifestError]:
+    """Run ids that two manifests share; a store keeps one run an id.
+
+    Args:
+        manifests: the manifests that are to go into one store.
+
+    Returns:
+        One error for each manifest whose id an earlier one has; empty when all differ.
+    """
+    first: dict[str, Path] = {}
+    errors = []
+    for manifest in manifests:
+        if manifest.run in first:
+            what = f"run id {manifest.run!r} is taken by {first[manifest.run]}"
+            errors.append(ManifestError(what, where=manifest.path, fix="give each run its own id"))
+        first.setdefault(manifest.run, manifest.path)
+    return errors
+
+
+def _nearby(manifest: Manifest, path: Path) -> str:
+    """The name of a neighbour that may have been meant, or what paths are relative to."""
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        names = []
+    near = get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"did you mean {near[0]!r}?" if near else f"paths are relative to {manifest.path.parent}"

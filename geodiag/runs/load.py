@@ -9,11 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from geodiag.errors import GeodiagError, ManifestError, ScoresError
-from geodiag.runs.checks import CHECKS
 from geodiag.runs.draft import unfilled
-from geodiag.runs.findings import known_keys, schema_findings, shown, unknown_key
+from geodiag.runs.findings import MANIFEST_CHECKS, known_keys, schema_findings, shown, unknown_key
 from geodiag.runs.manifest import Manifest
-from geodiag.runs.scores import load_scores
+from geodiag.runs.scores.loading import load_scores
 from geodiag.runs.yaml_source import YamlSource, read_yaml
 
 FILE_NAME = "run.yaml"
@@ -117,7 +116,7 @@ def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
     manifest, findings = None, found
     try:
         manifest = _validated(source)
-        findings = found + [finding for check in CHECKS for finding in check(manifest)]
+        findings = found + [finding for check in MANIFEST_CHECKS for finding in check(manifest)]
     except ValidationError as error:
         findings = found + schema_findings(error, source)
     return manifest, [finding.error(source) for finding in findings]

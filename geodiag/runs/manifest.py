@@ -1,17 +1,40 @@
-"""The manifest of a run: what `run.yaml` may say, as data."""
+"""The manifest of a run: fields of run.yaml, and matching of task names."""
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from geodiag.remote import RemotePath, as_path
-from geodiag.runs.names import OVERALL_NAMES, fold_task_name
+from geodiag.common.remote import RemotePath, as_path
+
+OVERALL_TASK = "overall"
+"""The task name under which a run's overall score is kept."""
+
+OVERALL_NAMES = frozenset({OVERALL_TASK, "overall_accuracy", "average", "avg"})
+"""Folded names that mean the overall score, as a column of a wide file or as a task of a long one."""
+
+
+def fold_task_name(name: str) -> str:
+    """The form in which task names are compared: lower-case, with runs of spaces, `-` and `_` as one `_`.
+
+    Args:
+        name: the name as a person wrote it.
+
+    Returns:
+        The folded name; empty only when nothing but spaces was given.
+
+    Example:
+        >>> fold_task_name(" High School - Math")
+        'high_school_math'
+    """
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFC", name).strip().lower())
+
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
 

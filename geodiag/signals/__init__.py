@@ -12,17 +12,17 @@ from geodiag.signals.catalog import (
     TARGETS,
     Signal,
 )
+from geodiag.signals.layer_ranking import LAYER_RANKINGS, Ranking, top_layers
 from geodiag.signals.levels import family_signals, layer_signals, step_signals
 from geodiag.signals.outcomes import run_outcomes
-from geodiag.signals.pairwise import pair_signals
-from geodiag.signals.top import RANKINGS, Ranking, top_layers
+from geodiag.signals.pairs import pair_signals
 
 __all__ = [
     "FAMILY_SIGNALS",
     "HEALTH",
+    "LAYER_RANKINGS",
     "PAIR_SIGNALS",
     "PAIR_TARGETS",
-    "RANKINGS",
     "RUN_TARGETS",
     "SIGNALS",
     "TARGETS",

@@ -7,9 +7,8 @@ entry here and one aggregate where it is computed.
 from __future__ import annotations
 
 from geodiag.signals import catalog_outcomes as outcomes
-from geodiag.signals import catalog_pairs as pairs
-from geodiag.signals import catalog_steps as steps
-from geodiag.signals.signal import Kind, Signal
+from geodiag.signals import catalog_signals as signals
+from geodiag.signals.catalog_signals import Kind, Signal
 
 __all__ = [
     "FAMILY_SIGNALS",
@@ -24,22 +23,22 @@ __all__ = [
 ]
 
 SIGNALS: tuple[Signal, ...] = (
-    steps.UPDATE_NORM,
-    steps.UPDATE_NORM_SUM,
-    steps.STATE_NORM,
-    steps.STATE_NORM_SUM,
-    steps.ACTIVE_SAR,
-    steps.ACTIVE_CONFLICT,
-    steps.STATE_SAR,
-    steps.STATE_CONFLICT,
-    steps.GLOBAL_ACTIVE_CONFLICT,
-    steps.GLOBAL_STATE_CONFLICT,
-    steps.STATE_GAP,
-    steps.GLOBAL_GAP,
-    steps.MEAN_GRAD_COS,
-    steps.MIN_GRAD_COS,
-    steps.NEG_GRAD_RATIO,
-    steps.STEP,
+    signals.UPDATE_NORM,
+    signals.UPDATE_NORM_SUM,
+    signals.STATE_NORM,
+    signals.STATE_NORM_SUM,
+    signals.ACTIVE_SAR,
+    signals.ACTIVE_CONFLICT,
+    signals.STATE_SAR,
+    signals.STATE_CONFLICT,
+    signals.GLOBAL_ACTIVE_CONFLICT,
+    signals.GLOBAL_STATE_CONFLICT,
+    signals.STATE_GAP,
+    signals.GLOBAL_GAP,
+    signals.MEAN_GRAD_COS,
+    signals.MIN_GRAD_COS,
+    signals.NEG_GRAD_RATIO,
+    signals.STEP_INDEX,
 )
 """The signals of a step, in the order of tables and figures."""
 
@@ -53,20 +52,20 @@ TARGETS: tuple[Signal, ...] = (
     outcomes.OLD_MEAN,
     outcomes.OLD_MIN,
     outcomes.CURRENT,
-    outcomes.OVERALL,
+    outcomes.OVERALL_SCORE,
 )
 """The outcomes of a step."""
 
 PAIR_SIGNALS: tuple[Signal, ...] = (
-    pairs.MEAN_SAR,
-    pairs.MAX_SAR,
-    pairs.MEAN_CONFLICT,
-    pairs.MAX_CONFLICT,
-    pairs.PAIR_MEAN_GRAD_COS,
-    pairs.PAIR_MIN_GRAD_COS,
-    pairs.PAIR_NEG_GRAD_RATIO,
-    pairs.PAIR_AGE,
-    steps.STEP,
+    signals.MEAN_SAR,
+    signals.MAX_SAR,
+    signals.MEAN_CONFLICT,
+    signals.MAX_CONFLICT,
+    signals.PAIR_MEAN_GRAD_COS,
+    signals.PAIR_MIN_GRAD_COS,
+    signals.PAIR_NEG_GRAD_RATIO,
+    signals.PAIR_AGE,
+    signals.STEP_INDEX,
 )
 """The signals of a new task and an old task at a step."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geodiag.signals.signal import Signal
+from geodiag.signals.catalog_signals import Signal
 
 _COUNT = "It averages over the old tasks that were scored; their number stands beside it."
 
@@ -66,7 +66,7 @@ CURRENT = Signal(
     "The score of the task trained at this step.",
     "Tasks differ in difficulty, so compare it between runs rather than between steps.",
 )
-OVERALL = Signal(
+OVERALL_SCORE = Signal(
     "overall",
     "Overall",
     "outcome",

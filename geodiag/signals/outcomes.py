@@ -13,11 +13,11 @@ from __future__ import annotations
 import polars as pl
 
 from geodiag.signals.catalog import TARGETS
-from geodiag.signals.exact import as_decimal
+from geodiag.signals.exact_sums import as_decimal
 from geodiag.signals.timeline import labelled, old_tasks, steps, trained_tasks
 from geodiag.store import StoreReader
 
-OVERALL = "overall"
+OVERALL_ROW = "overall"
 """The task name under which an overall score is stored."""
 
 STEP_OUTCOMES = (*(target.name for target in TARGETS), "overall_source", "n_old", "n_old_scored")
@@ -63,7 +63,7 @@ def run_outcomes(store: StoreReader) -> pl.DataFrame:
         StoreError: the store holds no run.
     """
     last = steps(store).group_by("run").agg(pl.col("step").max())
-    names = {OVERALL: "final_overall", "step": "n_steps"}
+    names = {OVERALL_ROW: "final_overall", "step": "n_steps"}
     final = step_outcomes(store).join(last, on=["run", "step"]).rename(names).drop("n_old", "n_old_scored")
     found = final.join(_transfer(store), on="run", how="left")
     first = ("run", "n_steps", "final_overall", "overall_source")
@@ -102,7 +102,7 @@ def _score_grid(store: StoreReader) -> pl.LazyFrame:
 def _overall(store: StoreReader) -> pl.LazyFrame:
     """The overall score of each step that has scores, and whether it was scored or is the tasks' mean."""
     scores = store.scan("scores")
-    is_overall = pl.col("task") == OVERALL
+    is_overall = pl.col("task") == OVERALL_ROW
     found = scores.group_by("run", "step").agg(
         given=pl.col("score").filter(is_overall).first(),
         mean=as_decimal(pl.col("score").filter(~is_overall).mean()),
@@ -110,7 +110,7 @@ def _overall(store: StoreReader) -> pl.LazyFrame:
     given = pl.col("given").is_not_null()
     return found.select(
         *("run", "step"),
-        pl.coalesce("given", "mean").alias(OVERALL),
+        pl.coalesce("given", "mean").alias(OVERALL_ROW),
         pl.when(given).then(pl.lit("scored")).otherwise(pl.lit("mean")).alias("overall_source"),
     )
 

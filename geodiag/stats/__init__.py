@@ -1,16 +1,14 @@
 """Statistics for rows that come in runs: arrays in, small frozen results out."""
 
-from geodiag.stats.design import Design
+from geodiag.stats.design import Design, Partition
 from geodiag.stats.difference import Differences, compare
 from geodiag.stats.grid import correlate
-from geodiag.stats.incremental import IncrementalValue, incremental_value
-from geodiag.stats.intervals import jackknife_bounds, percentile_bounds
-from geodiag.stats.multiplicity import benjamini_hochberg, holm
-from geodiag.stats.partition import Partition
+from geodiag.stats.incremental import IncrementalTest, incremental_value_test
+from geodiag.stats.p_values import benjamini_hochberg, holm
 from geodiag.stats.prediction import Gain, PredictionGain
 from geodiag.stats.regression import Coefficient
+from geodiag.stats.resampling import ResamplingSettings, jackknife_bounds, percentile_bounds
 from geodiag.stats.results import Correlation, CorrelationGrid, Interval, PValue
-from geodiag.stats.settings import Settings
 from geodiag.stats.statistics import STATISTICS, Statistic
 
 __all__ = [
@@ -21,18 +19,18 @@ __all__ = [
     "Design",
     "Differences",
     "Gain",
-    "IncrementalValue",
+    "IncrementalTest",
     "Interval",
     "PValue",
     "Partition",
     "PredictionGain",
-    "Settings",
+    "ResamplingSettings",
     "Statistic",
     "benjamini_hochberg",
     "compare",
     "correlate",
     "holm",
-    "incremental_value",
+    "incremental_value_test",
     "jackknife_bounds",
     "percentile_bounds",
 ]

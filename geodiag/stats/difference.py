@@ -11,14 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geodiag.errors import SettingsError
-from geodiag.stats.arrays import Floats, Ints, Texts, first_reason, unexplained
-from geodiag.stats.block import Block, Resampled, examine, interval_pair, resample
-from geodiag.stats.design import Design
-from geodiag.stats.draws import Draws
+from geodiag.stats.design import Design, Floats, Ints, Texts, complete_rows, first_reason, unexplained
+from geodiag.stats.estimates import Block, Resampled, empty_fields, examine, interval_pair, resample
 from geodiag.stats.grid import Columns
-from geodiag.stats.patterns import complete_rows
-from geodiag.stats.settings import Settings
-from geodiag.stats.solve import empty_fields
+from geodiag.stats.resampling import Draws, ResamplingSettings
 from geodiag.stats.statistics import Statistic, find_statistic
 
 
@@ -67,7 +63,7 @@ def compare(
     statistic: str = "spearman",
     controls: ArrayLike | None = None,
     groups: Mapping[str, ArrayLike] | None = None,
-    settings: Settings | None = None,
+    settings: ResamplingSettings | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Differences:
     """Differences |rho(a, y)| - |rho(b, y)| on the rows complete in all three, with intervals over runs.
@@ -91,7 +87,7 @@ def compare(
     """
     columns = Columns.of(signals, targets, controls, design)
     _check_pairs(pairs, columns.signals.shape[1])
-    chosen, used, draws = find_statistic(statistic), settings or Settings(), Draws(rng)
+    chosen, used, draws = find_statistic(statistic), settings or ResamplingSettings(), Draws(rng)
     masks = columns.groups(groups)
     fields = empty_fields(Differences, (len(masks), len(pairs), columns.targets.shape[1]))
     for (q, rows), (p, pair) in product(enumerate(masks.values()), enumerate(pairs)):
@@ -110,7 +106,7 @@ def _check_pairs(pairs: Sequence[tuple[int, int]], signals: int) -> None:
             raise SettingsError(f"pair {pair} of signals", fix=f"two columns from 0 to {signals - 1}")
 
 
-def _differ(block: Block, statistic: Statistic, *, settings: Settings, draws: Draws) -> dict[str, Any]:
+def _differ(block: Block, statistic: Statistic, *, settings: ResamplingSettings, draws: Draws) -> dict[str, Any]:
     """The fields of one pair of signals for targets complete on the same rows, each of shape (K,)."""
     known = examine(block, statistic)
     reason = first_reason(*known.reason)

@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geodiag.errors import SettingsError
-from geodiag.stats.arrays import Bools, Floats, as_columns
-from geodiag.stats.block import Block
-from geodiag.stats.design import Design
-from geodiag.stats.draws import Draws
+from geodiag.stats.design import Bools, Complete, Design, Floats, as_columns, complete_rows
+from geodiag.stats.estimates import Block, empty_fields, solve
 from geodiag.stats.moments import Shape
-from geodiag.stats.patterns import Complete, complete_rows
+from geodiag.stats.resampling import Draws, ResamplingSettings
 from geodiag.stats.results import CorrelationGrid
-from geodiag.stats.settings import Settings
-from geodiag.stats.solve import empty_fields, solve
 from geodiag.stats.statistics import find_statistic
 
 
@@ -81,7 +77,7 @@ def correlate(
     controls: ArrayLike | None = None,
     groups: Mapping[str, ArrayLike] | None = None,
     names: tuple[Sequence[str], Sequence[str]] | None = None,
-    settings: Settings | None = None,
+    settings: ResamplingSettings | None = None,
     rng: np.random.Generator | int = 0,
 ) -> CorrelationGrid:
     """Correlate every signal with every target in every group of rows.
@@ -115,7 +111,7 @@ def correlate(
         0.909
     """
     columns = Columns.of(signals, targets, controls, design)
-    chosen, used = find_statistic(statistic), settings or Settings()
+    chosen, used = find_statistic(statistic), settings or ResamplingSettings()
     masks, draws = columns.groups(groups), Draws(rng)
     shape = (len(masks), columns.signals.shape[1], columns.targets.shape[1])
     fields = empty_fields(CorrelationGrid, shape)

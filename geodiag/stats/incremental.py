@@ -8,17 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geodiag.errors import SettingsError
-from geodiag.stats.arrays import Floats
-from geodiag.stats.block import LEAST_ROWS
-from geodiag.stats.design import Design
+from geodiag.stats.design import Design, Floats
+from geodiag.stats.estimates import LEAST_ROWS
 from geodiag.stats.grid import Columns
 from geodiag.stats.prediction import PredictionGain, prediction_gain
 from geodiag.stats.regression import Coefficient, mixed_slope, rank_scores, robust_slope, undefined_slope
-from geodiag.stats.settings import Settings
+from geodiag.stats.resampling import ResamplingSettings
 
 
 @dataclass(frozen=True)
-class IncrementalValue:
+class IncrementalTest:
     """Three answers, from the most to the least model-bound."""
 
     rows: int
@@ -35,14 +34,14 @@ class IncrementalValue:
     """Why there is no prediction."""
 
 
-def incremental_value(
+def incremental_value_test(
     signal: ArrayLike,
     target: ArrayLike,
     design: Design,
     *,
     controls: ArrayLike | None = None,
-    settings: Settings | None = None,
-) -> IncrementalValue:
+    settings: ResamplingSettings | None = None,
+) -> IncrementalTest:
     """What one signal adds to the control columns.
 
     Args:
@@ -58,14 +57,14 @@ def incremental_value(
     columns = Columns.of(signal, target, controls, design)
     if columns.signals.shape[1] != 1 or columns.targets.shape[1] != 1:
         raise SettingsError("more than one signal or target", where="incremental_value", fix="one column each")
-    used = settings or Settings()
+    used = settings or ResamplingSettings()
     x, y, held, units = _complete(columns)
     reason = _why_not(x, y, units.clusters.count)
     if reason:
         nothing = undefined_slope(reason)
-        return IncrementalValue(len(x), units.clusters.count, nothing, nothing, None, reason)
+        return IncrementalTest(len(x), units.clusters.count, nothing, nothing, None, reason)
     scores = rank_scores(x, y, held)
-    return IncrementalValue(
+    return IncrementalTest(
         rows=len(x),
         runs=units.clusters.count,
         regression=robust_slope(scores, units.clusters, level=used.level, least_runs=used.least_runs),

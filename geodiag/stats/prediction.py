@@ -18,12 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geodiag.stats.arrays import Floats, Ints
-from geodiag.stats.intervals import jackknife_bounds, too_few
+from geodiag.stats.design import Floats, Ints, Partition
 from geodiag.stats.moments import CELLS
-from geodiag.stats.partition import Partition
 from geodiag.stats.ranks import Order, centred_ranks
-from geodiag.stats.results import Interval, number
+from geodiag.stats.resampling import jackknife_bounds, too_few
+from geodiag.stats.results import Interval, finite_or_none
 
 
 @dataclass(frozen=True)
@@ -163,5 +162,5 @@ def _gain(without: Floats, ahead: Floats, *, level: float, least_runs: int) -> G
     else:
         bounds = jackknife_bounds(gain[0], gain[1:], level=level, fisher=False)
         reason = bounds.reason.item() if isinstance(bounds.reason, np.ndarray) else bounds.reason
-        interval = Interval(number(bounds.low), number(bounds.high), 0, reason)
-    return Gain(number(without[0]), number(ahead[0]), number(gain[0]), interval)
+        interval = Interval(finite_or_none(bounds.low), finite_or_none(bounds.high), 0, reason)
+    return Gain(finite_or_none(without[0]), finite_or_none(ahead[0]), finite_or_none(gain[0]), interval)

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geodiag.stats.arrays import Floats, Ints
+from geodiag.stats.design import Floats, Ints
 
 Real = TypeVar("Real", np.float64, np.float32)
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from geodiag.stats.arrays import Floats, Ints
-from geodiag.stats.intervals import too_few
-from geodiag.stats.partition import Partition
+from geodiag.stats.design import Floats, Ints, Partition
 from geodiag.stats.ranks import centred_ranks
+from geodiag.stats.resampling import too_few
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from geodiag.errors import SettingsError
-from geodiag.stats.arrays import Bools, Floats, Ints, Texts
+from geodiag.stats.design import Bools, Floats, Ints, Texts
 
 
 @dataclass(frozen=True)
@@ -146,20 +146,20 @@ class CorrelationGrid:
         n = int(self.rows[at])
         return Correlation(
             *(self.groups[q], self.signals[s], self.targets[k]),
-            estimate=number(self.estimate[at]),
+            estimate=finite_or_none(self.estimate[at]),
             rows=n,
             runs=int(self.runs[at]),
             jackknife=_interval(*jackknife, at=at),
             percentile=_interval(*percentile, at=at),
             whole_run=PValue(
-                number(self.p_whole_run[at]),
+                finite_or_none(self.p_whole_run[at]),
                 arrangements=int(self.arrangements[at]),
                 exact=bool(self.exact[at]),
                 rows=int(self.p_rows[at]),
                 reason=self.p_reason[at],
             ),
             free=PValue(
-                number(self.p_free[at]),
+                finite_or_none(self.p_free[at]),
                 arrangements=int(self.free_arrangements[at]),
                 exact=False,
                 rows=n,
@@ -169,11 +169,11 @@ class CorrelationGrid:
         )
 
 
-def number(value: Any) -> float | None:
+def finite_or_none(value: Any) -> float | None:
     """A plain float, None for NaN."""
     return None if np.isnan(value) else float(value)
 
 
 def _interval(low: Floats, high: Floats, dropped: Ints | None, reason: Texts, *, at: tuple[int, ...]) -> Interval:
     lost = 0 if dropped is None else int(dropped[at])
-    return Interval(number(low[at]), number(high[at]), lost, reason[at])
+    return Interval(finite_or_none(low[at]), finite_or_none(high[at]), lost, reason[at])

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geodiag.errors import SettingsError
-from geodiag.stats.arrays import Floats, Ints
-from geodiag.stats.design import Design
+from geodiag.stats.design import Design, Floats, Ints
 from geodiag.stats.ranks import ranks_inside
 
 

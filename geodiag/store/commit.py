@@ -27,7 +27,7 @@ from geodiag.store.layout import STAGING
 PREFIX = "commit-"
 JOURNAL = "commit.json"
 LOCK = "commit.lock"
-PATIENCE = 120.0
+LOCK_PATIENCE = 120.0
 """Seconds to wait for another writer. A commit takes seconds, so a longer wait means that one hangs."""
 
 
@@ -95,11 +95,11 @@ def _lock(store: Path) -> Iterator[None]:
     staging = store / STAGING
     try:
         staging.mkdir(exist_ok=True)
-        with FileLock(staging / LOCK, timeout=PATIENCE):
+        with FileLock(staging / LOCK, timeout=LOCK_PATIENCE):
             yield
     except Timeout as cause:
         fix = "wait for it, or end it if it hangs"
-        raise StoreError(f"another process has been writing for {PATIENCE:.0f} s", where=store, fix=fix) from cause
+        raise StoreError(f"another process has been writing for {LOCK_PATIENCE:.0f} s", where=store, fix=fix) from cause
     except OSError as cause:
         raise StoreError(f"cannot write: {cause}", where=store, fix="check space and permissions") from cause
 

@@ -15,7 +15,7 @@ from geodiag.store.schema import TABLES
 
 MEASURED = ("updates", "pairs", "gradients")
 """Tables of measured numbers, which were computed in single precision or from weights stored in less."""
-LEVEL = 19
+COMPRESSION_LEVEL = 19
 """Of zstd: slow to write once, as quick to read as any."""
 
 
@@ -58,7 +58,7 @@ def _write(name: str, frame: pl.DataFrame, path: Path) -> None:
         frame.to_arrow(),
         path,
         compression="zstd",
-        compression_level=LEVEL,
+        compression_level=COMPRESSION_LEVEL,
         use_dictionary=others,
         use_byte_stream_split=rounded,  # the bytes that rounding has made zero then lie together
     )

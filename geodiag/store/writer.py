@@ -11,14 +11,7 @@ import polars as pl
 from geodiag.errors import StoreError
 from geodiag.store.commit import Commit, commit
 from geodiag.store.frames import check_frame, get_table
-from geodiag.store.layout import (
-    check_run_id,
-    check_store,
-    create_store,
-    part_files,
-    part_path,
-    visible_runs,
-)
+from geodiag.store.layout import check_run_id, check_store, create_store, part_files, part_path, visible_runs
 from geodiag.store.schema import TABLES
 
 ROWS_A_GROUP = 65_536

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from geodiag.tables.catalog import ANALYSIS_TABLES
 from geodiag.tables.compute import compute_tables
 from geodiag.tables.inputs import NotInStore
 from geodiag.tables.options import Options
-from geodiag.tables.registry import TABLES
-from geodiag.tables.table import Panel, Table
-from geodiag.tables.write import write_tables
+from geodiag.tables.render import write_tables
+from geodiag.tables.table import AnalysisTable, TablePanel
 
-__all__ = ["TABLES", "NotInStore", "Options", "Panel", "Table", "compute_tables", "write_tables"]
+__all__ = ["ANALYSIS_TABLES", "AnalysisTable", "NotInStore", "Options", "TablePanel", "compute_tables", "write_tables"]

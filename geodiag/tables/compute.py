@@ -9,10 +9,10 @@ import polars as pl
 
 from geodiag.errors import SettingsError
 from geodiag.store import StoreReader
+from geodiag.tables.catalog import ANALYSIS_TABLES
 from geodiag.tables.inputs import Inputs, NotInStore
 from geodiag.tables.options import Options
-from geodiag.tables.registry import TABLES
-from geodiag.tables.table import Table
+from geodiag.tables.table import AnalysisTable
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,22 @@ def compute_all(store: StoreReader, options: Options | None = None, only: Iterab
     return found
 
 
-def select_tables(only: Iterable[str] | None) -> list[Table]:
+def select_tables(only: Iterable[str] | None) -> list[AnalysisTable]:
     """Tables by name or by the beginning of a name.
 
     Raises:
         SettingsError: there is no table of that name.
     """
     if only is None:
-        return list(TABLES)
+        return list(ANALYSIS_TABLES)
     wanted = [only] if isinstance(only, str) else list(only)
     for name in wanted:
-        if not any(_is_named(table, name) for table in TABLES):
-            raise SettingsError(f"no table {name!r}", fix=f"one of: {', '.join(table.name for table in TABLES)}")
-    return [table for table in TABLES if any(_is_named(table, name) for name in wanted)]
+        if not any(_is_named(table, name) for table in ANALYSIS_TABLES):
+            raise SettingsError(
+                f"no table {name!r}", fix=f"one of: {', '.join(table.name for table in ANALYSIS_TABLES)}"
+            )
+    return [table for table in ANALYSIS_TABLES if any(_is_named(table, name) for name in wanted)]
 
 
-def _is_named(table: Table, name: str) -> bool:
+def _is_named(table: AnalysisTable, name: str) -> bool:
     return table.name == name or table.name.startswith(f"{name}_")

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from geodiag.signals import PAIR_SIGNALS, PAIR_TARGETS, SIGNALS, TARGETS, Signal
-from geodiag.stats import Correlation, CorrelationGrid, Settings, benjamini_hochberg, holm
-from geodiag.tables.inputs import Inputs
-from geodiag.tables.rows import Rows
+from geodiag.stats import Correlation, CorrelationGrid, ResamplingSettings, benjamini_hochberg, holm
+from geodiag.tables.inputs import Inputs, SignalRows
 
 NORMS = ("update_norm", "state_norm")
 """The controls of the norm-partial correlation."""
@@ -46,7 +45,7 @@ WAYS: tuple[Way, ...] = (
 _TEXT = dict.fromkeys(("signal", "kind", "target", "correlation"), pl.String)
 _NUMBERS = ("rho", "low", "high", "p_whole_run", "p_bh", "p_holm")
 _PAPER = ("percentile_low_paper", "percentile_high_paper", "p_free_paper")
-SCHEMA: dict[str, type[pl.DataType]] = {
+CONFOUND_SCHEMA: dict[str, type[pl.DataType]] = {
     **_TEXT,
     **dict.fromkeys((*_NUMBERS, *_PAPER), pl.Float64),
     "n": pl.Int64,
@@ -72,7 +71,7 @@ def step_grids(inputs: Inputs) -> dict[str, CorrelationGrid]:
 
 
 def _grids(
-    rows: Rows, signals: Sequence[Signal], targets: Sequence[Signal], *, settings: Settings
+    rows: SignalRows, signals: Sequence[Signal], targets: Sequence[Signal], *, settings: ResamplingSettings
 ) -> dict[str, CorrelationGrid]:
     names = [signal.name for signal in signals], [target.name for target in targets]
     return {
@@ -84,7 +83,7 @@ def _grids(
 def _tabulate(signals: Sequence[Signal], grids: dict[str, CorrelationGrid]) -> pl.DataFrame:
     kinds = {signal.name: signal.kind for signal in signals}
     rows = [_row(cell, kind=kinds[cell.signal], way=name) for name, grid in grids.items() for cell in grid.cells()]
-    parts = pl.DataFrame(rows, schema=SCHEMA).partition_by("correlation", maintain_order=True)
+    parts = pl.DataFrame(rows, schema=CONFOUND_SCHEMA).partition_by("correlation", maintain_order=True)
     frame = pl.concat([_adjust(part) for part in parts])
     order = {cell: at for at, cell in enumerate(_order(grids))}
     place = pl.struct("target", "signal", "correlation").map_elements(

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.tables.names import label
+from geodiag.tables.labels import table_label
 
 DASH = "–"
 """What stands for a number that is not there."""
@@ -29,7 +29,7 @@ SPANS: tuple[tuple[str, str, str], ...] = (
 )
 """Pairs of columns that stand as one interval, and its heading."""
 
-HEADINGS: Mapping[str, str] = MappingProxyType(
+COLUMN_HEADINGS: Mapping[str, str] = MappingProxyType(
     {
         "spearman": "ρ",
         "rho": "ρ",
@@ -105,7 +105,7 @@ def as_grid(frame: pl.DataFrame) -> Grid:
     )
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number_text(value: float | None, digits: int = 2) -> str:
     """A number with so many digits; no sign on a zero."""
     if value is None:
         return DASH
@@ -118,9 +118,9 @@ def p_value(value: float | None) -> str:
     return DASH if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval_text(low: float | None, high: float | None) -> str:
     """Both ends in brackets."""
-    return DASH if low is None or high is None else f"[{number(low)}, {number(high)}]"
+    return DASH if low is None or high is None else f"[{number_text(low)}, {number_text(high)}]"
 
 
 def _column(frame: pl.DataFrame, name: str) -> tuple[str, list[str], bool] | None:
@@ -130,11 +130,11 @@ def _column(frame: pl.DataFrame, name: str) -> tuple[str, list[str], bool] | Non
     for low, high, heading in SPANS:
         if base == low and high + ending in frame.columns:
             ends = zip(frame[name].to_list(), frame[high + ending].to_list(), strict=True)
-            return heading + told, [interval(*pair) for pair in ends], True
+            return heading + told, [interval_text(*pair) for pair in ends], True
         if base == high and low + ending in frame.columns:
             return None
     form, numeric = _form(frame[name], base)
-    heading = HEADINGS.get(base, label(base) if numeric else base.replace("_", " "))
+    heading = COLUMN_HEADINGS.get(base, table_label(base) if numeric else base.replace("_", " "))
     return heading + told, [form(value) for value in frame[name].to_list()], numeric
 
 
@@ -145,7 +145,7 @@ def _form(values: pl.Series, base: str) -> tuple[Callable[[Any], str], bool]:
         return _text, True
     if base in _P_VALUES:
         return p_value, True
-    return partial(number, digits=3 if base in _THREE else 2), True
+    return partial(number_text, digits=3 if base in _THREE else 2), True
 
 
 def _text(value: object) -> str:
@@ -153,4 +153,4 @@ def _text(value: object) -> str:
 
 
 def _name(value: str | None) -> str:
-    return DASH if value is None else label(value)
+    return DASH if value is None else table_label(value)

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from geodiag.signals import SIGNALS
-from geodiag.stats import Correlation, IncrementalValue, benjamini_hochberg, holm, incremental_value
+from geodiag.stats import Correlation, IncrementalTest, benjamini_hochberg, holm, incremental_value_test
 from geodiag.tables.confounds import step_grids
 from geodiag.tables.inputs import Inputs
 
 CONTROLS = ("step", "update_norm", "state_norm")
 """What is known of a step without any geometry or gradient."""
-TARGETS = ("forgetting", "worst_drop")
+INCREMENTAL_TARGETS = ("forgetting", "worst_drop")
 """The outcomes in question."""
 # A sum of layers' norms beside their Euclidean length is no new signal.
 TESTED = tuple(signal.name for signal in SIGNALS if not signal.name.endswith("_norm_sum"))
@@ -26,7 +26,7 @@ _SLOPES = ("slope", "slope_low", "slope_high", "slope_p", "slope_p_bh", "slope_p
 _MIXED = ("mixed_slope", "mixed_low", "mixed_high", "mixed_p")
 _GAINS = ("spearman_without", "spearman_with", "spearman_gain", "gain_low", "gain_high")
 _R2 = ("r2_without", "r2_with", "r2_gain", "r2_gain_low", "r2_gain_high")
-SCHEMA: dict[str, type[pl.DataType]] = {
+INCREMENTAL_SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("signal", "target", "verdict"), pl.String),
     **dict.fromkeys((*_SLOPES, *_MIXED, *_GAINS, *_R2), pl.Float64),
     "n": pl.Int64,
@@ -54,12 +54,12 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Evidence:
+class IncrementalEvidence:
     """What a verdict rests on."""
 
     ways: Mapping[str, Correlation]
     """The signal's correlations with the outcome, by way."""
-    value: IncrementalValue
+    value: IncrementalTest
     """What it adds to the controls."""
     p: float
     """The adjusted p-value of its slope, NaN where there is none."""
@@ -75,7 +75,7 @@ class Evidence:
         return self.clear(way) is False
 
 
-_RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
+_RULES: tuple[tuple[str, Callable[[IncrementalEvidence], bool]], ...] = (
     (NOT_MEASURED, lambda e: e.ways["pooled"].estimate is None),
     (FEW, lambda e: e.clear("pooled") is None),
     (NOTHING, lambda e: not e.clear("pooled") and not e.clear("within")),
@@ -90,33 +90,35 @@ _RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
 
 def incremental(inputs: Inputs) -> pl.DataFrame:
     """What each signal adds to the step index, the update norm and the state norm."""
-    values = {(target, signal): _value(inputs, signal, target) for target in TARGETS for signal in TESTED}
+    values = {(target, signal): _value(inputs, signal, target) for target in INCREMENTAL_TARGETS for signal in TESTED}
     p = np.array([_number(value.regression.p) for value in values.values()])
     adjusted = {key: pair for key, *pair in zip(values, benjamini_hochberg(p), holm(p), strict=True)}
     grids, rows = step_grids(inputs), []
     for (target, signal), value in values.items():
         p_bh, p_holm = adjusted[target, signal]
         ways = {name: grid.cell(signal, target) for name, grid in grids.items()}
-        evidence = Evidence(ways, value, p_bh, 1 - inputs.options.level)
-        named = {"signal": signal, "target": target, "verdict": judge(evidence)}
+        evidence = IncrementalEvidence(ways, value, p_bh, 1 - inputs.options.level)
+        named = {"signal": signal, "target": target, "verdict": incremental_verdict(evidence)}
         rows.append({**named, **_numbers(value), "slope_p_bh": p_bh, "slope_p_holm": p_holm})
-    return pl.DataFrame(rows, schema=SCHEMA).with_columns(pl.col("slope_p_bh", "slope_p_holm").fill_nan(None))
+    return pl.DataFrame(rows, schema=INCREMENTAL_SCHEMA).with_columns(
+        pl.col("slope_p_bh", "slope_p_holm").fill_nan(None)
+    )
 
 
-def judge(evidence: Evidence) -> str:
+def incremental_verdict(evidence: IncrementalEvidence) -> str:
     """The first verdict whose rule applies."""
     return next(verdict for verdict, applies in _RULES if applies(evidence))
 
 
-def _value(inputs: Inputs, signal: str, target: str) -> IncrementalValue:
+def _value(inputs: Inputs, signal: str, target: str) -> IncrementalTest:
     rows, settings = inputs.steps, inputs.options.ours
     controls = [name for name in CONTROLS if name != signal]
-    return incremental_value(
+    return incremental_value_test(
         rows.columns([signal]), rows.columns([target]), rows.design, controls=rows.columns(controls), settings=settings
     )
 
 
-def _numbers(value: IncrementalValue) -> dict[str, object]:
+def _numbers(value: IncrementalTest) -> dict[str, object]:
     found: dict[str, object] = {"n": value.rows, "runs": value.runs, "note": _note(value)}
     slope, mixed = value.regression, value.mixed
     found |= dict(zip(_SLOPES[:4], (slope.estimate, slope.low, slope.high, slope.p), strict=True))
@@ -128,7 +130,7 @@ def _numbers(value: IncrementalValue) -> dict[str, object]:
     return found
 
 
-def _note(value: IncrementalValue) -> str | None:
+def _note(value: IncrementalTest) -> str | None:
     reasons = [value.reason] if value.reason else [value.regression.reason, value.mixed.reason, value.mixed.note]
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None
 

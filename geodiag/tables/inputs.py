@@ -1,18 +1,106 @@
-"""What tables are made from: a store's signals, each aggregated once."""
+"""A store's signals and their rows with cluster design, each computed once for all tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar, cast
 
+import numpy as np
 import polars as pl
 
 from geodiag.errors import GeodiagError
 from geodiag.signals import family_signals, pair_signals, run_outcomes, step_signals, top_layers
+from geodiag.stats import CorrelationGrid, Design, ResamplingSettings, correlate
+from geodiag.stats.design import Bools, Floats
 from geodiag.store import StoreReader
-from geodiag.tables.options import Options
-from geodiag.tables.rows import Rows
+from geodiag.tables.options import ORDERS, Options
+
+ALL = "all"
+"""The name of the group of all rows."""
+_LABELS = ("size", "method", "seed", "run")
+
+
+@dataclass(frozen=True)
+class SignalRows:
+    """Rows of one kind: steps, or pairs of a step's new task and an old one."""
+
+    frame: pl.DataFrame
+    """One row each, with run, size, method, seed, step, signals and targets."""
+    design: Design
+    """The run, step and independent unit of each row."""
+    seed: int
+    """Of everything drawn."""
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, options: Options, *, place: Sequence[str]) -> SignalRows:
+        """Label the rows.
+
+        Args:
+            frame: the rows.
+            options: what is called independent, and the seed.
+            place: the columns that name a row within its run; rows at one place stand opposite each other when
+                runs exchange their signals.
+        """
+        own = [pl.col(name) for name in place]
+        match = frame.select(pl.struct(_place_of_run(options.cluster), *own)).to_series()
+        design = Design.from_labels(
+            frame["run"].to_list(),
+            steps=frame["step"].to_numpy(),
+            clusters=None if options.cluster == "run" else _as_text(frame[options.cluster]),
+            match=match.rank("dense").to_numpy() if frame.height else [],
+        )
+        return cls(frame, design, options.seed)
+
+    def columns(self, names: Sequence[str]) -> Floats:
+        """Columns as numbers, shape (n, len(names)), NaN where undefined."""
+        values = self.frame.select(pl.col(name).cast(pl.Float64) for name in names)
+        return np.asarray(values.fill_null(float("nan")).to_numpy(), dtype=np.float64).reshape(-1, len(names))
+
+    def groups(self, by: str | None) -> dict[str, Bools]:
+        """Row masks of each size or method in order, or one of all rows."""
+        if by is None:
+            return {ALL: np.ones(self.frame.height, dtype=np.bool_)}
+        labels = self.frame[by].to_numpy()
+        return {name: np.asarray(labels == name, dtype=np.bool_) for name in ORDERS[by](self.frame[by])}
+
+    def correlate(
+        self,
+        signals: Sequence[str],
+        targets: Sequence[str],
+        *,
+        settings: ResamplingSettings,
+        statistic: str = "spearman",
+        controls: Sequence[str] = (),
+        groups: Mapping[str, Bools] | None = None,
+    ) -> CorrelationGrid:
+        """Correlate columns by name; see `geodiag.stats.correlate`."""
+        return correlate(
+            self.columns(signals),
+            self.columns(targets),
+            self.design,
+            statistic=statistic,
+            controls=self.columns(controls) if controls else None,
+            groups=groups or self.groups(None),
+            names=(signals, targets),
+            settings=settings,
+            rng=self.seed,
+        )
+
+
+def _place_of_run(cluster: str) -> pl.Expr:
+    """Which run of its cluster a row belongs to: its other labels, so that like stands opposite like."""
+    if cluster == "run":
+        return pl.lit(0).alias("place")
+    others = [name for name in _LABELS if name not in (cluster, "run")]
+    twin = pl.col("run").rank("dense").over(cluster, *others)
+    return pl.struct(*others, twin.alias("twin")).alias("place")
+
+
+def _as_text(labels: pl.Series) -> list[str]:
+    return labels.cast(pl.String).fill_null("none").to_list()
+
 
 T = TypeVar("T")
 
@@ -40,19 +128,19 @@ class Inputs:
         return cast(T, self._known[name])
 
     @cached_property
-    def steps(self) -> Rows:
+    def steps(self) -> SignalRows:
         """Signals and outcomes, one row a step."""
-        return Rows.of(step_signals(self.store), self.options, place=("step",))
+        return SignalRows.of(step_signals(self.store), self.options, place=("step",))
 
     @cached_property
-    def pairs(self) -> Rows:
+    def pairs(self) -> SignalRows:
         """Signals and outcomes of the step's new task against each old one, with the step's norms.
 
         Runs that saw the tasks in different orders stand opposite each other by the old task's age.
         """
         norms = self.steps.frame.select("run", "step", "update_norm", "state_norm")
         frame = pair_signals(self.store).join(norms, on=["run", "step"], how="left", maintain_order="left")
-        return Rows.of(frame, self.options, place=("step", "age"))
+        return SignalRows.of(frame, self.options, place=("step", "age"))
 
     @cached_property
     def families(self) -> pl.DataFrame:

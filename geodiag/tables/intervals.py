@@ -12,25 +12,24 @@ from dataclasses import replace
 import polars as pl
 
 from geodiag.stats import Correlation
-from geodiag.stats.arrays import Bools
-from geodiag.tables.inputs import Inputs
-from geodiag.tables.names import CORE, GRADIENTS
-from geodiag.tables.orders import BASELINE_METHOD
-from geodiag.tables.rows import ALL, Rows
-from geodiag.tables.steps import interval
+from geodiag.stats.design import Bools
+from geodiag.tables.inputs import ALL, Inputs, SignalRows
+from geodiag.tables.labels import CORE, GRADIENT_SIGNALS
+from geodiag.tables.options import BASELINE_METHOD
+from geodiag.tables.steps import interval_columns
 
-STEP_PREDICTORS = (*CORE, *GRADIENTS, "step")
+INTERVAL_PREDICTORS = (*CORE, *GRADIENT_SIGNALS, "step")
 """The signals of the paper's tables of steps, and the bare step index."""
 STEP_TARGETS = ("forgetting", "retention_loss", "old_mean", "worst_drop", "overall")
 """The outcomes of its tables and figures of steps."""
 PAIR_PREDICTORS, PAIR_TARGETS = ("mean_sar", "mean_conflict"), ("mean_conflict", "drop", "forgetting")
 """What its tables of pairs correlate."""
-OWN = "seq_sft_size"
+OWN_INTERVALS = "seq_sft_size"
 """The grouping into the sizes of the runs under sequential fine-tuning alone."""
 
 _TEXT = dict.fromkeys(("level", "by", "group", "predictor", "target"), pl.String)
 _NUMBERS = dict.fromkeys(("spearman", "ci_low", "ci_high"), pl.Float64)
-SCHEMA = {**_TEXT, **_NUMBERS, "n": pl.Int64, "runs": pl.Int64, "note": pl.String}
+INTERVAL_SCHEMA = {**_TEXT, **_NUMBERS, "n": pl.Int64, "runs": pl.Int64, "note": pl.String}
 """Columns of the table."""
 
 Group = tuple[str, str]
@@ -44,27 +43,27 @@ def intervals(inputs: Inputs) -> pl.DataFrame:
     paper ever had, and then `note` says so.
     """
     steps, pairs = inputs.steps, inputs.pairs
-    rows = _correlate(inputs, "step", steps, (STEP_PREDICTORS, STEP_TARGETS), _groups(steps) | _own_groups(steps))
+    rows = _correlate(inputs, "step", steps, (INTERVAL_PREDICTORS, STEP_TARGETS), _groups(steps) | _own_groups(steps))
     rows += _correlate(inputs, "pair", pairs, (PAIR_PREDICTORS, PAIR_TARGETS), _groups(pairs))
-    return pl.DataFrame(rows, schema=SCHEMA)
+    return pl.DataFrame(rows, schema=INTERVAL_SCHEMA)
 
 
-def _groups(rows: Rows) -> dict[Group, Bools]:
+def _groups(rows: SignalRows) -> dict[Group, Bools]:
     masks = {("all", ALL): rows.groups(None)[ALL]}
     return masks | {(by, name): mask for by in ("size", "method") for name, mask in rows.groups(by).items()}
 
 
-def _own_groups(rows: Rows) -> dict[Group, Bools]:
+def _own_groups(rows: SignalRows) -> dict[Group, Bools]:
     plain = rows.groups("method").get(BASELINE_METHOD)
     if plain is None:
         return {}
-    return {(OWN, size): mask & plain for size, mask in rows.groups("size").items() if (mask & plain).any()}
+    return {(OWN_INTERVALS, size): mask & plain for size, mask in rows.groups("size").items() if (mask & plain).any()}
 
 
 def _correlate(
     inputs: Inputs,
     level: str,
-    rows: Rows,
+    rows: SignalRows,
     columns: tuple[Sequence[str], Sequence[str]],
     groups: Mapping[Group, Bools],
 ) -> list[dict[str, object]]:
@@ -77,4 +76,10 @@ def _correlate(
 
 def _row(level: str, group: Group, cell: Correlation) -> dict[str, object]:
     place = dict(zip(_TEXT, (level, *group, cell.signal, cell.target), strict=True))
-    return {**place, **interval(cell), "n": cell.rows, "runs": cell.runs, "note": cell.reason or cell.percentile.reason}
+    return {
+        **place,
+        **interval_columns(cell),
+        "n": cell.rows,
+        "runs": cell.runs,
+        "note": cell.reason or cell.percentile.reason,
+    }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from geodiag.families import FAMILIES
-from geodiag.signals import RANKINGS
+from geodiag.common.families import FAMILIES
+from geodiag.signals import LAYER_RANKINGS
 from geodiag.tables.inputs import Inputs
-from geodiag.tables.orders import order_methods
+from geodiag.tables.options import order_methods
 
 
 def family_summary(inputs: Inputs) -> pl.DataFrame:
@@ -28,7 +28,7 @@ def top_families(inputs: Inputs) -> pl.DataFrame:
     """Table 18: the share of each family among the layers that stand out; null for families without layers."""
     shares = _shares(inputs).pivot("family", index="ranking", values="share")
     shares = shares.with_columns(pl.lit(None, pl.Float64).alias(f) for f in FAMILIES if f not in shares.columns)
-    names = pl.DataFrame({"ranking": [r.name for r in RANKINGS]})
+    names = pl.DataFrame({"ranking": [r.name for r in LAYER_RANKINGS]})
     found = names.join(shares, on="ranking", how="semi").join(shares, on="ranking", maintain_order="left")
     held = set(inputs.families["family"])
     return found.select("ranking", *(pl.col(f).fill_null(0.0) if f in held else pl.col(f) for f in FAMILIES))
@@ -45,7 +45,7 @@ def top_families_by_method(inputs: Inputs) -> pl.DataFrame:
     places = [
         pl.col(name).replace_strict(order, range(len(order)), return_dtype=pl.Int64)
         for name, order in (
-            ("ranking", [r.name for r in RANKINGS]),
+            ("ranking", [r.name for r in LAYER_RANKINGS]),
             ("method", order_methods(shares["method"])),
             ("family", list(FAMILIES)),
         )

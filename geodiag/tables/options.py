@@ -1,11 +1,15 @@
-"""How tables are computed."""
+"""Options of the tables, and the order of sizes and methods."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
+from types import MappingProxyType
 
 from geodiag.errors import SettingsError
-from geodiag.stats import Settings
+from geodiag.stats import ResamplingSettings
 
 CLUSTERS = ("run", "size", "method", "seed")
 """What may be called an independent unit."""
@@ -47,9 +51,9 @@ class Options:
         _ = self.paper  # its own checks cover the rest
 
     @property
-    def ours(self) -> Settings:
+    def ours(self) -> ResamplingSettings:
         """What the intervals and tests that we stand behind are made with."""
-        return Settings(
+        return ResamplingSettings(
             resamples=self.resamples,
             permutations=self.permutations,
             level=self.level,
@@ -58,11 +62,41 @@ class Options:
         )
 
     @property
-    def paper(self) -> Settings:
+    def paper(self) -> ResamplingSettings:
         """What regenerates the published intervals and p-values."""
         return replace(self.ours, least_runs_percentile=self.least_runs_paper)
 
     @property
-    def estimates(self) -> Settings:
+    def estimates(self) -> ResamplingSettings:
         """Correlations alone."""
         return replace(self.ours, resamples=0, permutations=0)
+
+
+METHODS = ("Seq. SFT", "EWC", "FOREVER", "AIMMerging")
+"""The paper's methods, in its order."""
+
+BASELINE_METHOD = METHODS[0]
+"""Training on task after task without any protection."""
+
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+def order_sizes(sizes: Iterable[str]) -> list[str]:
+    """Sizes by the number of parameters they name ("600M" before "1.7B"), others after them by name."""
+    return sorted(set(sizes), key=lambda size: (_parameters(size), size))
+
+
+def order_methods(methods: Iterable[str]) -> list[str]:
+    """The paper's methods in its order, then others by name."""
+    return sorted(set(methods), key=lambda m: (METHODS.index(m) if m in METHODS else len(METHODS), m))
+
+
+ORDERS: Mapping[str, Callable[[Iterable[str]], list[str]]] = MappingProxyType(
+    {"size": order_sizes, "method": order_methods}
+)
+"""How the values of a label are ordered."""
+
+
+def _parameters(size: str) -> float:
+    match = re.match(r"\s*([0-9]*\.?[0-9]+)\s*([kmbt]?)", size.lower())
+    return inf if match is None else float(match[1]) * _UNITS[match[2]]

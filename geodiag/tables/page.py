@@ -1,4 +1,4 @@
-"""What stands on the page, whichever way it is written."""
+"""Page and sections of tables, shared by the Markdown, LaTeX and HTML writers."""
 
 from __future__ import annotations
 
@@ -7,25 +7,52 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from geodiag.paper import load_paper
-from geodiag.tables.beside import beside, is_published
+from geodiag.paper import list_paper, load_paper
+from geodiag.tables.catalog import ANALYSIS_TABLES
 from geodiag.tables.compute import Computed
+from geodiag.tables.format import PUBLISHED
 from geodiag.tables.inputs import Inputs
-from geodiag.tables.orders import order_methods, order_sizes
-from geodiag.tables.registry import TABLES
+from geodiag.tables.options import order_methods, order_sizes
 from geodiag.tables.summary import summarise
-from geodiag.tables.table import Panel, Table
+from geodiag.tables.table import AnalysisTable, TablePanel
+
+
+def is_published(table: AnalysisTable) -> bool:
+    """Whether the paper's numbers of a table are known, and have rows to match."""
+    return bool(table.key) and table.name in list_paper()
+
+
+def beside(table: AnalysisTable, frame: pl.DataFrame) -> pl.DataFrame:
+    """A table with each published number after ours.
+
+    Args:
+        table: one that is published.
+        frame: its rows.
+
+    Returns:
+        The rows of both, ours first: the table's key, then each other column and the same with the ending
+        `_published`, null where one side has no such row.
+    """
+    key = list(table.key)
+    published = load_paper(table.name)
+    published = published.cast({name: frame.schema[name] for name in key})
+    theirs = published.rename({name: name + PUBLISHED for name in published.columns if name not in key})
+    order = pl.concat([frame.select(key), published.select(key)]).unique(maintain_order=True)
+    both = order.join(frame, on=key, how="left", maintain_order="left", nulls_equal=True)
+    both = both.join(theirs, on=key, how="left", maintain_order="left", nulls_equal=True)
+    values = [name for name in frame.columns if name not in key]
+    return both.select(*key, *(name + ending for name in values for ending in ("", PUBLISHED)))
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """One table of the page."""
 
-    table: Table
+    table: AnalysisTable
     """What is said of it."""
     shows: str
     """What its rows say; empty where that is left to the reader."""
-    panels: tuple[Panel, ...]
+    panels: tuple[TablePanel, ...]
     """Its rows."""
 
 
@@ -37,9 +64,9 @@ class Page:
     """What explains forgetting in this store and what does not."""
     notes: tuple[str, ...]
     """What was read and how to read it."""
-    sections: tuple[Section, ...]
+    sections: tuple[PageSection, ...]
     """The tables."""
-    missing: tuple[tuple[Table, str], ...]
+    missing: tuple[tuple[AnalysisTable, str], ...]
     """Tables that could not be made, and why."""
 
 
@@ -50,25 +77,25 @@ def make_page(found: Computed, *, compare_paper: bool) -> Page:
         found: the tables.
         compare_paper: put published numbers beside ours where there are any.
     """
-    tables = {table.name: table for table in TABLES}
+    tables = {table.name: table for table in ANALYSIS_TABLES}
     sections = [_section(tables[name], frame, compare_paper=compare_paper) for name, frame in found.frames.items()]
     missing = tuple((tables[name], why) for name, why in found.missing.items())
     return Page(_summary(found), tuple(_notes(found.inputs)), tuple(sections), missing)
 
 
-def _section(table: Table, frame: pl.DataFrame, *, compare_paper: bool) -> Section:
+def _section(table: AnalysisTable, frame: pl.DataFrame, *, compare_paper: bool) -> PageSection:
     compared = compare_paper and is_published(table)
-    panels = _compare(table, frame) if compared else table.panels(frame) if table.panels else [Panel("", frame)]
-    return Section(table, table.shows(frame) if table.shows else "", tuple(panels))
+    panels = _compare(table, frame) if compared else table.panels(frame) if table.panels else [TablePanel("", frame)]
+    return PageSection(table, table.shows(frame) if table.shows else "", tuple(panels))
 
 
-def _compare(table: Table, frame: pl.DataFrame) -> Sequence[Panel]:
+def _compare(table: AnalysisTable, frame: pl.DataFrame) -> Sequence[TablePanel]:
     """Ours and published side by side, or one after the other where they have no row in common."""
     published = load_paper(table.name)
     key = list(table.key)
     if frame.join(published.cast({name: frame.schema[name] for name in key}), on=key, how="semi").height:
-        return [Panel("", beside(table, frame))]
-    return [Panel("This store.", frame), Panel("Published; no row of it is in this store.", published)]
+        return [TablePanel("", beside(table, frame))]
+    return [TablePanel("This store.", frame), TablePanel("Published; no row of it is in this store.", published)]
 
 
 def _summary(found: Computed) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import polars as pl
 
 from geodiag.tables.inputs import Inputs
-from geodiag.tables.names import task_label
-from geodiag.tables.orders import ORDERS
-from geodiag.tables.steps import INTERVAL, free_p, interval
+from geodiag.tables.labels import task_label
+from geodiag.tables.options import ORDERS
+from geodiag.tables.steps import INTERVAL, free_p, interval_columns
 
-RELATIONS = {
+PAIR_RELATIONS = {
     "sar_vs_conflict": ("mean_sar", "mean_conflict"),
     "conflict_vs_immediate_change": ("mean_conflict", "drop"),
     "conflict_vs_forgetting_from_best": ("mean_conflict", "forgetting"),
@@ -32,9 +32,11 @@ def pair_confidence(inputs: Inputs) -> pl.DataFrame:
     grid = inputs.pairs.correlate(_SIGNALS, _TARGETS, settings=inputs.options.paper)
     least = inputs.options.least_runs_paper
     rows = []
-    for relation, (signal, target) in RELATIONS.items():
+    for relation, (signal, target) in PAIR_RELATIONS.items():
         cell = grid.cell(signal, target)
-        rows.append({"relation": relation, **interval(cell), "p_perm": free_p(cell, least=least), "n": cell.rows})
+        rows.append(
+            {"relation": relation, **interval_columns(cell), "p_perm": free_p(cell, least=least), "n": cell.rows}
+        )
     return pl.DataFrame(rows, schema={"relation": pl.String, **INTERVAL, "p_perm": pl.Float64, "n": pl.Int64})
 
 

@@ -7,23 +7,23 @@ from collections.abc import Callable
 import polars as pl
 
 from geodiag.tables.confounds import WAYS
-from geodiag.tables.format import DASH, interval, number
+from geodiag.tables.format import DASH, interval_text, number_text
 from geodiag.tables.incremental import VERDICTS
-from geodiag.tables.intervals import OWN
-from geodiag.tables.names import in_text, label
-from geodiag.tables.table import Panel
+from geodiag.tables.intervals import OWN_INTERVALS
+from geodiag.tables.labels import in_text, table_label
+from geodiag.tables.table import TablePanel
 
-TARGET = "forgetting"
+PANEL_TARGET = "forgetting"
 """The outcome on the page."""
 
 _BY, _TO, _STEPS = pl.col("by"), pl.col("target"), pl.col("level") == "step"
 _INTERVALS: tuple[tuple[str, pl.Expr, str, str], ...] = (
     ("Steps, over all runs.", _STEPS & (_BY == "all"), "predictor", "target"),
-    ("Steps against forgetting, by size.", _STEPS & (_BY == "size") & (_TO == TARGET), "group", "predictor"),
-    ("Steps against forgetting, by method.", _STEPS & (_BY == "method") & (_TO == TARGET), "group", "predictor"),
+    ("Steps against forgetting, by size.", _STEPS & (_BY == "size") & (_TO == PANEL_TARGET), "group", "predictor"),
+    ("Steps against forgetting, by method.", _STEPS & (_BY == "method") & (_TO == PANEL_TARGET), "group", "predictor"),
     (
         "Steps against retention loss, Seq. SFT alone, by size.",
-        (_BY == OWN) & (_TO == "retention_loss"),
+        (_BY == OWN_INTERVALS) & (_TO == "retention_loss"),
         "group",
         "predictor",
     ),
@@ -32,9 +32,9 @@ _INTERVALS: tuple[tuple[str, pl.Expr, str, str], ...] = (
 """Captions of the panels of `intervals`, the rows of each, and what is down and across."""
 
 
-def confound_panels(frame: pl.DataFrame) -> list[Panel]:
+def confound_panels(frame: pl.DataFrame) -> list[TablePanel]:
     """One panel with the five correlations side by side, one with our interval and p beside the paper's."""
-    rows = frame.filter(pl.col("target") == TARGET)
+    rows = frame.filter(pl.col("target") == PANEL_TARGET)
     cells = rows.with_columns(cell=pl.struct("rho", "low", "high").map_elements(_cell, return_dtype=pl.String))
     five = cells.pivot("correlation", index="signal", values="cell", maintain_order=True)
     names = {way.name: way.name.replace("_", "-") for way in WAYS}
@@ -42,12 +42,12 @@ def confound_panels(frame: pl.DataFrame) -> list[Panel]:
     paper = ("percentile_low_paper", "percentile_high_paper", "p_free_paper")
     pooled = rows.filter(pl.col("correlation") == "pooled").select("signal", *ours, *paper, "n", "runs")
     return [
-        Panel(
+        TablePanel(
             "Forgetting, asked five ways, each with our interval.",
             five.select("signal", *names).rename(names),
             tuple((names[way.name], way.meaning) for way in WAYS),
         ),
-        Panel(
+        TablePanel(
             "The pooled correlation with our interval and whole-run p-value, adjusted for the number of tests, and "
             "beside them what the paper would report of the same rows.",
             pooled,
@@ -55,50 +55,53 @@ def confound_panels(frame: pl.DataFrame) -> list[Panel]:
     ]
 
 
-def incremental_panels(frame: pl.DataFrame) -> list[Panel]:
+def incremental_panels(frame: pl.DataFrame) -> list[TablePanel]:
     """What each signal is called, and the numbers behind the last question."""
     if frame["slope_low"].count() == 0:
         counts = frame["verdict"].value_counts(sort=True)
-        return [Panel("No signal can be tested in this store; the file says why for each.", counts)]
+        return [TablePanel("No signal can be tested in this store; the file says why for each.", counts)]
     columns = ("slope", "slope_low", "slope_high", "slope_p_bh", "spearman_gain", "gain_low", "gain_high", "n", "runs")
     rows = {target: frame.filter(pl.col("target") == target) for target in frame["target"].unique(maintain_order=True)}
-    panels = [Panel(f"{label(target)}.", part.select("signal", "verdict", *columns)) for target, part in rows.items()]
-    first = Panel("The first verdict that applies, from above, counts.", pl.DataFrame(), tuple(VERDICTS.items()))
+    panels = [
+        TablePanel(f"{table_label(target)}.", part.select("signal", "verdict", *columns))
+        for target, part in rows.items()
+    ]
+    first = TablePanel("The first verdict that applies, from above, counts.", pl.DataFrame(), tuple(VERDICTS.items()))
     return [first, *panels]
 
 
-def contrast_panels(frame: pl.DataFrame) -> list[Panel]:
+def contrast_panels(frame: pl.DataFrame) -> list[TablePanel]:
     """Everything but the percentile interval."""
     columns = ("signal", "other", "rho_signal", "rho_other", "difference", "low", "high", "n", "runs")
-    return [Panel("", frame.select(columns))]
+    return [TablePanel("", frame.select(columns))]
 
 
-def interval_panels(frame: pl.DataFrame) -> list[Panel]:
+def interval_panels(frame: pl.DataFrame) -> list[TablePanel]:
     """Over all runs every outcome; in groups of runs the outcome of the paper's figure; then pairs of tasks."""
     cells = frame.with_columns(
         cell=pl.struct(rho="spearman", low="ci_low", high="ci_high").map_elements(_cell, return_dtype=pl.String),
         relation=pl.struct("predictor", "target").map_elements(_relation, return_dtype=pl.String),
     )
     return [
-        Panel(caption, part.pivot(across, index=down, values="cell", maintain_order=True).rename(label))
+        TablePanel(caption, part.pivot(across, index=down, values="cell", maintain_order=True).rename(table_label))
         for caption, chosen, down, across in _INTERVALS
         if (part := cells.filter(chosen)).height
     ]
 
 
-def by_target(frame: pl.DataFrame) -> list[Panel]:
+def by_target(frame: pl.DataFrame) -> list[TablePanel]:
     """A ranking for each outcome."""
     parts = frame.partition_by("target", maintain_order=True)
-    return [Panel(f"{label(str(part['target'][0]))}.", part.drop("target")) for part in parts]
+    return [TablePanel(f"{table_label(str(part['target'][0]))}.", part.drop("target")) for part in parts]
 
 
-def pivoted(on: str, *, values: str) -> Callable[[pl.DataFrame], list[Panel]]:
+def pivoted(on: str, *, values: str) -> Callable[[pl.DataFrame], list[TablePanel]]:
     """One column for each entry of `on`."""
 
-    def panels(frame: pl.DataFrame) -> list[Panel]:
+    def panels(frame: pl.DataFrame) -> list[TablePanel]:
         index = [name for name in frame.columns if name not in (on, values)]
         wide = frame.pivot(on, index=index, values=values, maintain_order=True)
-        return [Panel("", wide.rename({name: label(name) for name in wide.columns if name not in index}))]
+        return [TablePanel("", wide.rename({name: table_label(name) for name in wide.columns if name not in index}))]
 
     return panels
 
@@ -106,9 +109,9 @@ def pivoted(on: str, *, values: str) -> Callable[[pl.DataFrame], list[Panel]]:
 def _cell(row: dict[str, float | None]) -> str:
     if row["rho"] is None:
         return DASH
-    bounds = interval(row["low"], row["high"])
-    return number(row["rho"]) + ("" if bounds == DASH else f" {bounds}")
+    bounds = interval_text(row["low"], row["high"])
+    return number_text(row["rho"]) + ("" if bounds == DASH else f" {bounds}")
 
 
 def _relation(row: dict[str, str]) -> str:
-    return f"{label(row['predictor'])}, {in_text(row['target'])}"
+    return f"{table_label(row['predictor'])}, {in_text(row['target'])}"

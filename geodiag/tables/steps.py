@@ -12,8 +12,8 @@ import polars as pl
 
 from geodiag.stats import Correlation
 from geodiag.tables.inputs import Inputs
-from geodiag.tables.names import CORE, GAPS, GRADIENTS, PAPER_TARGETS
-from geodiag.tables.orders import BASELINE_METHOD
+from geodiag.tables.labels import CORE, GAP_SIGNALS, GRADIENT_SIGNALS, PAPER_TARGETS
+from geodiag.tables.options import BASELINE_METHOD
 
 INTERVAL = {"spearman": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64}
 """Columns of an estimate with the paper's interval."""
@@ -24,7 +24,7 @@ def global_confidence(inputs: Inputs) -> pl.DataFrame:
     """Table 3: each signal against forgetting over all steps."""
     cells = inputs.steps.correlate(CORE, ["forgetting"], settings=inputs.options.paper).cells()
     least = inputs.options.least_runs_paper
-    rows = [{"signal": c.signal, **interval(c), "p_perm": free_p(c, least=least), "n": c.rows} for c in cells]
+    rows = [{"signal": c.signal, **interval_columns(c), "p_perm": free_p(c, least=least), "n": c.rows} for c in cells]
     return pl.DataFrame(rows, schema={"signal": pl.String, **INTERVAL, "p_perm": pl.Float64, "n": pl.Int64})
 
 
@@ -34,7 +34,7 @@ def grouped_confidence(by: str) -> Callable[[Inputs], pl.DataFrame]:
     def build(inputs: Inputs) -> pl.DataFrame:
         groups = inputs.steps.groups(by)
         grid = inputs.steps.correlate(CORE, ["forgetting"], groups=groups, settings=inputs.options.paper)
-        rows = [{by: c.group, "signal": c.signal, **interval(c)} for c in grid.cells()]
+        rows = [{by: c.group, "signal": c.signal, **interval_columns(c)} for c in grid.cells()]
         return pl.DataFrame(rows, schema={by: pl.String, "signal": pl.String, **INTERVAL})
 
     return build
@@ -44,10 +44,12 @@ def geometry_or_gradient(inputs: Inputs) -> pl.DataFrame:
     """Table 7: for each outcome the closest geometry signal against the closest gradient signal."""
     targets = ("forgetting", "old_task_mean", "overall")
     columns = [PAPER_TARGETS[target] for target in targets]
-    grid = inputs.steps.correlate((*GAPS, *GRADIENTS), columns, settings=inputs.options.paper)
+    grid = inputs.steps.correlate((*GAP_SIGNALS, *GRADIENT_SIGNALS), columns, settings=inputs.options.paper)
     rows = []
     for target, column in zip(targets, columns, strict=True):
-        geometry, gradient = (closest([grid.cell(s, column) for s in names]) for names in (GAPS, GRADIENTS))
+        geometry, gradient = (
+            closest([grid.cell(s, column) for s in names]) for names in (GAP_SIGNALS, GRADIENT_SIGNALS)
+        )
         both = {**_side("geometry", geometry), **_side("gradient", gradient)}
         rows.append({"target": target, **both, "delta_abs": _difference(geometry, gradient)})
     sides = [f"{side}_{name}" for side in ("geometry", "gradient") for name in ("spearman", "ci_low", "ci_high")]
@@ -65,7 +67,7 @@ def estimates_by_scale(inputs: Inputs) -> pl.DataFrame:
 
 def estimates_by_method(inputs: Inputs) -> pl.DataFrame:
     """Table 9: signals against forgetting within each method."""
-    signals = (*CORE, *GRADIENTS)
+    signals = (*CORE, *GRADIENT_SIGNALS)
     groups = inputs.steps.groups("method")
     grid = inputs.steps.correlate(signals, ["forgetting"], groups=groups, settings=inputs.options.estimates)
     return wide(list(grid.cells()), index="method", signals=signals)
@@ -76,8 +78,8 @@ def retention_by_size(inputs: Inputs) -> pl.DataFrame:
     plain = inputs.steps.groups("method")[BASELINE_METHOD]
     by_size = {size: rows & plain for size, rows in inputs.steps.groups("size").items()}
     groups = {size: rows for size, rows in by_size.items() if rows.any()}
-    grid = inputs.steps.correlate(GAPS, ["retention_loss"], groups=groups, settings=inputs.options.estimates)
-    return wide(list(grid.cells()), index="size", signals=GAPS)
+    grid = inputs.steps.correlate(GAP_SIGNALS, ["retention_loss"], groups=groups, settings=inputs.options.estimates)
+    return wide(list(grid.cells()), index="size", signals=GAP_SIGNALS)
 
 
 def maps_by_method(inputs: Inputs) -> pl.DataFrame:
@@ -102,7 +104,7 @@ def _map(inputs: Inputs, targets: Sequence[str], *, by: str | None) -> pl.DataFr
     return pl.DataFrame(rows, schema={**text, "spearman": pl.Float64})
 
 
-def interval(cell: Correlation) -> dict[str, float | None]:
+def interval_columns(cell: Correlation) -> dict[str, float | None]:
     """An estimate with the paper's interval."""
     return {"spearman": cell.estimate, "ci_low": cell.percentile.low, "ci_high": cell.percentile.high}
 
@@ -129,7 +131,10 @@ def closest(cells: Sequence[Correlation]) -> Correlation | None:
 def _side(side: str, cell: Correlation | None) -> dict[str, str | float | None]:
     if cell is None:
         return dict.fromkeys(f"{side}_{name}" for name in ("predictor", *INTERVAL))
-    return {f"{side}_predictor": cell.signal, **{f"{side}_{name}": value for name, value in interval(cell).items()}}
+    return {
+        f"{side}_predictor": cell.signal,
+        **{f"{side}_{name}": value for name, value in interval_columns(cell).items()},
+    }
 
 
 def _difference(first: Correlation | None, second: Correlation | None) -> float | None:

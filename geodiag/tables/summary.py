@@ -9,12 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.tables.format import interval, number, p_value
+from geodiag.tables.format import interval_text, number_text, p_value
 from geodiag.tables.incremental import ADDS, NO_MORE, NORM, NOTHING, RUNS, STEP, TESTED
-from geodiag.tables.names import in_text
+from geodiag.tables.labels import in_text
 from geodiag.tables.options import Options
 
-TARGET = "forgetting"
+SUMMARY_TARGET = "forgetting"
 """The outcome they speak of."""
 _BASELINES = "step index, update norm and state norm"
 _TAILS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -43,7 +43,7 @@ class Facts:
     @classmethod
     def of(cls, confounds: pl.DataFrame, incremental: pl.DataFrame, options: Options) -> Facts:
         """Take what concerns forgetting."""
-        about = pl.col("target") == TARGET
+        about = pl.col("target") == SUMMARY_TARGET
         rows = incremental.filter(about, pl.col("signal") != "step")
         return cls(confounds.filter(about), dict(zip(rows["signal"], rows["verdict"], strict=True)), options)
 
@@ -98,13 +98,14 @@ def _too_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
 
 def _closest_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     first, fixed = ranked[0], facts.cell(ranked[0]["signal"], "step_partial")["rho"]
-    held = "" if fixed is None else f", at a fixed step {number(fixed)}"
-    told = f"Over their {first['n']} steps the {in_text(first['signal'])} (ρ = {number(first['rho'])}{held}) goes most "
+    held = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
+    rho = f"ρ = {number_text(first['rho'])}{held}"
+    told = f"Over their {first['n']} steps the {in_text(first['signal'])} ({rho}) goes most "
     told += "closely with forgetting"
     if len(ranked) > 1:
         told += f", then {_told(ranked[1])}"
     if len(ranked) > 2:
-        told += f", and least of all the {in_text(ranked[-1]['signal'])} (ρ = {number(ranked[-1]['rho'])})"
+        told += f", and least of all the {in_text(ranked[-1]['signal'])} (ρ = {number_text(ranked[-1]['rho'])})"
     return f"{told}."
 
 
@@ -148,7 +149,7 @@ def _step_index(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
 def _gap(facts: Facts, pooled: dict[str, Any]) -> str:
     fixed = facts.cell("global_gap", "step_partial")
     if fixed["rho"] is None:
-        return f"has ρ = {number(pooled['rho'])}"
+        return f"has ρ = {number_text(pooled['rho'])}"
     return f"goes from ρ = {_estimate(pooled)} to {_estimate(fixed)} at a fixed step"
 
 
@@ -162,7 +163,7 @@ def _bracket(row: dict[str, Any]) -> str:
 
 
 def _estimate(row: dict[str, Any]) -> str:
-    return number(row["rho"]) + ("" if row["low"] is None else f" {interval(row['low'], row['high'])}")
+    return number_text(row["rho"]) + ("" if row["low"] is None else f" {interval_text(row['low'], row['high'])}")
 
 
 def _list(names: Sequence[str]) -> str:

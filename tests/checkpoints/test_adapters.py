@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from geodiag.checkpoints import Factors, check_same_layers, fingerprint, match_layers, open_checkpoint, open_model
-from geodiag.checkpoints.adapter_settings import REFUSALS, read_settings
+from geodiag.checkpoints.adapter_files import REFUSALS, read_settings
 from geodiag.errors import CheckpointError
 from tests.checkpoints.conftest import MODULES, block_weights, save_folder
 

@@ -5,8 +5,8 @@ import torch
 
 from geodiag.checkpoints import FAMILIES, match_layers, open_checkpoint, read_layer
 from geodiag.checkpoints.architectures import ARCHITECTURES
-from geodiag.checkpoints.naming import naming_of
-from geodiag.checkpoints.sharing import head_counts
+from geodiag.checkpoints.fused_weights import head_counts
+from geodiag.checkpoints.tensor_names import naming_of
 from geodiag.errors import CheckpointError
 from tests.checkpoints.conftest import save_folder
 

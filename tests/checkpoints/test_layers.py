@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from geodiag.checkpoints import Layer, Part, check_same_layers, match_layers, open_checkpoint, read_layer
+from geodiag.checkpoints import Layer, MatrixPart, check_same_layers, match_layers, open_checkpoint, read_layer
 from geodiag.checkpoints.architectures import ARCHITECTURES, LEFT_OUT, PLAIN, PREFIXES
-from geodiag.checkpoints.naming import naming_of, other_names, why_left_out
+from geodiag.checkpoints.tensor_names import naming_of, other_names, why_left_out
+from geodiag.common.families import FAMILIES
 from geodiag.errors import CheckpointError, SettingsError
-from geodiag.families import FAMILIES
 from tests.checkpoints.conftest import block_weights, save_folder
 
 
@@ -36,7 +36,7 @@ def test_a_table_names_every_family_under_every_prefix(model_type, prefix):
         module = f"{'self_attn' if family[0] in 'qkvo' else 'mlp'}.{family}"
         found = projection(f"{prefix}11.{module}.weight", config)
         assert (found.layer, found.block, found.family) == (f"model.layers.11.{module}", 11, family)
-        assert found.part == Part()
+        assert found.part == MatrixPart()
 
 
 def test_the_type_of_the_language_part_is_known_too():
@@ -353,16 +353,16 @@ STACK = torch.arange(48, dtype=torch.float32).reshape(2, 6, 4)
 @pytest.mark.parametrize(
     ("part", "stored", "expected"),
     [
-        (Part(), STACK[0], STACK[0]),
-        (Part(rows=(3, 6)), STACK[0], STACK[0][3:]),
-        (Part(transposed=True), STACK[0], STACK[0].T),
-        (Part(transposed=True, rows=(1, 3)), STACK[0], STACK[0].T[1:3]),
-        (Part(expert=1), STACK, STACK[1]),
-        (Part(expert=1, rows=(0, 3)), STACK, STACK[1][:3]),
-        (Part(expert=0, transposed=True), STACK, STACK[0].T),
-        (Part(groups=3, rows=(1, 2)), STACK[0], STACK[0][[1, 3, 5]]),
-        (Part(groups=2, rows=(0, 2)), STACK[0], STACK[0][[0, 1, 3, 4]]),
-        (Part(expert=1, transposed=True, groups=2, rows=(1, 2)), STACK, STACK[1].T[[1, 3]]),
+        (MatrixPart(), STACK[0], STACK[0]),
+        (MatrixPart(rows=(3, 6)), STACK[0], STACK[0][3:]),
+        (MatrixPart(transposed=True), STACK[0], STACK[0].T),
+        (MatrixPart(transposed=True, rows=(1, 3)), STACK[0], STACK[0].T[1:3]),
+        (MatrixPart(expert=1), STACK, STACK[1]),
+        (MatrixPart(expert=1, rows=(0, 3)), STACK, STACK[1][:3]),
+        (MatrixPart(expert=0, transposed=True), STACK, STACK[0].T),
+        (MatrixPart(groups=3, rows=(1, 2)), STACK[0], STACK[0][[1, 3, 5]]),
+        (MatrixPart(groups=2, rows=(0, 2)), STACK[0], STACK[0][[0, 1, 3, 4]]),
+        (MatrixPart(expert=1, transposed=True, groups=2, rows=(1, 2)), STACK, STACK[1].T[[1, 3]]),
     ],
 )
 def test_a_layer_may_be_part_of_a_tensor(tmp_path, part, stored, expected):
@@ -376,8 +376,14 @@ def test_a_layer_may_be_part_of_a_tensor(tmp_path, part, stored, expected):
 @pytest.mark.parametrize(
     "part",
     [
-        *(Part(rows=(4, 7)), Part(rows=(9, 12)), Part(expert=2), Part(transposed=True), Part(expert=0)),
-        *(Part(groups=3, rows=(0, 2)), Part(groups=4, rows=(0, 1))),
+        *(
+            MatrixPart(rows=(4, 7)),
+            MatrixPart(rows=(9, 12)),
+            MatrixPart(expert=2),
+            MatrixPart(transposed=True),
+            MatrixPart(expert=0),
+        ),
+        *(MatrixPart(groups=3, rows=(0, 2)), MatrixPart(groups=4, rows=(0, 1))),
     ],
 )
 def test_a_part_that_does_not_fit_is_another_shape(tmp_path, part):

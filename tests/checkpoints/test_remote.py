@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from geodiag.checkpoints import fingerprint, match_layers, open_checkpoint, open_model, read_layer
+from geodiag.common.remote import RemotePath, absolute, as_path
 from geodiag.errors import CheckpointError, SettingsError
-from geodiag.remote import RemotePath, absolute, as_path
 from tests.checkpoints.conftest import block_weights, save_folder
 
 PADDING = 2_000_000

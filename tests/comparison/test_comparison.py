@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 import geodiag
 from geodiag.cli import main
+from geodiag.common.families import FAMILIES
 from geodiag.comparison import Comparison, LayerChange
 from geodiag.errors import CheckpointError, SettingsError
-from geodiag.families import FAMILIES
 from tests import synthetic
 
 LAYERS = [f"model.layers.{b}.{name}" for b in range(2) for name in synthetic.SHAPES]
@@ -245,7 +245,7 @@ def test_json_alone_on_standard_output(pair, command, tmp_path):
 def test_the_heatmap_draws_the_grid(pair):
     from matplotlib import pyplot as plt
 
-    from geodiag.figures.changes import change_heatmap
+    from geodiag.figures.checkpoint_diff import change_heatmap
 
     grid = geodiag.diff(*pair, device="cpu").grid()
     ax = change_heatmap(grid)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from geodiag.explain import Evidence
+from geodiag.explain import StoreEvidence
 from geodiag.store import StoreReader
 
 from . import planted
@@ -25,4 +25,4 @@ def cases(tmp_path_factory):
     """Ten runs of every cause in one store."""
     store = tmp_path_factory.mktemp("explain") / "store"
     planted.write(store, [plan(cause, seed) for cause in CAUSES for seed in SEEDS])
-    return Evidence(StoreReader(store))
+    return StoreEvidence(StoreReader(store))

@@ -3,7 +3,7 @@
 import pytest
 
 from geodiag.errors import SettingsError, StoreError
-from geodiag.explain import Evidence, explain_step
+from geodiag.explain import StoreEvidence, explain_step
 from geodiag.store import StoreReader
 
 from . import planted
@@ -132,4 +132,4 @@ def test_what_is_asked_for_must_be_there(tmp_path):
         explain_step(store, "r", 9)
     planted.write(tmp_path / "other", [Plan("r", 0)])
     with pytest.raises(SettingsError, match="evidence of another store"):
-        explain_step(store, "r", 2, evidence=Evidence(StoreReader(tmp_path / "other")))
+        explain_step(store, "r", 2, evidence=StoreEvidence(StoreReader(tmp_path / "other")))

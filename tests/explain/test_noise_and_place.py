@@ -5,9 +5,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from geodiag.explain.noise import Score, difference, items_needed, joint_quantile, wilson
-from geodiag.explain.place import CRITICAL, CRITICAL_TREND, critical_value, locate, locate_among
-from geodiag.explain.reference import Reference
+from geodiag.stats.placement import CRITICAL, CRITICAL_TREND, Reference, critical_value, place_among, place_step
+from geodiag.stats.score_noise import SampledScore, items_needed, joint_quantile, score_difference, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (7, 20), (128, 128), (1, 3)])
@@ -19,14 +18,14 @@ def test_wilson(hits, n):
 @pytest.mark.parametrize(("a", "b", "n", "m"), [(3, 40, 50, 60), (0, 20, 20, 20), (64, 64, 128, 128)])
 def test_difference_is_newcombes(a, b, n, m):
     expected = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
-    found = difference(Score(a / n, n), Score(b / m, m), stats.norm.ppf(0.975))
+    found = score_difference(SampledScore(a / n, n), SampledScore(b / m, m), stats.norm.ppf(0.975))
     assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_standard_errors_serve_where_n_is_not_known():
-    low, high = difference(Score(0.5, stderr=0.03), Score(0.6, stderr=0.04), 2.0)
+    low, high = score_difference(SampledScore(0.5, stderr=0.03), SampledScore(0.6, stderr=0.04), 2.0)
     assert (low, high) == pytest.approx((-0.1 - 0.1, -0.1 + 0.1))
-    assert difference(Score(0.5), Score(0.6, 100), 2.0) is None
+    assert score_difference(SampledScore(0.5), SampledScore(0.6, 100), 2.0) is None
 
 
 def test_joint_intervals_are_bonferronis():
@@ -71,20 +70,20 @@ def test_critical_values_between_and_beyond():
 
 def test_a_step_that_goes_on_with_the_trend_is_not_unusual():
     course = {t: 2.0 * t + 0.1 * (-1) ** t for t in range(1, 13)}
-    assert not locate(course, 12).unusual
-    assert locate(course, 12).rank == 1
-    assert locate(course | {12: 40.0}, 12).unusual
+    assert not place_step(course, 12).unusual
+    assert place_step(course, 12).rank == 1
+    assert place_step(course | {12: 40.0}, 12).unusual
 
 
 def test_values_without_spread():
     flat = dict.fromkeys(range(1, 9), 1.0)
-    assert locate(flat, 4).z == 0.0
+    assert place_step(flat, 4).z == 0.0
     # A difference of 0.5 % of the median is the least that counts as one spread.
-    assert locate(flat | {4: 1.05}, 4).z == pytest.approx(10.0)
+    assert place_step(flat | {4: 1.05}, 4).z == pytest.approx(10.0)
     zeros = dict.fromkeys(range(1, 9), 0.0)
-    assert locate(zeros | {4: 1.0}, 4).z is None
-    assert locate({1: None, 2: 1.0}, 1) is None
-    assert locate({2: 1.0}, 2).z is None
+    assert place_step(zeros | {4: 1.0}, 4).z is None
+    assert place_step({1: None, 2: 1.0}, 1) is None
+    assert place_step({2: 1.0}, 2).z is None
 
 
 def test_percentiles_leave_the_value_itself_out():
@@ -93,4 +92,4 @@ def test_percentiles_leave_the_value_itself_out():
     assert reference.in_store(1.0) == (pytest.approx(100 * 0.5 / 4), 4)
     assert reference.at_step(2.0, run="a", step=2) == (0.0, 2)
     assert reference.at_step(5.0, run="z", step=9) == (None, 0)
-    assert locate_among(3.0, [1.0, 2.0, 4.0]).rank == 2
+    assert place_among(3.0, [1.0, 2.0, 4.0]).rank == 2

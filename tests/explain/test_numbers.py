@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from geodiag.explain import Evidence, explain_step
+from geodiag.explain import StoreEvidence, explain_step
 from geodiag.store import StoreReader
 
 from . import planted
@@ -180,7 +180,7 @@ def test_pairs_that_are_alike_elsewhere(explanation, raw):
 
 def test_records_are_those_of_the_tables(store, explanation):
     """At a fixed step: residuals of ranks after each step's mean, by scipy alone."""
-    frame = Evidence(store).steps
+    frame = StoreEvidence(store).steps
     complete = frame.drop_nulls(["state_gap", "forgetting"])
     x, y = (stats.rankdata(complete[name].to_numpy()) for name in ("state_gap", "forgetting"))
     steps = complete["step"].to_numpy()

@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from geodiag.explain import explain_step
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import extract_all
 from geodiag.store import StoreReader
 from tests import synthetic

@@ -7,7 +7,8 @@ import warnings
 import torch
 import yaml
 
-from geodiag.extraction import make_settings, prepare
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.run import prepare
 from geodiag.runs import load_manifest
 
 LLAMA = ("llama", {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2})

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from geodiag.extraction import layer as layer_room
-from geodiag.extraction import weights as weights_room
+from geodiag.extraction.measurements.geometry import layer as layer_room
+from geodiag.extraction.measurements.geometry import updates as weights_room
 from tests.extraction.adapters import ALL_LINEAR, GPT2, LLAMA, PHI3, rows, save_pair, write_runs
 
 PATTERNS = {

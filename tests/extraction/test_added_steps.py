@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from geodiag.extraction import make_settings, prepare
-from geodiag.extraction.bases import read_bases, write_bases
+from geodiag.extraction.measurements.geometry.bases import read_bases, write_bases
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.run import prepare
 from geodiag.runs import load_manifest
 from tests import synthetic
 

@@ -6,8 +6,7 @@ import time
 import pytest
 import torch
 
-from geodiag.extraction.prefetch import Prefetch
-from geodiag.extraction.workers import Workers
+from geodiag.extraction.measurements.geometry.threads import Prefetch, Workers
 
 
 def wait_until(condition):

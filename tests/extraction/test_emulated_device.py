@@ -7,7 +7,8 @@ import torch
 import yaml
 from torch.testing import assert_close
 
-from geodiag.extraction import make_settings, prepare
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.run import prepare
 from geodiag.geometry import spectrum
 from geodiag.jobs import plan_all
 from geodiag.runs import load_manifest

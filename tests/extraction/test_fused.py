@@ -9,7 +9,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from geodiag.extraction import make_settings, prepare
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.run import prepare
 from geodiag.runs import load_manifest
 
 D, HEADS, KV, INNER = 16, 4, 2, 24

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3ForCausalLM
 
 from geodiag.errors import CheckpointError, ProbesError, SettingsError
-from geodiag.extraction import Settings
-from geodiag.extraction.gradients import GradientOptions, gradient_plan, gradient_rows, run
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.gradients import rows as run
+from geodiag.extraction.measurements.gradients.plan import GradientOptions, gradient_plan
+from geodiag.extraction.measurements.gradients.rows import gradient_rows
 from geodiag.store.schema import TABLES
 from tests.extraction.gradient_runs import PROBES, tiny_model, true_gradients, write_manifest, write_probes, write_run
 
@@ -24,7 +26,7 @@ ALL = 2**30
 
 
 def rows_of(manifest, *, settings=None, options=None, budget=ALL, **how):
-    plan = gradient_plan(manifest, settings or Settings(), options, memory_budget=budget)
+    plan = gradient_plan(manifest, settings or GeometrySettings(), options, memory_budget=budget)
     return plan, dict(gradient_rows(plan, device="cpu", **how))
 
 
@@ -35,7 +37,7 @@ def cosine(a, b):
 @pytest.fixture(scope="module")
 def truth(tiny_run):
     """Step -> task -> (all probes, first half, second half) -> layer -> gradient, in float64."""
-    plan = gradient_plan(tiny_run, Settings())
+    plan = gradient_plan(tiny_run, GeometrySettings())
     found = {}
     for step in plan.steps:
         model = Qwen3ForCausalLM.from_pretrained(tiny_run.steps[step.step - 1].state)
@@ -81,7 +83,7 @@ def test_rows_are_keyed_as_the_table_and_complete(tiny_run):
 
 
 def test_only_the_layers_asked_for(tiny_run, truth):
-    settings = Settings(families=("v_proj", "up_proj"), layers=r"\.1\.")
+    settings = GeometrySettings(families=("v_proj", "up_proj"), layers=r"\.1\.")
     _, rows = rows_of(tiny_run, settings=settings)
     assert [r["layer"] for r in rows[2]] == ["model.layers.1.self_attn.v_proj", "model.layers.1.mlp.up_proj"]
     assert_true(rows, truth)
@@ -92,13 +94,16 @@ def test_steps_that_are_done_are_not_loaded(tiny_run, monkeypatch):
         raise AssertionError(f"{state} was loaded")
 
     monkeypatch.setattr(run, "load_model", refuse)
-    assert list(gradient_rows(gradient_plan(tiny_run, Settings()), device="cpu", done=(2, 3))) == []
+    assert list(gradient_rows(gradient_plan(tiny_run, GeometrySettings()), device="cpu", done=(2, 3))) == []
 
 
 def test_memory_of_a_run_decides_who_is_compared(tiny_run):
     last_two = write_manifest(tiny_run.path.parent, memory=2)
-    assert [step.tasks for step in gradient_plan(last_two, Settings()).steps] == [("alpha", "beta"), ("beta", "gamma")]
-    anchor = gradient_plan(write_manifest(tiny_run.path.parent, memory="anchor"), Settings())
+    assert [step.tasks for step in gradient_plan(last_two, GeometrySettings()).steps] == [
+        ("alpha", "beta"),
+        ("beta", "gamma"),
+    ]
+    anchor = gradient_plan(write_manifest(tiny_run.path.parent, memory="anchor"), GeometrySettings())
     assert anchor.steps == ()
     assert anchor.notes == ("run tiny: no step has two active tasks with probes, so there are no gradients",)
 
@@ -154,24 +159,24 @@ def test_a_task_without_probes_is_left_out_and_said_or_refused(tiny_run):
     some = [p for p in PROBES if p[0] != "beta"] + [("betta", "a", "b")]
     write_probes(folder / "some.jsonl", some)
     manifest = write_manifest(folder, probes="some.jsonl")
-    plan = gradient_plan(manifest, Settings())
+    plan = gradient_plan(manifest, GeometrySettings())
     assert [(step.step, step.tasks) for step in plan.steps] == [(3, ("alpha", "gamma"))]
     told = f"{folder}/some.jsonl: no probes of beta (there are some of betta)"
     assert plan.notes == (f"{told}; pairs with them are left out",)
     with pytest.raises(ProbesError) as caught:
-        gradient_plan(manifest, Settings(), strict=True)
+        gradient_plan(manifest, GeometrySettings(), strict=True)
     assert str(caught.value) == told.replace("l: no", "l: run tiny: no") + "; name tasks as in run.yaml"
 
 
 def test_probes_of_one_task_alone_are_refused(tiny_run):
     write_probes(tiny_run.path.parent / "one.jsonl", [p for p in PROBES if p[0] == "beta"])
     with pytest.raises(ProbesError, match=r"no probes of alpha, gamma; name tasks as in run\.yaml"):
-        gradient_plan(write_manifest(tiny_run.path.parent, probes="one.jsonl"), Settings())
+        gradient_plan(write_manifest(tiny_run.path.parent, probes="one.jsonl"), GeometrySettings())
 
 
 def test_a_run_without_probes_is_told_what_to_add(tiny_run):
     with pytest.raises(ProbesError) as caught:
-        gradient_plan(write_manifest(tiny_run.path.parent, probes=None), Settings())
+        gradient_plan(write_manifest(tiny_run.path.parent, probes=None), GeometrySettings())
     assert str(caught.value).endswith(
         "run.yaml: run tiny: gradients need probes, and the manifest names none; "
         "add `probes: probes.jsonl` with lines of task, prompt, target"
@@ -330,7 +335,7 @@ def test_without_transformers_the_extra_is_named(tiny_run, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("budget", [ALL, 170_000])
 def test_a_gpu_gives_the_same_rows(tiny_run, truth, budget):
-    plan = gradient_plan(tiny_run, Settings(), memory_budget=budget)
+    plan = gradient_plan(tiny_run, GeometrySettings(), memory_budget=budget)
     assert_true(dict(gradient_rows(plan, device="cuda")), truth)
 
 

@@ -7,9 +7,8 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from geodiag.errors import ProbesError, SettingsError
-from geodiag.extraction.gradients.batches import micro_batches, target_loss
-from geodiag.extraction.gradients.encoding import Encoded, cut_counts, encode_probe
-from geodiag.extraction.gradients.relay import RELAYED
+from geodiag.extraction.measurements.gradients.compare import RELAYED
+from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe, micro_batches, target_loss
 from geodiag.runs import Probe
 from tests.extraction.gradient_runs import BOS, byte_ids, random_model, tiny_model, tokenizer
 
@@ -31,33 +30,33 @@ def with_bos():
 
 
 def test_prompt_and_target_are_one_text():
-    assert encode("2+2=", "four") == Encoded(tuple(byte_ids("2+2=four")), 4, 0)
+    assert encode("2+2=", "four") == EncodedProbe(tuple(byte_ids("2+2=four")), 4, 0)
 
 
 def test_a_token_across_the_border_is_the_targets():
     # " B" is one token: the prompt alone ends in a blank that the whole text does not have.
     ids = (*byte_ids("Answer:"), BOS + 1)
-    assert encode("Answer: ", "B") == encode("Answer:", " B") == Encoded(ids, 1, 0)
+    assert encode("Answer: ", "B") == encode("Answer:", " B") == EncodedProbe(ids, 1, 0)
 
 
 def test_a_blank_before_another_target_stays_the_prompts():
-    assert encode("Answer: ", "C") == Encoded(tuple(byte_ids("Answer: C")), 1, 0)
+    assert encode("Answer: ", "C") == EncodedProbe(tuple(byte_ids("Answer: C")), 1, 0)
 
 
 def test_the_cut_takes_the_start_of_the_prompt_and_never_the_target():
-    assert encode("0123456789", "yes", max_length=5) == Encoded(tuple(byte_ids("89yes")), 3, 8)
-    assert encode("0123456789", "yes", max_length=4) == Encoded(tuple(byte_ids("9yes")), 3, 9)
+    assert encode("0123456789", "yes", max_length=5) == EncodedProbe(tuple(byte_ids("89yes")), 3, 8)
+    assert encode("0123456789", "yes", max_length=4) == EncodedProbe(tuple(byte_ids("9yes")), 3, 9)
     assert encode("0123456789", "yes", max_length=13).cut == 0
 
 
 def test_the_token_that_begins_a_text_is_not_cut():
     assert encode("0123456789", "yes", tok=with_bos()).ids[:2] == (BOS, *byte_ids("0"))
-    assert encode("0123456789", "yes", max_length=5, tok=with_bos()) == Encoded((BOS, *byte_ids("9yes")), 3, 9)
-    assert encode("0123456789", "yes", max_length=4, tok=with_bos()) == Encoded((BOS, *byte_ids("yes")), 3, 10)
+    assert encode("0123456789", "yes", max_length=5, tok=with_bos()) == EncodedProbe((BOS, *byte_ids("9yes")), 3, 9)
+    assert encode("0123456789", "yes", max_length=4, tok=with_bos()) == EncodedProbe((BOS, *byte_ids("yes")), 3, 10)
 
 
 def test_an_empty_prompt_needs_a_token_that_begins_a_text():
-    assert encode("", "yes", tok=with_bos()) == Encoded((BOS, *byte_ids("yes")), 3, 0)
+    assert encode("", "yes", tok=with_bos()) == EncodedProbe((BOS, *byte_ids("yes")), 3, 0)
     with pytest.raises(ProbesError) as caught:
         encode("", "yes")
     told = "p.jsonl:7: no token of the prompt comes before the target; give both a prompt and a target"
@@ -76,14 +75,14 @@ def test_a_target_longer_than_the_most_is_an_error():
 def test_the_chat_template_is_used_only_when_asked_for():
     tok = tokenizer(chat=True)
     assert encode("2+2=", "4", tok=tok).ids == tuple(byte_ids("2+2=4"))
-    assert encode("2+2=", "4", tok=tok, chat_template=True) == Encoded(tuple(byte_ids("[2+2=]>4")), 1, 0)
+    assert encode("2+2=", "4", tok=tok, chat_template=True) == EncodedProbe(tuple(byte_ids("[2+2=]>4")), 1, 0)
     with pytest.raises(SettingsError) as caught:
         encode("2+2=", "4", chat_template=True)
     assert "the tokenizer has no chat template; leave the option out" in str(caught.value)
 
 
 def test_cuts_are_counted_by_task():
-    whole, cut = Encoded((1, 2), 1, 0), Encoded((1, 2), 1, 3)
+    whole, cut = EncodedProbe((1, 2), 1, 0), EncodedProbe((1, 2), 1, 3)
     assert cut_counts({"a": [whole, cut, cut], "b": [whole]}) == {"a": "2 of 3"}
 
 

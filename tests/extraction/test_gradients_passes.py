@@ -9,14 +9,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from geodiag.checkpoints import Layer
+from geodiag.common.families import FAMILIES
 from geodiag.errors import SettingsError
-from geodiag.extraction import Settings
-from geodiag.extraction.gradients import compare, gradient_plan
-from geodiag.extraction.gradients.compare import compare_tasks
-from geodiag.extraction.gradients.encoding import Encoded
-from geodiag.extraction.gradients.passes import bytes_text, held_bytes, split_layers
-from geodiag.extraction.gradients.relay import RELAYED
-from geodiag.families import FAMILIES
+from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.measurements.gradients import compare
+from geodiag.extraction.measurements.gradients.compare import RELAYED, compare_tasks
+from geodiag.extraction.measurements.gradients.held import bytes_text, gradient_bytes, split_layers
+from geodiag.extraction.measurements.gradients.plan import gradient_plan
+from geodiag.models.batches import EncodedProbe
 from tests.extraction.gradient_runs import BYTES, random_model, tiny_model
 
 MODULES = {family: "mlp" if family in FAMILIES[4:] else "self_attn" for family in FAMILIES}
@@ -47,7 +47,7 @@ def random_probes(*, tasks, n, longest, seed=0):
     def one():
         length = int(torch.randint(3, longest + 1, (), generator=rng))
         ids = torch.randint(len(BYTES), (length,), generator=rng).tolist()
-        return Encoded(tuple(ids), 1 + length // 3, 0)
+        return EncodedProbe(tuple(ids), 1 + length // 3, 0)
 
     return [[one() for _ in range(n)] for _ in range(tasks)]
 
@@ -58,9 +58,9 @@ def random_probes(*, tasks, n, longest, seed=0):
 def test_bytes_held_are_one_gradient_a_task_one_half_and_what_is_on_its_way():
     # Two layers of 100 and 50 entries, 3 tasks: 4 float32 places of each, and the larger's Gram in float64.
     layers = [layer(0, 100), layer(1, 50)]
-    assert held_bytes(layers, 3, sizes(layers)) == 4 * 4 * 150 + 8 * 3 * 100
+    assert gradient_bytes(layers, 3, sizes(layers)) == 4 * 4 * 150 + 8 * 3 * 100
     # A tensor that holds much more than the layer comes in as a whole.
-    assert held_bytes(layers, 3, {"l0.weight": 1000, "l1.weight": 50}) == 4 * 4 * 150 + 4 * 1000
+    assert gradient_bytes(layers, 3, {"l0.weight": 1000, "l1.weight": 50}) == 4 * 4 * 150 + 4 * 1000
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -68,12 +68,12 @@ def test_split_is_the_best_of_all_splits_of_neighbours(seed):
     """Against every way to cut: the fewest passes, and among those the highest lowest layers."""
     n_entries = torch.randint(10, 200, (8,), generator=torch.Generator().manual_seed(seed)).tolist()
     layers = [layer(n, size) for n, size in enumerate(n_entries)]
-    budget = held_bytes([layer(0, max(n_entries))], 2, {"l0.weight": max(n_entries)}) + 12 * 150
+    budget = gradient_bytes([layer(0, max(n_entries))], 2, {"l0.weight": max(n_entries)}) + 12 * 150
     fitting = []
     for cuts in itertools.product([0, 1], repeat=7):
         edges = [0, *(n + 1 for n, cut in enumerate(cuts) if cut), 8]
         groups = [layers[a:b] for a, b in itertools.pairwise(edges)]
-        if all(held_bytes(group, 2, sizes(layers)) <= budget for group in groups):
+        if all(gradient_bytes(group, 2, sizes(layers)) <= budget for group in groups):
             fitting.append((len(groups), -sum(group[0].block for group in groups), groups))
     best = min(fitting, key=lambda split: split[:2])[2]
     found = split_layers(layers[::-1], tasks=2, stored=sizes(layers), budget=budget)
@@ -97,7 +97,7 @@ def test_bytes_are_told_in_the_unit_that_fits(n, text):
 
 
 def test_the_plan_tells_bytes_budget_and_passes(tiny_run):
-    plan = gradient_plan(tiny_run, Settings(), memory_budget=170_000)
+    plan = gradient_plan(tiny_run, GeometrySettings(), memory_budget=170_000)
     # A block has 2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 64 = 9216 entries; the largest layer has 2048. At step 3
     # that is 4 places * 4 bytes * 18432 + 3 * 8 bytes * 2048.
     assert plan.lines()[2] == (
@@ -197,7 +197,7 @@ def test_passes_keep_to_their_budget(monkeypatch, relayed):
         monkeypatch.setattr(compare, "RELAYED", frozenset())
     model = tiny_model(0, blocks=4, width=256, head=64).requires_grad_(False)
     layers, probes = layers_of(model), random_probes(tasks=3, n=2, longest=6)
-    whole = held_bytes(layers, 3, sizes(layers))
+    whole = gradient_bytes(layers, 3, sizes(layers))
     budget = whole // 3
     passes = split_layers(layers, tasks=3, stored=sizes(layers), budget=budget)
     assert len(passes) in (4, 5)

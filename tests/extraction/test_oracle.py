@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import extract_all
 from geodiag.signals import step_signals
 from geodiag.store import StoreReader

@@ -5,10 +5,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from geodiag.figures.bars import draw_bars
-from geodiag.figures.correlations import strengths
-from geodiag.figures.forest import Series, draw_forest
-from geodiag.figures.layout import one_axes
+from geodiag.figures.axes import one_axes
+from geodiag.figures.correlation_panels import strengths
+from geodiag.figures.estimates import Series, draw_bars, draw_forest
 from tests.figures.artists import bar_heights, bar_whiskers, estimates, hollow, whiskers, x_labels, y_labels
 
 FRAME = pl.DataFrame(

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from geodiag.figures.axes import one_axes
 from geodiag.figures.colors import Scale, centred_scale, correlation_scale, round_up, share_scale, span_scale
 from geodiag.figures.heatmap import cells, draw_cells, even_ticks, heatmap_size
-from geodiag.figures.layout import one_axes
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS
 from tests.figures.artists import cell_texts, cell_values, hatched, mesh, x_labels, y_labels
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 
 from geodiag import figures
 from geodiag.figures.colors import METHOD_COLORS, SIGNAL_COLORS, method_styles, ordered_colors, signal_color
-from geodiag.figures.labels import axis_label, label, number, order_families
+from geodiag.figures.labels import axis_label, axis_number, label, order_families
 from geodiag.figures.theme import STYLE, theme
 from geodiag.signals import PAIR_SIGNALS, SIGNALS, TARGETS
 
@@ -128,7 +128,7 @@ def test_sizes_run_from_dark_to_light(count: int) -> None:
     [(-0.5, "−0.50"), (-0.001, "0.00"), (0.0, "0.00"), (None, ""), (float("nan"), ""), (1.005, "1.00")],
 )
 def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
+    assert axis_number(value) == text
 
 
 def test_labels_carry_units() -> None:

@@ -12,8 +12,8 @@ import pytest
 import scipy.stats
 
 from geodiag import figures
+from geodiag.common.families import FAMILIES
 from geodiag.errors import SettingsError
-from geodiag.families import FAMILIES
 from geodiag.figures.dynamics import scaled
 from geodiag.figures.scatter import with_regime
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.geometry import (
-    frobenius_norm,
-    product_floor_sq,
-    projected_norms,
-    right_factor,
-    right_spectrum,
-)
+from geodiag.geometry import frobenius_norm, product_floor_sq, projected_norms, right_factor, right_spectrum
 
 
 def factors(d_out, r, d_in, *, seed=0, batch=()):

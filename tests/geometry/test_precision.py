@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geodiag.geometry import SMALL_LAYER, product_dtype, projected_norms
-from geodiag.geometry.precision import product
+from geodiag.geometry.numerics import product
 from geodiag.geometry.spectrum import krylov_right_vectors
 from tests.geometry.test_spectrum import power_law, recovered
 

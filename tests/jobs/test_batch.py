@@ -11,8 +11,8 @@ import yaml
 from polars.testing import assert_frame_equal
 
 from geodiag.errors import GeodiagError, StoreError
-from geodiag.extraction import layer as layer_room
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry import layer as layer_room
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import Silent, check_all, extract_all
 from geodiag.store import TABLES as SCHEMA
 from geodiag.store import StoreReader
@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("geodiag.jobs.staging.Staging.put", full)
+    monkeypatch.setattr("geodiag.jobs.restart.Staging.put", full)
     report = batch(folder, tmp_path / "store")
     assert "cannot read or write: [Errno 28] No space left on device" in report.failed[0].detail
     assert isinstance(report.failed[0].error, StoreError)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geodiag.cli import main
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import Silent, extract_all
 from geodiag.store import StoreReader
 from tests import synthetic

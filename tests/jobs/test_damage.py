@@ -22,9 +22,9 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 
-from geodiag.extraction import make_settings
+from geodiag.errors import UnexpectedError
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import extract_all
-from geodiag.problems import UnexpectedError
 from geodiag.runs import load_manifest
 from geodiag.store import StoreReader
 from tests import synthetic

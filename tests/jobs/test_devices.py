@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import Silent, extract_all
 from geodiag.jobs.devices import extract_on, parse_devices
 from tests import synthetic

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from geodiag.extraction import make_settings
-from geodiag.extraction.gradients import GradientOptions
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.measurements.gradients.plan import GradientOptions
 from geodiag.jobs import Silent, extract_all, plan_all
 from geodiag.store import StoreReader
 from tests.extraction.gradient_runs import PROBES, write_probes, write_run

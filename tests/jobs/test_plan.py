@@ -10,11 +10,12 @@ import torch
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
-from geodiag.extraction import make_settings, prepare
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.run import prepare
 from geodiag.jobs import parse_bytes, plan_all
+from geodiag.jobs.machine_speed import measure_disk, measure_products
 from geodiag.jobs.memory import SHARE, default_budget, free_host_memory
 from geodiag.jobs.plan import run_cost, update_columns
-from geodiag.jobs.probe import device_speed, disk_speed
 from geodiag.runs import load_manifest
 from tests import synthetic
 
@@ -85,17 +86,17 @@ def test_the_lines(tmp_path):
 def test_what_was_just_read_is_known_to_be_cached(tmp_path):
     file = tmp_path / "weights"
     file.write_bytes(bytes(2**24))
-    found = disk_speed([file])
+    found = measure_disk([file])
     assert found.rate > 0
     assert found.cached is None or found.cached > 0.99
     assert "page cache" in str(found)
-    assert disk_speed([]) is None
+    assert measure_disk([]) is None
 
 
 @pytest.mark.parametrize("spectrum", ["krylov", "exact"])
 def test_a_device_is_timed_on_real_updates(spectrum):
     settings = make_settings(spectrum=spectrum)
-    found = device_speed((300, 200), 400.0, settings, torch.device("cpu"), workers=2)
+    found = measure_products((300, 200), 400.0, settings, torch.device("cpu"), workers=2)
     assert found.products > 0
     assert found.updates > 0
     assert "300x200 by 32 in float" in str(found)

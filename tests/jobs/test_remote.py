@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from geodiag.errors import CheckpointError, SettingsError
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import check_all, extract_all, plan_all
 from geodiag.store import StoreReader
 from tests import synthetic

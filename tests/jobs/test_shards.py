@@ -9,7 +9,7 @@ import pytest
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import Shard, extract_all, parse_shard
 from geodiag.store import StoreReader
 from tests import synthetic
@@ -137,7 +137,7 @@ def test_overwriting_in_shards_replaces_once(runs, tmp_path):
 
 
 def test_gradients_are_dealt_by_run_and_never_with_geometry(runs, tmp_path):
-    from geodiag.extraction.gradients import GradientOptions
+    from geodiag.extraction.measurements.gradients.plan import GradientOptions
 
     with pytest.raises(SettingsError, match="extract without --gradients first, then with --gradients-only"):
         shard(runs, tmp_path, 1, 2, gradients=GradientOptions())

@@ -11,8 +11,8 @@ import pytest
 
 from geodiag.cli import main
 from geodiag.errors import SettingsError
-from geodiag.extraction import make_settings
-from geodiag.extraction.gradients import GradientOptions
+from geodiag.extraction.measurements.geometry.settings import make_settings
+from geodiag.extraction.measurements.gradients.plan import GradientOptions
 from geodiag.jobs import extract_all, lock, slurm
 from geodiag.jobs.slurm import SlurmOptions, extract_arguments, parse_extra, parse_minutes, submit_extraction
 from tests import synthetic

@@ -11,10 +11,9 @@ import time
 
 import pytest
 
-from geodiag.errors import SettingsError
-from geodiag.interrupts import GRACE
+from geodiag.common.stopping import GRACE
+from geodiag.errors import SettingsError, UnexpectedError, as_problem
 from geodiag.jobs import lock, slurm
-from geodiag.problems import UnexpectedError, as_problem
 from geodiag.store import StoreReader
 from tests import synthetic
 from tests.jobs.rows import same_rows
@@ -79,7 +78,7 @@ def test_a_signal_ends_it_with_one_line_and_it_goes_on(long, geodiag, tmp_path, 
 DEEP = """
 import concurrent.futures, hashlib, pathlib, sys
 from geodiag import interrupts
-from geodiag.interrupts import Stopped, leave, released_at_the_end, stop_on_signals
+from geodiag.common.stopping import Stopped, leave, released_at_the_end, stop_on_signals
 interrupts.GRACE = 0.5
 held = pathlib.Path(sys.argv[1])
 def busy():
@@ -120,7 +119,7 @@ def test_what_cannot_be_told_to_stop_does_not_hang_the_exit(tmp_path, where, aga
 
 SLOW_TO_LET_GO = """
 import pathlib, sys, time
-from geodiag.interrupts import Stopped, leave, stop_on_signals
+from geodiag.common.stopping import Stopped, leave, stop_on_signals
 held = pathlib.Path(sys.argv[1])
 try:
     with stop_on_signals():
@@ -223,7 +222,7 @@ def test_a_full_disk(ready, geodiag, tmp_path, small_disk):
 
 FULL = """
 import errno, os
-from geodiag.jobs.staging import Staging
+from geodiag.jobs.restart import Staging
 put, count = Staging.put, [0]
 def full(self, part, rows):
     count[0] += 1

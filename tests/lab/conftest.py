@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from geodiag.lab.config import Architecture
-from geodiag.lab.data import encode
-from geodiag.lab.model import build_model
+from geodiag.lab.config import ModelShape
+from geodiag.lab.data import encode_items
+from geodiag.lab.model import build_model, build_tokenizer
 from geodiag.lab.suite import build_suite
-from geodiag.lab.tokenizer import build_tokenizer
 
-TINY = Architecture(layers=1, width=16, heads=2, kv_heads=1, ffn=24)
+TINY = ModelShape(layers=1, width=16, heads=2, kv_heads=1, ffn=24)
 COUNTS = (64, 16, 4)
 
 
@@ -38,4 +37,4 @@ def tasks():
 
 @pytest.fixture(scope="session")
 def encoded(tokenizer, tasks):
-    return {name: encode(tokenizer, task.train) for name, task in tasks.items()}
+    return {name: encode_items(tokenizer, task.train) for name, task in tasks.items()}

@@ -3,18 +3,17 @@
 import pytest
 import torch
 
-from geodiag.lab.config import AimOptions, Architecture, LabConfig, Training
-from geodiag.lab.seeds import generator_of
+from geodiag.lab.config import AimOptions, LabConfig, ModelShape, Training
+from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import Lesson, aimmerging
-from geodiag.lab.strategies.aimmerging import AimMerging
-from geodiag.lab.strategies.merge_rule import MergeRule
-from geodiag.lab.train import fit
+from geodiag.lab.strategies.aimmerging import AimMerging, MergeRule
+from geodiag.lab.training import fit
 
 CONFIG = LabConfig(
     run="r",
     size="s",
     method="aimmerging",
-    model=Architecture(layers=1, width=8, ffn=8),
+    model=ModelShape(layers=1, width=8, ffn=8),
     training=Training(steps=1, batch=8, lr=1e-3),
 )
 

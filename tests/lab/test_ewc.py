@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.lab.config import Architecture, EwcOptions, LabConfig, Training
-from geodiag.lab.data import IGNORED, Encoded
-from geodiag.lab.seeds import generator_of
+from geodiag.lab.config import EwcOptions, LabConfig, ModelShape, Training
+from geodiag.lab.data import IGNORED, EncodedItems
+from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import Lesson
 from geodiag.lab.strategies.ewc import Ewc, fisher_diagonal
-from geodiag.lab.train import fit
+from geodiag.lab.training import fit
 from tests.lab.bigram import Bigram
 
 TABLE = [[0.0, 1.0, -1.0], [0.5, 0.0, 2.0], [1.0, 1.0, 0.0]]
 CONFIG = LabConfig(
-    run="r", size="s", method="ewc", model=Architecture(layers=1, width=8, ffn=8), training=Training(steps=1, lr=1)
+    run="r", size="s", method="ewc", model=ModelShape(layers=1, width=8, ffn=8), training=Training(steps=1, lr=1)
 )
 
 
@@ -22,7 +22,7 @@ def items():
     """0 -> 1 -> 2 with two target tokens, and 1 -> 0 with one; the second is padded."""
     ids = torch.tensor([[0, 1, 2], [1, 0, 0]])
     labels = torch.tensor([[IGNORED, 1, 2], [IGNORED, 0, IGNORED]])
-    return Encoded(ids, labels)
+    return EncodedItems(ids, labels)
 
 
 def log_p_gradient(x, y):

@@ -6,16 +6,15 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from geodiag.lab.config import Architecture, ForeverOptions, LabConfig, Training
-from geodiag.lab.seeds import generator_of
+from geodiag.lab.config import ForeverOptions, LabConfig, ModelShape, Training
+from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import Lesson
-from geodiag.lab.strategies.forever import Forever
-from geodiag.lab.strategies.model_time import ModelClock, replay_days
-from geodiag.lab.strategies.rehearsal import pull_towards
-from geodiag.lab.train import fit
+from geodiag.lab.strategies.forever import Forever, ModelClock, replay_days
+from geodiag.lab.strategies.strategy import pull_towards
+from geodiag.lab.training import fit
 
 TRAINING = Training(steps=40, batch=8, lr=3e-3)
-CONFIG = LabConfig(run="r", size="s", method="forever", model=Architecture(layers=1, width=8, ffn=8), training=TRAINING)
+CONFIG = LabConfig(run="r", size="s", method="forever", model=ModelShape(layers=1, width=8, ffn=8), training=TRAINING)
 
 
 def test_the_days_of_the_curve():

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from geodiag.errors import SettingsError
-from geodiag.lab.commands import app
+from geodiag.lab.commands import lab_app
 from geodiag.lab.config import LabConfig, SweepConfig
-from geodiag.lab.folders import whole_folder
-from geodiag.lab.model import load_model, load_tokenizer
+from geodiag.lab.model import load_lab_model, load_lab_tokenizer
 from geodiag.lab.run import train_run
+from geodiag.lab.run_files import whole_folder
 from geodiag.lab.sweep import run_sweep
 from geodiag.runs import load_manifest, load_scores
 
@@ -63,7 +63,7 @@ def test_a_run_is_what_a_manifest_says(ewc_run):
     assert (manifest.updates, manifest.memory) == ("experts", "all")
     for folder in (manifest.base, *(path for step in manifest.steps for path in (step.state, step.expert))):
         assert (folder / "model.safetensors").is_file()
-        assert load_tokenizer(folder)("cpy a=")["input_ids"]
+        assert load_lab_tokenizer(folder)("cpy a=")["input_ids"]
     assert not any(path.startswith("/") for path in str(yaml.safe_load((ewc_run / "run.yaml").read_text())).split("'"))
 
 
@@ -183,7 +183,7 @@ def test_a_local_base_is_used_as_it_is(ewc_run, tmp_path):
     assert not (run / "base").exists()
     zero = [line for line in (run / "scores.csv").read_text().splitlines() if line.startswith("0,")]
     assert zero == [line for line in (ewc_run / "scores.csv").read_text().splitlines() if line.startswith("0,")]
-    assert load_model(base).config.model_type == "qwen3"
+    assert load_lab_model(base).config.model_type == "qwen3"
 
 
 def sweep(**changes):
@@ -222,9 +222,9 @@ def test_the_order_comes_from_the_seed(tmp_path):
 def test_commands_train_and_report(tmp_path):
     path = tmp_path / "lab.yaml"
     path.write_text(yaml.safe_dump(config().model_dump(mode="json", exclude_none=True)))
-    result = CliRunner().invoke(app, ["run", str(path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(lab_app, ["run", str(path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "tiny-seq_sft: step 2/2 facts" in result.output
     assert load_manifest(tmp_path / "out").steps
-    again = CliRunner().invoke(app, ["run", str(path), "--out", str(tmp_path / "out"), "-q"])
+    again = CliRunner().invoke(lab_app, ["run", str(path), "--out", str(tmp_path / "out"), "-q"])
     assert (again.exit_code, again.output) == (0, "")

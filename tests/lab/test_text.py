@@ -5,13 +5,11 @@ import torch
 
 from geodiag.errors import SettingsError
 from geodiag.lab.config import Training
-from geodiag.lab.data import IGNORED, encode, epochs, one_pass
-from geodiag.lab.model import load_tokenizer, save_model
-from geodiag.lab.score import Score, exact_matches, score_tasks
-from geodiag.lab.seeds import generator_of, seed_of
+from geodiag.lab.data import IGNORED, encode_items, epochs, one_pass
+from geodiag.lab.model import build_tokenizer, load_lab_tokenizer, save_model
+from geodiag.lab.reproducible import generator_of, seed_of
 from geodiag.lab.suite import Item
-from geodiag.lab.tokenizer import build_tokenizer
-from geodiag.lab.train import fit
+from geodiag.lab.training import ExactMatch, exact_matches, fit, score_tasks
 
 TEXT = "rev ab\n12 =x."
 
@@ -25,7 +23,7 @@ def test_one_token_a_character_and_back(tokenizer):
 
 def test_the_saved_tokenizer_is_the_same(tokenizer, model, tmp_path):
     save_model(model, tmp_path / "m", tokenizer=tokenizer, dtype="float32")
-    loaded = load_tokenizer(tmp_path / "m")
+    loaded = load_lab_tokenizer(tmp_path / "m")
     assert loaded(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
     assert loaded.decode(loaded(TEXT)["input_ids"]) == TEXT
 
@@ -36,11 +34,11 @@ def test_other_characters_can_be_added():
 
 def test_unknown_characters_are_refused(tokenizer):
     with pytest.raises(SettingsError, match="does not know every character of 'Ω=1'"):
-        encode(tokenizer, [Item("Ω=", "1")])
+        encode_items(tokenizer, [Item("Ω=", "1")])
 
 
 def test_the_prompt_is_masked_and_the_padding_too(tokenizer):
-    encoded = encode(tokenizer, [Item("ab=", "c."), Item("a=", "b")])
+    encoded = encode_items(tokenizer, [Item("ab=", "c."), Item("a=", "b")])
     a, b, c, equals, dot = (tokenizer.convert_tokens_to_ids(x) for x in "abc=.")
     assert encoded.ids.tolist() == [[a, b, equals, c, dot], [a, equals, b, 0, 0]]
     no = IGNORED
@@ -63,7 +61,7 @@ def test_epochs_are_full_batches_in_new_orders(encoded):
 
 
 def test_a_score_is_what_greedy_decoding_gets_right(model, tokenizer, tasks):
-    fit(model, encode(tokenizer, tasks["facts"].train), training=Training(steps=60, lr=1e-2), rng=generator_of(0))
+    fit(model, encode_items(tokenizer, tasks["facts"].train), training=Training(steps=60, lr=1e-2), rng=generator_of(0))
     right = []
     for item in tasks["facts"].train[:40]:
         ids = torch.tensor([tokenizer(item.prompt)["input_ids"]])
@@ -71,13 +69,13 @@ def test_a_score_is_what_greedy_decoding_gets_right(model, tokenizer, tasks):
         written = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False)
         right.append(tokenizer.decode(written[0, ids.shape[1] :]) == item.target)
     assert 0 < sum(right) < 40
-    assert exact_matches(model, encode(tokenizer, tasks["facts"].train[:40])).tolist() == right
+    assert exact_matches(model, encode_items(tokenizer, tasks["facts"].train[:40])).tolist() == right
 
 
 def test_a_score_counts_and_has_a_binomial_error(model, encoded):
     (score,) = score_tasks(model, {"copy": encoded["copy"]})
     assert (score.task, score.n) == ("copy", 64)
-    assert Score("x", 0.2, 100).stderr == pytest.approx(0.04)
+    assert ExactMatch("x", 0.2, 100).stderr == pytest.approx(0.04)
 
 
 def test_seeds_depend_on_every_name():

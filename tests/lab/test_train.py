@@ -5,12 +5,11 @@ import torch
 
 from geodiag.lab.base import StopWhenGood
 from geodiag.lab.config import Training
-from geodiag.lab.data import encode, epochs
-from geodiag.lab.memory import keep_items
-from geodiag.lab.seeds import generator_of
+from geodiag.lab.data import encode_items, epochs, keep_items
+from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import STRATEGIES, Lesson
-from geodiag.lab.strategies.seq_sft import SeqSft
-from geodiag.lab.train import fit
+from geodiag.lab.strategies.strategy import SeqSft
+from geodiag.lab.training import fit
 from tests.lab.test_ewc import CONFIG
 
 
@@ -57,7 +56,7 @@ def test_training_leaves_nothing_behind(model, encoded, tmp_path, monkeypatch, c
 
 def test_a_good_base_stops_early(model, encoded, tokenizer, tasks):
     seen, said = [], []
-    held_out = {"copy": encode(tokenizer, tasks["copy"].test)}
+    held_out = {"copy": encode_items(tokenizer, tasks["copy"].test)}
     watch = StopWhenGood(model, held_out, until=0.0, every=3, progress=said.append)
     watch.on_step_begin = lambda args, state, control, **_: seen.append(state.global_step)
     fit(model, encoded["copy"], training=Training(steps=9, lr=1e-3), rng=generator_of(0), callbacks=[watch])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geodiag.merging.config import MergeConfig
-from geodiag.merging.settings import RULES, Strict
+from geodiag.merging.settings import RULES, StrictSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "merging.md").read_text()
 
@@ -18,7 +18,7 @@ def test_every_key_is_on_the_page():
 def defaults(model):
     """Every setting of a rule and of its groups."""
     for name, field in model.model_fields.items():
-        if isinstance(field.default, Strict):
+        if isinstance(field.default, StrictSettings):
             yield from defaults(type(field.default))
         elif name != "name":
             yield field.alias or name, field.default

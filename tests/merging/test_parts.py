@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geodiag.checkpoints.layers import Part
+from geodiag.checkpoints.layers import MatrixPart
 from geodiag.merging.state_files import fill_part
 from tests import synthetic
 from tests.extraction.adapters import ALL_LINEAR, GPT2, LLAMA, PHI3, build_model, save_pair
@@ -16,15 +16,15 @@ TARGETS = {
     "gpt2": ["c_attn", "c_proj"],
 }
 PARTS = [
-    Part(),
-    Part(transposed=True),
-    Part(rows=(2, 5)),
-    Part(groups=3, rows=(1, 3)),
-    Part(transposed=True, rows=(0, 2)),
-    Part(transposed=True, groups=2, rows=(1, 2)),
-    Part(expert=1),
-    Part(expert=1, rows=(3, 6)),
-    Part(expert=0, transposed=True, groups=2, rows=(1, 3)),
+    MatrixPart(),
+    MatrixPart(transposed=True),
+    MatrixPart(rows=(2, 5)),
+    MatrixPart(groups=3, rows=(1, 3)),
+    MatrixPart(transposed=True, rows=(0, 2)),
+    MatrixPart(transposed=True, groups=2, rows=(1, 2)),
+    MatrixPart(expert=1),
+    MatrixPart(expert=1, rows=(3, 6)),
+    MatrixPart(expert=0, transposed=True, groups=2, rows=(1, 3)),
 ]
 
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from geodiag.merging.gram import input_gram
-from geodiag.merging.path import KEPT, PathProduct
+from geodiag.merging.products import KEPT, PathProduct, input_gram
 from tests.merging.definitions import random_updates
 
 C = [0.7, 0.2, 0.4]

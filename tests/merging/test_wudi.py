@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.merging.gram import coefficients, half_gradient, input_gram
+from geodiag.merging.products import coefficients, half_gradient, input_gram
 from geodiag.merging.settings import WudiSettings
 from geodiag.merging.wudi import wudi
 from tests.merging.definitions import random_updates, wudi_by_adam, wudi_objective

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from geodiag.explain import Evidence, explain_step
+from geodiag.explain import StoreEvidence, explain_step
 
 from .conftest import IMAGE, QUICK
 
@@ -81,7 +81,7 @@ def test_it_opens_without_an_error_and_fits(visit, width, scheme):
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_picking_a_step_changes_the_page(visit, store, width):
     browser = visit(width)
-    evidence = Evidence(store, QUICK)
+    evidence = StoreEvidence(store, QUICK)
     for run, step in (("r0", 3), ("r1", 5), ("r1", 8), ("r6", 2)):
         choose(browser, "run", run)
         choose(browser, "step", str(step))

@@ -13,13 +13,11 @@ import pytest
 import geodiag
 from geodiag.cli import main
 from geodiag.errors import StoreError
-from geodiag.explain import Evidence, explain_step
+from geodiag.explain import StoreEvidence, explain_step
 from geodiag.figures import FIGURES
 from geodiag.report import write_report
-from geodiag.report.blob import Pieces, pack
-from geodiag.report.color import LOSS_GAIN, cell_style, ink, mix
-from geodiag.report.heat import Heatmap, as_html, written
-from geodiag.report.report import explanations
+from geodiag.report.heatmap import LOSS_GAIN, Heatmap, cell_style, cell_text, heatmap_html, ink, mix
+from geodiag.report.report import Pieces, explanations, pack_text
 from geodiag.report.runs import first_step
 from tests.explain import planted
 from tests.explain.planted import Plan
@@ -93,7 +91,7 @@ def test_hostile_names_stay_text(tree, blob):
 
 
 def test_every_step_is_there_as_it_is_explained(store, blob):
-    evidence = Evidence(store, QUICK)
+    evidence = StoreEvidence(store, QUICK)
     assert list(blob["runs"]) == [f"r{n}" for n in range(len(CAUSES))]
     for run, known in blob["runs"].items():
         assert [step for step, _ in known["steps"]] == list(range(1, 9))
@@ -121,7 +119,7 @@ def test_correlations_are_those_of_the_table(store, text):
     confounds = geodiag.analyze(store, resamples=30, permutations=30)["confounds"]
     chosen = (pl.col("signal") == "global_gap") & (pl.col("target") == "forgetting")
     rho = confounds.filter(chosen, pl.col("correlation") == "pooled")["rho"].item()
-    assert f"title='Global gap, pooled: {written(rho, 2)}'" in text
+    assert f"title='Global gap, pooled: {cell_text(rho, 2)}'" in text
 
 
 def test_every_figure_is_drawn_or_excused(text):
@@ -168,8 +166,8 @@ def test_an_empty_store_is_refused(store, tmp_path):
 
 def test_all_steps_of_the_shipped_runs_take_little_room():
     """560 explanations: 20 MB of HTML in a megabyte and a half of text at most."""
-    evidence = Evidence(geodiag.load_example("lab"))
-    packed = pack(explanations(evidence, first_step(evidence)))
+    evidence = StoreEvidence(geodiag.load_example("lab"))
+    packed = pack_text(explanations(evidence, first_step(evidence)))
     assert len(packed) < 1_500_000
     found = json.loads(gzip.decompress(b64decode(packed)))
     assert sum(len(run["said"]) for run in found["runs"].values()) == 560
@@ -220,8 +218,8 @@ def test_cells_tell_their_value():
         unit=" points",
         steps={(0, 0): ("r", 3)},
     )
-    html = as_html(heat)
+    html = heatmap_html(heat)
     assert "data-run='r' data-step='3' title='&lt;a&gt;, x: 26 points'>26</td>" in html
     assert "title='&lt;a&gt;, y: not known'>–</td>" in html
     assert html.count("<td") == 3
-    assert written(-0.001, 2) == "0.00"
+    assert cell_text(-0.001, 2) == "0.00"

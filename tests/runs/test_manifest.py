@@ -3,14 +3,7 @@ from pathlib import Path
 import pytest
 
 from geodiag.errors import GeodiagError, ManifestError
-from geodiag.runs import (
-    Manifest,
-    check_manifest,
-    check_unique_runs,
-    find_manifests,
-    fold_task_name,
-    load_manifest,
-)
+from geodiag.runs import Manifest, check_manifest, check_unique_runs, find_manifests, fold_task_name, load_manifest
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,9 @@ import polars as pl
 import pytest
 
 from geodiag.errors import ScoresError
-from geodiag.runs import (
-    SCORES_SCHEMA,
-    load_manifest,
-    load_scores,
-    score_notes,
-    unscored_tasks,
-    untrained_tasks,
-)
-from geodiag.runs.score_readers import READERS
-from geodiag.runs.score_source import ScoreSource
+from geodiag.runs import SCORES_SCHEMA, load_manifest, load_scores, score_notes, unscored_tasks, untrained_tasks
+from geodiag.runs.scores.loading import READERS
+from geodiag.runs.scores.source import ScoreSource
 
 
 def scores_of(folder, text=None):

@@ -1,15 +1,7 @@
 import pytest
 
-from geodiag.signals import (
-    FAMILY_SIGNALS,
-    HEALTH,
-    PAIR_SIGNALS,
-    PAIR_TARGETS,
-    RUN_TARGETS,
-    SIGNALS,
-    TARGETS,
-)
-from geodiag.signals.measures import GAPS, MEASURES
+from geodiag.signals import FAMILY_SIGNALS, HEALTH, PAIR_SIGNALS, PAIR_TARGETS, RUN_TARGETS, SIGNALS, TARGETS
+from geodiag.signals.levels import GAP_FORMULAS, MEASURES
 
 LISTS = {
     "signals": SIGNALS,
@@ -49,7 +41,7 @@ def test_every_entry_says_how_to_read_it_in_one_sentence(which):
 
 
 def test_what_is_measured_is_what_is_described():
-    measured = {measure.name for measure in MEASURES} | set(GAPS)
+    measured = {measure.name for measure in MEASURES} | set(GAP_FORMULAS)
     assert measured == {entry.name for entry in (*FAMILY_SIGNALS, *HEALTH)}
 
 

@@ -1,16 +1,8 @@
 import polars.selectors as cs
 import pytest
 
-from geodiag.families import FAMILIES
-from geodiag.signals import (
-    FAMILY_SIGNALS,
-    HEALTH,
-    SIGNALS,
-    TARGETS,
-    family_signals,
-    layer_signals,
-    step_signals,
-)
+from geodiag.common.families import FAMILIES
+from geodiag.signals import FAMILY_SIGNALS, HEALTH, SIGNALS, TARGETS, family_signals, layer_signals, step_signals
 
 from . import brute
 from .conftest import OPTIONS

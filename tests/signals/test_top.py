@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from geodiag.errors import SettingsError
-from geodiag.signals import RANKINGS, Ranking, layer_signals, top_layers
+from geodiag.signals import LAYER_RANKINGS, Ranking, layer_signals, top_layers
 from geodiag.store import StoreReader
 
 from .simulate import simulate, write
@@ -66,7 +66,7 @@ def test_weights_sum_to_the_places_there_are(store):
     layers = layer_signals(store)
     for count in (1, 3, 50):
         top = top_layers(store, count=count)
-        for ranking in RANKINGS:
+        for ranking in LAYER_RANKINGS:
             key = ["run", "step"]
             defined = layers.group_by(key).agg(n=pl.col(ranking.signal).count()).filter(pl.col("n") > 0)
             sums = top.filter(ranking=ranking.name).group_by(key).agg(pl.col("weight").sum())

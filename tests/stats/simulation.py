@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geodiag.stats import Design, Settings, correlate
+from geodiag.stats import Design, ResamplingSettings, correlate
 from tests.stats.samples import textbook
 
 
@@ -58,7 +58,7 @@ class Kept:
     free: float
 
 
-def replicate(panel: Panel, statistic: str, *, replicates: int, seed: int, settings: Settings) -> Kept:
+def replicate(panel: Panel, statistic: str, *, replicates: int, seed: int, settings: ResamplingSettings) -> Kept:
     """How often intervals hold the truth, and p-values fall below 5 %."""
     rng = np.random.default_rng(seed)
     truth = panel.truth(statistic, rng)

@@ -5,7 +5,7 @@
 
 import pytest
 
-from geodiag.stats import Settings
+from geodiag.stats import ResamplingSettings
 from tests.stats.simulation import Panel, replicate
 
 EFFECTS = Panel()  # half of the variance between runs, signal and target independent
@@ -39,7 +39,7 @@ TRUE_NULLS = {
 
 
 def run(panel, statistic, *, replicates, unequal="same", **options):
-    settings = Settings(unequal=unequal, **options)
+    settings = ResamplingSettings(unequal=unequal, **options)
     return replicate(panel, statistic, replicates=replicates, seed=20, settings=settings)
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from geodiag.errors import SettingsError
-from geodiag.stats import STATISTICS, Design, Settings, correlate
+from geodiag.stats import STATISTICS, Design, ResamplingSettings, correlate
 from tests.stats.samples import dummies, panel, textbook
 
-QUIET = Settings(resamples=0, permutations=0)
+QUIET = ResamplingSettings(resamples=0, permutations=0)
 
 
 def estimate(x, y, run, step, name="spearman", **more):
@@ -95,7 +95,7 @@ def test_groups_are_tables_of_their_own():
     x, y, run, step = panel(7, runs=12)
     groups = {"low": run < 6, "high": run >= 6}
     design = Design.from_labels(run, steps=step)
-    options = Settings(resamples=200, permutations=100, unequal="common")
+    options = ResamplingSettings(resamples=200, permutations=100, unequal="common")
     together = correlate(x, y, design, groups=groups, settings=options, rng=3)
     for q, mask in enumerate(groups.values()):
         alone = correlate(x[mask], y[mask], design.take(mask), settings=options, rng=3)
@@ -106,7 +106,7 @@ def test_groups_are_tables_of_their_own():
 def test_a_column_more_changes_no_other_number():
     x, y, run, step = panel(8, signals=3, runs=9)
     design = Design.from_labels(run, steps=step)
-    options = Settings(resamples=300, permutations=200)
+    options = ResamplingSettings(resamples=300, permutations=200)
     wide, narrow = (correlate(part, y, design, settings=options, rng=1) for part in (x, x[:, :1]))
     for field in ("low", "percentile_low", "p_free", "p_whole_run"):
         np.testing.assert_allclose(getattr(wide, field)[:, :1], getattr(narrow, field), rtol=0, atol=1e-12)
@@ -206,7 +206,7 @@ def test_few_runs_have_no_interval():
     assert cell.estimate is not None
     assert cell.runs == 5
     assert cell.jackknife.reason == cell.percentile.reason == "5 runs, at least 6 are needed"
-    few = correlate(x, y, Design.from_labels(run), settings=Settings(least_runs_percentile=4)).cell("0", "0")
+    few = correlate(x, y, Design.from_labels(run), settings=ResamplingSettings(least_runs_percentile=4)).cell("0", "0")
     assert few.percentile.low is not None
     assert few.jackknife.low is None
 
@@ -243,9 +243,9 @@ WRONG = {
     ),
     "labels": (lambda x, y, run: Design.from_labels(run, steps=run[1:]), "steps: .* one label a row"),
     "missing label": (lambda x, y, run: Design.from_labels([None, *run[1:]]), "runs: missing labels"),
-    "level": (lambda x, y, run: Settings(level=95), "level is 95"),
-    "resamples": (lambda x, y, run: Settings(resamples=-1), "resamples is -1; 0 or more"),
-    "unequal": (lambda x, y, run: Settings(unequal="drop"), "one of: same, common"),
+    "level": (lambda x, y, run: ResamplingSettings(level=95), "level is 95"),
+    "resamples": (lambda x, y, run: ResamplingSettings(resamples=-1), "resamples is -1; 0 or more"),
+    "unequal": (lambda x, y, run: ResamplingSettings(unequal="drop"), "one of: same, common"),
 }
 
 

@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import spearmanr, t
 
 from geodiag.errors import SettingsError
-from geodiag.stats import Design, Settings, compare
-from geodiag.stats.draws import Draws
+from geodiag.stats import Design, ResamplingSettings, compare
+from geodiag.stats.resampling import Draws
 from tests.stats.samples import expand, panel
 
 
@@ -16,7 +16,12 @@ def test_differences_and_their_intervals_by_hand():
     x, y, run, step = panel(0, runs=9, signals=3, ties=False)
     x[::6, 2] = np.nan
     found = compare(
-        x, y, Design.from_labels(run, steps=step), pairs=[(0, 1), (2, 0)], settings=Settings(resamples=50), rng=4
+        x,
+        y,
+        Design.from_labels(run, steps=step),
+        pairs=[(0, 1), (2, 0)],
+        settings=ResamplingSettings(resamples=50),
+        rng=4,
     )
     for p, (a, b) in enumerate(found.pairs):
         known = ~np.isnan(x[:, a] + x[:, b])

@@ -4,7 +4,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm, rankdata, spearmanr, t
 
 from geodiag.errors import SettingsError
-from geodiag.stats import Design, Settings, incremental_value
+from geodiag.stats import Design, ResamplingSettings, incremental_value_test
 from tests.stats.samples import panel
 
 
@@ -29,7 +29,7 @@ def matrices(x, y, step):
 
 def test_the_slope_is_least_squares_with_a_cluster_sandwich():
     x, y, run, step = study(0)
-    found = incremental_value(x, y, Design.from_labels(run), controls=step).regression
+    found = incremental_value_test(x, y, Design.from_labels(run), controls=step).regression
     target, held = matrices(x, y, step)
     n, k = held.shape
     bread = np.linalg.inv(held.T @ held)
@@ -68,7 +68,7 @@ def restricted_fit(target, held, run):
 @pytest.mark.parametrize("spread", [1.0, 0.4, 0.0])
 def test_the_mixed_model_is_restricted_maximum_likelihood(spread):
     x, y, run, step = study(1, spread=spread)
-    found = incremental_value(x, y, Design.from_labels(run), controls=step).mixed
+    found = incremental_value_test(x, y, Design.from_labels(run), controls=step).mixed
     slope, se = restricted_fit(*matrices(x, y, step), run)
     assert found.estimate == pytest.approx(slope, abs=1e-4)
     # The observed information lets the slope covary with the variances, the textbook's does not.
@@ -104,7 +104,7 @@ def gains(x, y, step, run):
 
 def test_prediction_is_refitted_without_each_run():
     x, y, run, step = study(2, runs=7, steps=5)
-    found = incremental_value(x, y, Design.from_labels(run), controls=step).prediction
+    found = incremental_value_test(x, y, Design.from_labels(run), controls=step).prediction
     whole = gains(x, y, step, run)
     without = np.stack([gains(x[run != r], y[run != r], step[run != r], run[run != r]) for r in range(7)])
     for measure, base, full in ((found.spearman, 0, 1), (found.r_squared, 2, 3)):
@@ -119,7 +119,7 @@ def test_prediction_is_refitted_without_each_run():
 
 def test_without_controls_there_is_no_baseline_correlation():
     x, y, run, _ = study(3)
-    found = incremental_value(x, y, Design.from_labels(run)).prediction
+    found = incremental_value_test(x, y, Design.from_labels(run)).prediction
     assert found.spearman.without is found.spearman.gain is found.spearman.interval.low is None
     assert found.spearman.with_signal > 0
     assert found.r_squared.without == 0
@@ -130,7 +130,7 @@ def test_a_signal_that_matters_and_one_that_does_not():
     x, y, run, step = study(4, runs=20, effect=1.0)
     noise = np.random.default_rng(0).normal(size=len(x))
     design = Design.from_labels(run)
-    matters, does_not = (incremental_value(v, y, design, controls=step) for v in (x, noise))
+    matters, does_not = (incremental_value_test(v, y, design, controls=step) for v in (x, noise))
     assert matters.regression.low > 0
     assert matters.mixed.low > 0
     assert matters.prediction.r_squared.interval.low > 0
@@ -143,8 +143,8 @@ def test_gaps_are_left_out():
     x, y, run, step = study(5)
     x[3], y[7] = np.nan, np.nan
     known = ~np.isnan(x + y)
-    found = incremental_value(x, y, Design.from_labels(run), controls=step)
-    expected = incremental_value(x[known], y[known], Design.from_labels(run[known]), controls=step[known])
+    found = incremental_value_test(x, y, Design.from_labels(run), controls=step)
+    expected = incremental_value_test(x[known], y[known], Design.from_labels(run[known]), controls=step[known])
     assert found == expected
     assert found.rows == len(x) - 2
 
@@ -152,16 +152,16 @@ def test_gaps_are_left_out():
 def test_fits_do_not_depend_on_the_size_of_a_batch(monkeypatch):
     x, y, run, step = study(6)
     design = Design.from_labels(run)
-    whole = incremental_value(x, y, design, controls=step).prediction
+    whole = incremental_value_test(x, y, design, controls=step).prediction
     monkeypatch.setattr("geodiag.stats.prediction.CELLS", 1)
-    pieces = incremental_value(x, y, design, controls=step).prediction
+    pieces = incremental_value_test(x, y, design, controls=step).prediction
     for one, other in ((pieces.spearman, whole.spearman), (pieces.r_squared, whole.r_squared)):
         assert (one.gain, one.interval.low) == pytest.approx((other.gain, other.interval.low), abs=1e-12)
 
 
 def test_a_signal_the_controls_know_already():
     x, y, run, _ = study(7)
-    found = incremental_value(np.exp(x), y, Design.from_labels(run), controls=x)
+    found = incremental_value_test(np.exp(x), y, Design.from_labels(run), controls=x)
     assert found.regression.reason == found.mixed.reason == "nothing of the signal is left beside the controls"
     assert found.prediction.r_squared.gain == pytest.approx(0, abs=1e-9)
 
@@ -169,7 +169,7 @@ def test_a_signal_the_controls_know_already():
 def test_a_mixed_model_that_cannot_be_fitted_says_so():
     x, _, run, step = study(8, runs=8)
     level = np.arange(8.0)[run]  # the target is the run's own level, exactly
-    found = incremental_value(x, level, Design.from_labels(run), controls=step)
+    found = incremental_value_test(x, level, Design.from_labels(run), controls=step)
     assert found.mixed.estimate is found.mixed.p is None
     assert found.mixed.reason.startswith("the mixed model")
     assert found.regression.estimate is not None
@@ -177,7 +177,7 @@ def test_a_mixed_model_that_cannot_be_fitted_says_so():
 
 def test_a_target_that_is_the_signal_has_no_error():
     x, _, run, step = study(12)
-    found = incremental_value(x, 2 * x, Design.from_labels(run), controls=step)
+    found = incremental_value_test(x, 2 * x, Design.from_labels(run), controls=step)
     assert found.regression.reason == found.mixed.reason == "signal and controls give the target exactly"
 
 
@@ -192,14 +192,14 @@ def test_a_target_that_is_the_signal_has_no_error():
 )
 def test_what_cannot_be_answered_says_why(change, reason):
     x, y, run = change(*study(9)[:3])
-    found = incremental_value(x, y, Design.from_labels(run))
+    found = incremental_value_test(x, y, Design.from_labels(run))
     assert found.reason == found.regression.reason == found.mixed.reason == reason
     assert found.prediction is None
 
 
 def test_few_runs_have_slopes_but_no_errors():
     x, y, run, step = study(10, runs=5)
-    found = incremental_value(x, y, Design.from_labels(run), controls=step, settings=Settings())
+    found = incremental_value_test(x, y, Design.from_labels(run), controls=step, settings=ResamplingSettings())
     assert found.regression.estimate is not None
     assert found.regression.se is None
     assert found.regression.reason == found.mixed.reason == "5 runs, at least 6 are needed"
@@ -209,4 +209,4 @@ def test_few_runs_have_slopes_but_no_errors():
 def test_one_signal_at_a_time():
     x, y, run, _ = panel(11)
     with pytest.raises(SettingsError, match="one column each"):
-        incremental_value(x, y[:, 0], Design.from_labels(run))
+        incremental_value_test(x, y[:, 0], Design.from_labels(run))

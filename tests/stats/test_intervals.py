@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, spearmanr, t
 
-from geodiag.stats import STATISTICS, Design, Settings, correlate, jackknife_bounds, percentile_bounds
+from geodiag.stats import STATISTICS, Design, ResamplingSettings, correlate, jackknife_bounds, percentile_bounds
 from geodiag.stats.correlation import correlations_at
-from geodiag.stats.draws import Draws
+from geodiag.stats.design import multiplicities
 from geodiag.stats.moments import Shape, moment_source
-from geodiag.stats.partition import multiplicities
+from geodiag.stats.resampling import Draws
 from tests.stats.samples import expand, panel, textbook
 
 
@@ -38,7 +38,7 @@ def test_with_clusters_of_one_row_it_is_scipys_paired_bootstrap(ties):
 def test_the_percentile_interval_is_that_of_written_out_resamples(name):
     x, y, run, step = panel(1, runs=8)
     design = Design.from_labels(run, steps=step)
-    grid = correlate(x, y, design, statistic=name, settings=Settings(resamples=60, permutations=0), rng=5)
+    grid = correlate(x, y, design, statistic=name, settings=ResamplingSettings(resamples=60, permutations=0), rng=5)
     counts = Draws(5).resamples(8, size=60).astype(int)
     resampled = []
     for count in counts:
@@ -52,7 +52,7 @@ def test_the_percentile_interval_is_that_of_written_out_resamples(name):
 @pytest.mark.parametrize("name", STATISTICS)
 def test_the_jackknife_interval_is_its_formula(name):
     x, y, run, step = panel(2, runs=9)
-    grid = correlate(x, y, Design.from_labels(run, steps=step), statistic=name, settings=Settings(level=0.9))
+    grid = correlate(x, y, Design.from_labels(run, steps=step), statistic=name, settings=ResamplingSettings(level=0.9))
     z = np.array(
         [
             np.arctanh(textbook(name, x[kept, 1], y[kept, 0], run[kept], step[kept]))
@@ -86,7 +86,7 @@ def test_undefined_resamples_are_dropped_and_counted():
     run = np.repeat(np.arange(6), 2)
     x = np.where(run == 0, np.arange(12), 0.0)  # constant wherever run 0 is not drawn
     y = np.random.default_rng(0).normal(size=12)
-    grid = correlate(x, y, Design.from_labels(run), settings=Settings(resamples=500, permutations=0), rng=2)
+    grid = correlate(x, y, Design.from_labels(run), settings=ResamplingSettings(resamples=500, permutations=0), rng=2)
     without = int((Draws(2).resamples(6, size=500)[:, 0] == 0).sum())
     assert 100 < without < 250
     assert grid.dropped.item() == without
@@ -107,7 +107,7 @@ def test_higher_clusters_are_drawn_whole():
     x, y, run, step = panel(3, runs=24)
     size = run % 8
     design = Design.from_labels(run, steps=step, clusters=size, match=run // 8 * 10 + step)
-    grid = correlate(x, y, design, settings=Settings(resamples=50, permutations=0), rng=1)
+    grid = correlate(x, y, design, settings=ResamplingSettings(resamples=50, permutations=0), rng=1)
     assert (grid.runs == 8).all()
     expected = []
     for count in Draws(1).resamples(8, size=50).astype(int):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, permutation_test, rankdata, spearmanr
 
-from geodiag.stats import STATISTICS, Design, Settings, correlate
-from geodiag.stats.draws import Draws, count_arrangements
-from geodiag.stats.permutation import common_places, strata
+from geodiag.stats import STATISTICS, Design, ResamplingSettings, correlate
+from geodiag.stats.p_values import common_places, strata
+from geodiag.stats.resampling import Draws, count_arrangements
 from tests.stats.samples import dummies, panel, residual, textbook
 
 
@@ -40,9 +40,9 @@ def test_few_runs_are_exchanged_in_every_way(name, seed):
 
 def test_many_runs_are_exchanged_at_random():
     x, y, run, step = even_panel(1, runs=9, steps=5)
-    cell = correlate(x, y, Design.from_labels(run, steps=step), settings=Settings(permutations=80), rng=3).cell(
-        "0", "0"
-    )
+    cell = correlate(
+        x, y, Design.from_labels(run, steps=step), settings=ResamplingSettings(permutations=80), rng=3
+    ).cell("0", "0")
     (orders,), exact = Draws(3).arrangements([9], size=80)
     seen = [abs(spearmanr(exchanged(x, run, step, order), y)[0]) for order in orders]
     expected = (1 + np.sum(np.array(seen) >= abs(spearmanr(x, y)[0]) - 1e-12)) / 81
@@ -70,7 +70,7 @@ def test_steps_that_are_not_common_can_be_dropped_first():
     x, y, run, step = even_panel(3, runs=6, steps=5, ties=False)
     kept = (step < 4) | (run == 0)
     design = Design.from_labels(run[kept], steps=step[kept])
-    options = Settings(unequal="common")
+    options = ResamplingSettings(unequal="common")
     ragged = correlate(x[kept], y[kept], design, settings=options).cell("0", "0")
     even = step < 4
     trimmed = correlate(x[even], y[even], Design.from_labels(run[even], steps=step[even])).cell("0", "0")
@@ -81,7 +81,7 @@ def test_steps_that_are_not_common_can_be_dropped_first():
 
 def test_the_free_shuffle_counts_shuffled_correlations():
     x, y, run, _ = even_panel(4)
-    cell = correlate(x, y, Design.from_labels(run), settings=Settings(permutations=60), rng=6).cell("0", "0")
+    cell = correlate(x, y, Design.from_labels(run), settings=ResamplingSettings(permutations=60), rng=6).cell("0", "0")
     (orders,) = Draws(6).row_orders(16, size=60, chunk=60)
     seen = [abs(spearmanr(x, y[order])[0]) for order in orders]
     expected = (1 + np.sum(np.array(seen) >= abs(spearmanr(x, y)[0]) - 1e-12)) / 61
@@ -92,7 +92,7 @@ def test_the_free_shuffle_approaches_scipys_exact_test():
     x, y = np.random.default_rng(1).normal(size=(2, 7))
     theirs = permutation_test((x,), lambda v: spearmanr(v, y)[0], permutation_type="pairings", n_resamples=np.inf)
     ours = correlate(
-        x, y, Design.from_labels(np.arange(7)), settings=Settings(resamples=0, permutations=20000)
+        x, y, Design.from_labels(np.arange(7)), settings=ResamplingSettings(resamples=0, permutations=20000)
     ).p_free.item()
     assert ours == pytest.approx(theirs.pvalue, abs=4 * np.sqrt(0.25 / 20000))
 
@@ -125,10 +125,10 @@ def test_controls_are_held_by_freedman_and_lane(name):
 def test_permutations_do_not_depend_on_the_size_of_a_batch(monkeypatch):
     x, y, run, step = panel(6, runs=8)
     design = Design.from_labels(run, steps=step)
-    options = Settings(permutations=200, unequal="common")
+    options = ResamplingSettings(permutations=200, unequal="common")
     whole = correlate(x, y, design, settings=options)
-    monkeypatch.setattr("geodiag.stats.permutation.CELLS", 1)
-    monkeypatch.setattr("geodiag.stats.permutation._PRODUCTS", 1)
+    monkeypatch.setattr("geodiag.stats.p_values.CELLS", 1)
+    monkeypatch.setattr("geodiag.stats.p_values._PRODUCTS", 1)
     pieces = correlate(x, y, design, settings=options)
     np.testing.assert_array_equal(pieces.p_free, whole.p_free)
     np.testing.assert_array_equal(pieces.p_whole_run, whole.p_whole_run)
@@ -155,7 +155,7 @@ def test_runs_that_cannot_be_exchanged_say_why(case):
 def test_no_step_common_to_all_runs(name):
     x, y, run, step = even_panel(8, runs=8, ties=False)
     design = Design.from_labels(run, steps=np.where(run == 0, 9, 0) + step)
-    cell = correlate(x, y, design, statistic=name, settings=Settings(unequal="common")).cell("0", "0")
+    cell = correlate(x, y, design, statistic=name, settings=ResamplingSettings(unequal="common")).cell("0", "0")
     assert cell.estimate is not None
     assert cell.whole_run.reason == "no step is common to all runs"
 
@@ -165,7 +165,7 @@ def test_a_signal_that_is_constant_on_the_common_steps():
     kept = (step < 2) | (run == 0)
     x[step < 2] = 1.0
     design = Design.from_labels(run[kept], steps=step[kept])
-    cell = correlate(x[kept], y[kept], design, settings=Settings(unequal="common")).cell("0", "0")
+    cell = correlate(x[kept], y[kept], design, settings=ResamplingSettings(unequal="common")).cell("0", "0")
     assert cell.free.p is not None
     assert cell.whole_run.p is None
     assert cell.whole_run.reason == "signal is constant"

@@ -7,8 +7,8 @@ import pytest
 
 from geodiag.stats import STATISTICS, Design
 from geodiag.stats.correlation import correlations_at
+from geodiag.stats.design import multiplicities
 from geodiag.stats.moments import RankPolynomials, RankRows, Shape, moment_source
-from geodiag.stats.partition import multiplicities
 from tests.stats.samples import expand, panel, textbook
 
 

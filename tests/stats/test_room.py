@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from geodiag.stats import Design, Partition, grid
-from geodiag.stats.draws import Draws
-from geodiag.stats.partition import multiplicities
+from geodiag.stats.design import multiplicities
+from geodiag.stats.resampling import Draws
 
 
 def test_models_are_loaded_only_when_fitted():

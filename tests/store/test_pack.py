@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from geodiag.errors import StoreError
-from geodiag.extraction import make_settings
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import extract_all
 from geodiag.signals import step_signals
 from geodiag.store import StoreReader, pack_store

@@ -140,7 +140,7 @@ def test_writers_take_turns(tmp_path):
 
 
 def test_a_writer_that_hangs_is_named_rather_than_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(commit, "PATIENCE", 0.05)
+    monkeypatch.setattr(commit, "LOCK_PATIENCE", 0.05)
     write_run(tmp_path / "s", "r", tables())
     refused = []
 

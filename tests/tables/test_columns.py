@@ -5,8 +5,8 @@ import pytest
 
 from geodiag.paper import list_paper, load_paper
 from geodiag.signals import PAIR_SIGNALS, PAIR_TARGETS, SIGNALS, TARGETS
-from geodiag.tables import TABLES
-from geodiag.tables.names import PAIR_PREDICTORS, STEP_PREDICTORS
+from geodiag.tables import ANALYSIS_TABLES
+from geodiag.tables.labels import PAIR_PREDICTORS, STEP_PREDICTORS
 
 # Tables of the paper's own merging experiments, which say nothing of a store.
 ELSEWHERE = ("table25", "table30", "table33", "table34")
@@ -14,11 +14,11 @@ PUBLISHED = [name for name in list_paper() if not name.startswith(ELSEWHERE)]
 
 
 def test_every_published_table_is_built():
-    assert set(PUBLISHED) <= {table.name for table in TABLES}
+    assert set(PUBLISHED) <= {table.name for table in ANALYSIS_TABLES}
 
 
 def test_tables_without_published_csv_are_built():
-    names = [table.name for table in TABLES]
+    names = [table.name for table in ANALYSIS_TABLES]
     assert all(any(name.startswith(stem) for name in names) for stem in ("table08_", "table11_", "table20_"))
 
 
@@ -75,8 +75,8 @@ def test_confounds_hold_every_signal_and_outcome(tables):
 
 
 def test_names_are_unique_and_every_table_says_its_doubts():
-    assert len({table.name for table in TABLES}) == len(TABLES)
-    for table in TABLES:
+    assert len({table.name for table in ANALYSIS_TABLES}) == len(ANALYSIS_TABLES)
+    for table in ANALYSIS_TABLES:
         assert table.title
         assert table.question.endswith(("?", "."))
         assert table.distrust.endswith(".")

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from geodiag.tables import Options, compute_tables
-from geodiag.tables.intervals import SCHEMA
+from geodiag.tables.intervals import INTERVAL_SCHEMA
 
 from .planted import noise_runs, plant
 
@@ -26,7 +26,7 @@ def rows(found, level, by, **where):
 
 
 def test_columns_and_key(found):
-    assert found.schema == SCHEMA
+    assert found.schema == INTERVAL_SCHEMA
     assert not found.select("level", "by", "group", "predictor", "target").is_duplicated().any()
     groups = {(level, by) for level, by in found.select("level", "by").rows()}
     assert groups == {

@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 
 from geodiag.paper import list_paper, load_paper
-from geodiag.tables import TABLES, Options, Panel, write_tables
-from geodiag.tables.beside import beside, is_published
-from geodiag.tables.format import as_grid, interval, number, p_value
-from geodiag.tables.latex import escape
-from geodiag.tables.markdown import table_lines
+from geodiag.tables import ANALYSIS_TABLES, Options, TablePanel, write_tables
+from geodiag.tables.format import as_grid, interval_text, number_text, p_value
+from geodiag.tables.page import beside, is_published
+from geodiag.tables.render import escape, table_lines
 
 QUICK = Options(resamples=50, permutations=50)
 
@@ -70,7 +69,7 @@ def test_signs_are_said_once(text):
 
 
 def test_every_table_says_what_it_asks_and_what_to_distrust(text, tables):
-    for table in TABLES:
+    for table in ANALYSIS_TABLES:
         if table.name in tables:
             section = text.split(f"### {table.title}\n")[1].split("\n### ")[0]
             assert f"*Asks:* {table.question}" in section
@@ -99,7 +98,7 @@ def test_every_markdown_table_is_rectangular(text):
 
 def test_latex_has_a_float_for_every_table(written):
     source = (written[0] / "tables.tex").read_text()
-    for table in TABLES:
+    for table in ANALYSIS_TABLES:
         assert rf"\label{{tab:{table.name}" in source
     assert source.count(r"\toprule") == source.count(r"\bottomrule") == source.count(r"\begin{table}")
     for body, columns in re.findall(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}(.*?)\\end\{tabular\}", source, re.DOTALL):
@@ -124,7 +123,7 @@ def test_latex_escapes():
 
 
 def test_published_numbers_stand_beside_ours(store, tables):
-    for table in TABLES:
+    for table in ANALYSIS_TABLES:
         assert is_published(table) == (table.name in list_paper())
         if not is_published(table):
             continue
@@ -161,13 +160,13 @@ def test_without_comparison_no_published_number_is_written(store, tmp_path):
     ("value", "digits", "wanted"), [(-0.004, 2, "0.00"), (-0.005001, 2, "-0.01"), (None, 2, "–"), (0.1234, 3, "0.123")]
 )
 def test_numbers(value, digits, wanted):
-    assert number(value, digits) == wanted
+    assert number_text(value, digits) == wanted
 
 
 def test_p_values_and_intervals():
     assert [p_value(p) for p in (0.0004, 0.001, 1.0, None)] == ["<0.001", "0.001", "1.000", "–"]
-    assert interval(-0.5, None) == "–"
-    assert interval(-0.5, 0.25) == "[-0.50, 0.25]"
+    assert interval_text(-0.5, None) == "–"
+    assert interval_text(-0.5, 0.25) == "[-0.50, 0.25]"
 
 
 def test_interval_columns_become_one():
@@ -189,8 +188,8 @@ def test_lines_are_aligned_and_pipes_escaped():
 
 
 def test_panels_are_of_the_tables_own_rows(tables):
-    for table in TABLES:
+    for table in ANALYSIS_TABLES:
         if table.panels is not None:
             panels = table.panels(tables[table.name])
-            assert all(isinstance(panel, Panel) for panel in panels)
+            assert all(isinstance(panel, TablePanel) for panel in panels)
             assert any(panel.frame.height for panel in panels)

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from geodiag.errors import SettingsError, StoreError
-from geodiag.tables import TABLES, NotInStore, Options, compute_tables, write_tables
+from geodiag.tables import ANALYSIS_TABLES, NotInStore, Options, compute_tables, write_tables
 
 from .planted import Planted, noise_runs, plant
 
@@ -23,7 +23,7 @@ def page(store, tmp_path, **options):
 def test_without_gradients_everything_else_is_there(tmp_path):
     store = write(tmp_path, noise_runs(0, runs=6, steps=4, gradients=False))
     found = compute_tables(store, QUICK)
-    assert {table.name for table in TABLES} - set(found) == {"table07_geometry_vs_gradient"}
+    assert {table.name for table in ANALYSIS_TABLES} - set(found) == {"table07_geometry_vs_gradient"}
     wide = found["table09_method_step_correlations"]
     assert wide["neg_grad_ratio"].null_count() == wide.height
     assert wide["state_gap"].null_count() == 0

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 
 from geodiag.signals import run_outcomes
-from geodiag.tables import TABLES, Options
+from geodiag.tables import ANALYSIS_TABLES, Options
 
 CORE = ("update_norm", "active_conflict", "state_gap", "global_gap")
 OUR_NAMES = {"old_task_mean": "old_mean", "old_task_change": "drop"}
@@ -108,7 +108,7 @@ def test_table09(tables, steps):
 
 @pytest.mark.parametrize("stem", ["table10_step_predictor_ranking", "table15_pair_predictor_ranking"])
 def test_rankings(stem, tables, steps, pairs):
-    from geodiag.tables.names import PAIR_PREDICTORS, STEP_PREDICTORS
+    from geodiag.tables.labels import PAIR_PREDICTORS, STEP_PREDICTORS
 
     norms = steps.select("run", "step", "update_norm", "state_norm")
     of_pairs = stem.startswith("table15")
@@ -170,4 +170,4 @@ def test_figures_12_and_13(tables, steps):
 
 
 def _named(stem):
-    return next(table for table in TABLES if table.name.startswith(stem))
+    return next(table for table in ANALYSIS_TABLES if table.name.startswith(stem))

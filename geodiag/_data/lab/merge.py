@@ -15,11 +15,11 @@ from typing import Any
 import polars as pl
 
 import geodiag
-from geodiag.lab.computing import computing
 from geodiag.lab.config import LabConfig, SweepConfig, load_config
-from geodiag.lab.course import Course, open_course
-from geodiag.lab.model import load_model
-from geodiag.lab.score import exact_matches, score_tasks
+from geodiag.lab.data import TaskSequence, open_sequence
+from geodiag.lab.model import load_lab_model
+from geodiag.lab.reproducible import computing
+from geodiag.lab.training import exact_matches, score_tasks
 from geodiag.runs import load_manifest
 
 HERE = Path(__file__).parent
@@ -71,10 +71,11 @@ def write_rows(rows: list[dict[str, Any]], configs: list[LabConfig]) -> None:
 def score_size(config: LabConfig, sweep: Path, out: Path) -> Iterator[dict[str, Any]]:
     """One row a method: the merges of this size and seed, and what they are to be held against."""
     base, experts = sweep / "bases" / config.size, sweep / "experts" / f"{config.size}-s{config.seed}"
-    course = open_course(config, base=base)
+    course = open_sequence(config, base=base)
     yield row(config, course, "Base", base)
     own = [
-        float(exact_matches(load_model(experts / t.name), course.held_out[t.name]).float().mean()) for t in course.tasks
+        float(exact_matches(load_lab_model(experts / t.name), course.held_out[t.name]).float().mean())
+        for t in course.tasks
     ]
     yield {**place(config, "Experts, each on its task"), **scores(own)}
     yield row(config, course, "Seq. SFT", load_manifest(sweep / "runs" / config.run).steps[-1].state)
@@ -86,9 +87,9 @@ def score_size(config: LabConfig, sweep: Path, out: Path) -> Iterator[dict[str, 
         yield row(config, course, method, geodiag.merge({**given, **settings}).last)
 
 
-def row(config: LabConfig, course: Course, method: str, state: Path) -> dict[str, Any]:
+def row(config: LabConfig, course: TaskSequence, method: str, state: Path) -> dict[str, Any]:
     """A state's scores, over the tasks in training order."""
-    found = score_tasks(load_model(state), course.held_out)
+    found = score_tasks(load_lab_model(state), course.held_out)
     print(f"{config.size} s{config.seed} {method}: {sum(s.score for s in found) / len(found):.3f}", flush=True)
     return {**place(config, method), **scores([s.score for s in found])}
 

@@ -9,8 +9,7 @@ from geodiag.lab.config import LabConfig
 from geodiag.lab.strategies.aimmerging import AimMerging
 from geodiag.lab.strategies.ewc import Ewc
 from geodiag.lab.strategies.forever import Forever
-from geodiag.lab.strategies.seq_sft import SeqSft
-from geodiag.lab.strategies.strategy import Lesson, Strategy
+from geodiag.lab.strategies.strategy import Lesson, SeqSft, Strategy
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 
 from geodiag.lab.config import EwcOptions
-from geodiag.lab.data import IGNORED, Encoded
+from geodiag.lab.data import IGNORED, EncodedItems
 from geodiag.lab.model import Model, norm_of, trainable
 from geodiag.lab.strategies.strategy import Lesson, Record, Strategy
 
 
-def fisher_diagonal(model: Model, items: Encoded, *, rows: Sequence[int]) -> list[torch.Tensor]:
+def fisher_diagonal(model: Model, items: EncodedItems, *, rows: Sequence[int]) -> list[torch.Tensor]:
     """The empirical diagonal Fisher of a model at some items.
 
     F_i = mean over items n of (d log p(target_n | prompt_n) / d theta_i)^2, each item's gradient squared on its

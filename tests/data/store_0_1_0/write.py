@@ -1,4 +1,4 @@
-"""Writes this folder with the geodiag of commit fefdb73 (0.1.0): `PYTHONPATH=<a checkout of it> python write.py FOLDER`.
+"""Writes this folder with geodiag 0.1.0 (commit fefdb73): `PYTHONPATH=<a checkout of it> python write.py FOLDER`.
 
 Two runs of tiny Qwen3 models. `experts`: three steps on disk of which two are stored, geometry alone, probes at hand.
 `increments`: three steps, geometry and gradients. `extended.yaml` names every step on disk.

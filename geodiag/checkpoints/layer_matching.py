@@ -1,0 +1,139 @@
+"""Which tensors of a checkpoint are target layers, which are left out, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geodiag.checkpoints.checkpoint import Checkpoint, check_readable
+from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
+from geodiag.checkpoints.tensor_names import Projection, Site, naming_of, text_config, why_left_out
+from geodiag.common.families import FAMILIES
+from geodiag.common.text import counted
+from geodiag.errors import CheckpointError, SettingsError
+
+
+def match_layers(
+    checkpoint: Checkpoint, *, families: Sequence[str] | None = None, pattern: str | None = None
+) -> LayerTable:
+    """Find the target layers of a checkpoint, from headers alone.
+
+    Args:
+        checkpoint: the checkpoint.
+        families: the families to take; all of `FAMILIES` by default.
+        pattern: a regular expression that is searched for in the canonical name of each layer.
+
+    Raises:
+        SettingsError: an unknown family, a broken pattern, or no layer that fits both.
+        CheckpointError: no projection was found, two tensors are one layer, or a layer is quantised.
+    """
+    asked, fits = _families(families), _pattern(pattern)
+    naming, site_of = naming_of(checkpoint.config)
+    layers: dict[str, Layer] = {}
+    left_out: list[LeftOut] = []
+    for name, (info, _) in checkpoint.tensors.items():
+        site = site_of(name)
+        found = [] if site is None else _projections(checkpoint, name, site)
+        taken = [projection for projection in found if not _why_not(projection, asked, fits)]
+        for projection in taken:
+            _add(layers, _layer(checkpoint, name, projection), checkpoint)
+        if not taken:
+            why = why_left_out(name) if site is None else _why_not(found[0], asked, fits) if found else "shape"
+            left_out.append(LeftOut(name, info.shape, why))
+    if not layers:
+        raise _nothing_found(checkpoint, naming, left_out, families=families, pattern=pattern)
+    return LayerTable(tuple(sorted(layers.values(), key=_order)), tuple(left_out), naming)
+
+
+def _projections(checkpoint: Checkpoint, tensor: str, site: Site) -> list[Projection]:
+    try:
+        return list(site.projections(checkpoint.info(tensor).shape, text_config(checkpoint.config)))
+    except ValueError as error:
+        fix = "give the model's own config.json beside its weights"
+        raise CheckpointError(str(error), where=checkpoint.path, tensor=tensor, fix=fix) from error
+
+
+def _families(families: Sequence[str] | None) -> frozenset[str]:
+    if families is None:
+        return frozenset(FAMILIES)
+    asked = [families] if isinstance(families, str) else list(families)
+    unknown = [family for family in asked if family not in FAMILIES]
+    if unknown or not asked:
+        what = f"unknown family {unknown[0]!r}" if unknown else "no family is asked for"
+        raise SettingsError(what, fix=f"known families: {', '.join(FAMILIES)}")
+    return frozenset(asked)
+
+
+def _pattern(pattern: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern or "")
+    except (re.error, OverflowError, RecursionError) as error:
+        what = f"the layer pattern {pattern!r} is not a regular expression ({error})"
+        raise SettingsError(what, fix=r"for example 'layers\.[0-3]\.'") from error
+
+
+def _why_not(projection: Projection, asked: frozenset[str], fits: re.Pattern[str]) -> str:
+    """Why a projection is not taken; empty when it is."""
+    if projection.family not in asked:
+        return "family"
+    return "" if fits.search(projection.layer) else "pattern"
+
+
+def _layer(checkpoint: Checkpoint, tensor: str, projection: Projection) -> Layer:
+    info = checkpoint.info(tensor)
+    method = quantisation(checkpoint.config)
+    check_readable(info, where=checkpoint.path, tensor=tensor, method=method)
+    d_out, d_in = projection.part.shape(info.shape)
+    return Layer(
+        projection.layer, projection.block, projection.family, d_out, d_in, info.dtype, tensor, projection.part
+    )
+
+
+def quantisation(config: Mapping[str, Any]) -> str | None:
+    """The method that a `config.json` names for quantised weights; None when it names none."""
+    quantised = config.get("quantization_config")
+    return str(quantised.get("quant_method", "an unnamed method")) if isinstance(quantised, Mapping) else None
+
+
+def _add(layers: dict[str, Layer], layer: Layer, checkpoint: Checkpoint) -> None:
+    if layer.name in layers:
+        what = f"the same layer as tensor {layers[layer.name].tensor}"
+        raise CheckpointError(what, where=checkpoint.path, tensor=layer.tensor, fix="keep one of them")
+    layers[layer.name] = layer
+
+
+def _order(layer: Layer) -> tuple[int, int, int, str]:
+    expert = re.search(r"\.experts\.(\d+)\.", layer.name)
+    return layer.block, FAMILIES.index(layer.family), int(expert[1]) if expert else -1, layer.name
+
+
+def _nothing_found(
+    checkpoint: Checkpoint,
+    naming: str,
+    left_out: Sequence[LeftOut],
+    *,
+    families: Sequence[str] | None,
+    pattern: str | None,
+) -> SettingsError | CheckpointError:
+    kept_out = [left.name for left in left_out if left.why in ("family", "pattern")]
+    if kept_out:
+        asked = [f"families {', '.join(sorted(_families(families)))}"] if families else []
+        asked += [f"the pattern {pattern!r}"] if pattern else []
+        what = f"no layer fits {' and '.join(asked)}"
+        return SettingsError(what, where=checkpoint.path, fix=f"there are {_some(kept_out)}")
+    method = quantisation(checkpoint.config)
+    by = f" (quantised with {method})" if method else ""
+    what = f"no target layers among {counted(len(left_out), 'tensor')}{by}; tensors are {_some(_telling(left_out))}"
+    fix = f"names were looked for as in {naming}, such as model.layers.0.self_attn.q_proj.weight"
+    return CheckpointError(what, where=checkpoint.path, fix=fix)
+
+
+def _telling(left_out: Sequence[LeftOut]) -> list[str]:
+    """The names that best show what a checkpoint holds: unknown matrices first."""
+    ranked = sorted(left_out, key=lambda left: (left.why != "unknown", len(left.shape) != 2))
+    return [left.name for left in ranked]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,81 @@
+"""Files written whole: under another name first, flushed, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(path: Path, *, flushed: bool = True) -> Iterator[Path]:
+    """A draft beside `path` that is renamed to it on success; a kill or an error leaves what was at `path`.
+
+    Args:
+        path: the file; its folder is made when it is not there.
+        flushed: whether the bytes are forced to the disk before the rename, so that a power failure cannot leave an
+            empty file under the final name.
+
+    Yields:
+        The draft's path, on which nothing is yet.
+
+    Raises:
+        OSError: it cannot be written; no draft stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield draft
+        if flushed:
+            flush(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with written_aside(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, renamed to `path` on success; a kill or an error leaves no `path`.
+
+    Yields:
+        The folder to write into, empty.
+    """
+    draft = path.with_name(f".{path.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Forces a file or folder to the disk."""
+    if os.name != "posix" and path.is_dir():
+        return  # Windows neither opens nor needs to flush a folder.
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_name(text: str) -> str:
+    """A tensor's or a part's name as one file name: `/` becomes `~`."""
+    return text.replace("/", "~")

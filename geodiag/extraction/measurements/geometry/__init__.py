@@ -1,0 +1,1 @@
+"""Geometry of updates: norms, spectra, alignment and conflict."""

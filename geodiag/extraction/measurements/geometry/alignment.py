@@ -1,0 +1,125 @@
+"""Subspace alignment (SAR) of full updates against bases, in batches that fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geodiag.extraction.measurements.geometry.threads import Workers
+from geodiag.extraction.measurements.geometry.updates import LayerUpdates, Measures
+from geodiag.extraction.plan import Plan
+from geodiag.geometry import Spectrum, projected_norms, sar_from_norms
+
+
+@dataclass(frozen=True)
+class UpdateBatch:
+    """Updates of one layer that are read and measured together."""
+
+    members: tuple[int, ...]
+    """Indices into the plan's updates, rising."""
+    factored: bool
+    """Whether they are right factors, a few rows each, rather than full matrices."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many full updates of a layer are in memory at once, and in which precision they are kept."""
+
+    block: int
+    """Full updates that are measured as one batch."""
+    hold: bool
+    """Whether all updates stay until their subspaces have been compared, rather than be read a second time."""
+    rough: torch.dtype
+    """The precision in which they stay, and in which large products run."""
+    ahead: int
+    """Updates whose weights are read before they are asked for."""
+
+
+def in_batches(updates: LayerUpdates, members: Sequence[int], block: int) -> list[UpdateBatch]:
+    """Full updates in blocks, then all factored ones."""
+    full = [i for i in members if not updates.factored(i)]
+    factored = tuple(i for i in members if updates.factored(i))
+    blocks = [UpdateBatch(tuple(full[first : first + block]), False) for first in range(0, len(full), block)]
+    return blocks + ([UpdateBatch(factored, True)] if factored else [])
+
+
+def read_batch(updates: LayerUpdates, batch: UpdateBatch) -> tuple[Tensor, tuple[Measures, ...]]:
+    """The updates of a batch, stacked; right factors of fewer rows than others get rows of zeros."""
+    if batch.factored:
+        factors = [updates.matrix(i) for i in batch.members]
+        rows = max(1, *(len(C) for C in factors))
+        D = torch.stack([torch.nn.functional.pad(C, (0, 0, 0, rows - len(C))) for C in factors])
+        return D, tuple(updates.measures(i, C) for i, C in zip(batch.members, factors, strict=True))
+    D = updates.new(len(batch.members))
+    return D, tuple(updates.measures(i, updates.matrix(i, out=D[row])) for row, i in enumerate(batch.members))
+
+
+def pair_alignments(
+    updates: LayerUpdates,
+    plan: Plan,
+    spectrum: Spectrum,
+    norms: Mapping[int, float],
+    batches: Sequence[UpdateBatch],
+    held: Mapping[UpdateBatch, Tensor],
+    *,
+    rough: torch.dtype,
+    workers: Workers,
+) -> Tensor:
+    """SAR(i -> j) and SAR(j -> i) of every pair of the plan, (pairs, 2) on the CPU; NaN where either has no geometry.
+
+    Args:
+        updates: the layer's.
+        plan: the pairs.
+        spectrum: all updates' spectra, in the plan's order.
+        norms: ||D_i||_F by update.
+        batches: the updates that pairs are made of.
+        held: those of the batches that are still in memory; others are read again.
+        rough: the precision of the products.
+        workers: what computes; each takes one batch at a time.
+    """
+    projected = _projections(updates, plan, spectrum.V, batches, held, rough=rough, workers=workers).cpu()
+    norm = torch.tensor([norms.get(i, torch.nan) for i in range(len(projected))], dtype=torch.float64)
+    i, j = plan.ends
+    both = torch.stack([sar_from_norms(projected[i, j], norm[i]), sar_from_norms(projected[j, i], norm[j])], dim=-1)
+    some = spectrum.rank.cpu() > 0
+    return torch.where((some[i] & some[j])[:, None], both, torch.nan)
+
+
+def _projections(
+    updates: LayerUpdates,
+    plan: Plan,
+    V: Tensor,
+    batches: Sequence[UpdateBatch],
+    held: Mapping[UpdateBatch, Tensor],
+    *,
+    rough: torch.dtype,
+    workers: Workers,
+) -> Tensor:
+    """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
+    partners = plan.partners()
+    rounded = V.to(rough)
+    found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
+
+    def project(batch: UpdateBatch) -> None:
+        if batch.factored:
+            found[list(batch.members)] = _all_projections(held[batch], V)
+            return
+        for row, i in enumerate(batch.members):
+            if i in partners:
+                others = torch.tensor(partners[i], device=V.device)
+                D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
+                found[i, others] = projected_norms(D, rounded[others])
+
+    workers.map(project, batches)
+    return found
+
+
+def _all_projections(C: Tensor, V: Tensor) -> Tensor:
+    """||C_i V_j||_F of every right factor and every basis, in one product."""
+    m, rows, d_in = C.shape
+    n, _, k = V.shape
+    CV = C.reshape(m * rows, d_in) @ V.permute(1, 0, 2).reshape(d_in, n * k)
+    return torch.linalg.vector_norm(CV.view(m, rows, n, k), dim=(1, 3))

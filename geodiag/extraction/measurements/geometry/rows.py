@@ -1,0 +1,99 @@
+"""Geometry of a layer as rows of the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from geodiag.checkpoints import Layer
+from geodiag.extraction.measurements.geometry.layer import LayerGeometry
+from geodiag.extraction.plan import Plan
+
+Row = Mapping[str, Any]
+"""One row: column name to value; undefined values are None."""
+
+PER_LAYER_TABLES = ("layers", "updates", "pairs", "unions")
+"""The tables that every layer adds rows to."""
+
+
+def layer_rows(layer: Layer, plan: Plan, found: LayerGeometry) -> dict[str, list[Row]]:
+    """The rows of one layer, by table, without the run column."""
+    place = {"layer": layer.name, "block": layer.block, "family": layer.family}
+    shape = {"d_out": layer.d_out, "d_in": layer.d_in, "dtype": layer.dtype}
+    return {
+        "layers": [place | shape],
+        "updates": _update_rows(place, plan, found),
+        "pairs": _pair_rows(place, plan, found),
+        "unions": [
+            {"step": step, "layer": layer.name, "active_rank": active, "state_rank": state}
+            for step, (active, state) in enumerate(found.union_ranks, start=plan.stored_steps + 1)
+        ],
+    }
+
+
+def active_rows(plan: Plan) -> list[Row]:
+    """Who is in play at each step."""
+    rows: list[Row] = []
+    for step, members in enumerate(plan.active, start=1):
+        for update in (plan.updates[i] for i in members):
+            task = update.task if update.role == "task" else None
+            rows.append({"step": step, "object": update.object, "role": update.role, "task": task})
+    return rows
+
+
+def _update_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
+    spectrum = found.spectrum
+    rank, s_1, kept = spectrum.rank.tolist(), spectrum.s_1.tolist(), spectrum.energy_kept.tolist()
+    rows: list[Row] = []
+    for i in plan.new:
+        update, m = plan.updates[i], found.measures[i]
+        rows.append(
+            {
+                "step": update.step,
+                "object": update.object,
+                **place,
+                "norm": m.norm,
+                "increment_norm": m.increment_norm,
+                "rank": rank[i],
+                "energy_kept": _defined(kept[i]),
+                "stable_rank": (m.norm / s_1[i]) ** 2 if s_1[i] > 0 else None,
+                "changed_share": m.changed_share,
+                "rounding_floor": m.rounding_floor,
+                "singular_values": spectrum.s[i, : rank[i]].tolist(),
+            }
+        )
+    return rows
+
+
+def _pair_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
+    g = found.pairs
+    columns = {
+        "sar_ij": _column(found.sar[:, 0]),
+        "sar_ji": _column(found.sar[:, 1]),
+        "sar": _column(found.sar.mean(-1)),
+        "conflict": _column(g.conflict),
+        "bures_sq": _column(g.bures_sq),
+        "trace_i": _column(g.trace_i),
+        "trace_j": _column(g.trace_j),
+        "union_rank": g.union_rank.tolist(),
+        "lambda_share": _column(g.lambda_share),
+    }
+    names = list(columns)
+    rows: list[Row] = []
+    for pair, values in zip(plan.pairs, zip(*columns.values(), strict=True), strict=True):
+        i, j = plan.updates[pair.i], plan.updates[pair.j]
+        key = {"step": pair.step, "kind": pair.kind, "object_i": i.object, "object_j": j.object}
+        rows.append({**key, **place, **dict(zip(names, values, strict=True))})
+    return rows
+
+
+def _column(values: Tensor) -> Sequence[float | None]:
+    return [_defined(v) for v in values.tolist()]
+
+
+def _defined(value: float) -> float | None:
+    """None for NaN: the store knows undefined values as null."""
+    return None if math.isnan(value) else value

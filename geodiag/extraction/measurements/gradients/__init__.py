@@ -1,0 +1,1 @@
+"""Gradient conflict: the angles between the gradients of tasks at every state."""

@@ -1,0 +1,129 @@
+"""Files of a lab run (run.yaml, scores.csv, probes.jsonl), written whole with their recipe."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from geodiag.errors import SettingsError
+from geodiag.lab.config import LabConfig
+from geodiag.lab.strategies import STRATEGIES
+from geodiag.lab.suite import Task
+from geodiag.lab.training import ExactMatch
+
+RECIPE = "recipe.json"
+"""What a trained folder was made with, so that another configuration does not pass it off as its own."""
+
+LabRecipe = Mapping[str, Any]
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, renamed to `path` on success; a kill or an error leaves no `path`.
+
+    Yields:
+        The folder to write into, empty.
+    """
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_folder(path: Path, text: str) -> None:
+    """Write a text file in one move, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_recipe(folder: Path, recipe: LabRecipe) -> None:
+    """Say in the folder what it was made with."""
+    write_folder(folder / RECIPE, json.dumps(recipe, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def made_with(folder: Path, recipe: LabRecipe) -> bool:
+    """Whether the folder is there and was made with this recipe.
+
+    Raises:
+        SettingsError: it was made with another one.
+    """
+    path = folder / RECIPE
+    if not path.is_file():
+        return False
+    found, wanted = json.loads(path.read_text()), json.loads(json.dumps(recipe, default=str))
+    if found == wanted:
+        return True
+    other = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+    raise SettingsError(
+        f"was made with other settings ({', '.join(other)})", where=folder, fix="give another --out, or delete it"
+    )
+
+
+SCORES, PROBES, RECORD, MANIFEST = "scores.csv", "probes.jsonl", "strategy.jsonl", "run.yaml"
+
+
+def write_manifest(
+    run: Path, config: LabConfig, *, base: Path, states: Sequence[tuple[str, Path]], experts: Mapping[str, Path]
+) -> None:
+    """Write `run.yaml` for the steps done so far, with paths relative to it."""
+    steps = [
+        {"task": task, "state": os.path.relpath(state, run), "expert": os.path.relpath(experts[task], run)}
+        for task, state in states
+    ]
+    manifest: dict[str, Any] = {
+        "run": config.run,
+        "size": config.size,
+        "method": STRATEGIES[config.method].label,
+        "seed": config.seed,
+        "base": os.path.relpath(base, run),
+        "updates": "experts",
+        "memory": "all",
+        "scores": SCORES,
+        "score_metric": "exact_match",
+        "probes": PROBES,
+        "steps": steps,
+    }
+    write_folder(run / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, width=120))
+
+
+def write_scores(run: Path, scores: Mapping[int, Sequence[ExactMatch]]) -> None:
+    """Write `scores.csv`: one row a step and task, step 0 the base."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "task", "score", "stderr", "n"])
+    for step, row in sorted(scores.items()):
+        writer.writerows([step, s.task, f"{s.score:.6f}", f"{s.stderr:.6f}", s.n] for s in row)
+    write_folder(run / SCORES, text.getvalue())
+
+
+def write_probes(run: Path, tasks: Sequence[Task]) -> None:
+    """Write `probes.jsonl`: each task's probe items, in the order of the tasks."""
+    lines = [
+        json.dumps({"task": task.name, "prompt": item.prompt, "target": item.target})
+        for task in tasks
+        for item in task.probes
+    ]
+    write_folder(run / PROBES, "\n".join(lines) + "\n")
+
+
+def write_record(run: Path, records: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write `strategy.jsonl`: what the strategy did at each step (its strength, replays, merges)."""
+    lines = [json.dumps({"step": step, **record}) for step, record in sorted(records.items())]
+    write_folder(run / RECORD, "\n".join(lines) + "\n")

@@ -1,0 +1,1 @@
+"""Models loaded to be run: from local files, with probes in micro-batches."""

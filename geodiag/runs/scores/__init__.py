@@ -1,0 +1,1 @@
+"""Scores of a run from tables and from results of evaluation harnesses."""

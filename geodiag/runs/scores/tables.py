@@ -1,0 +1,185 @@
+"""Score tables, long (one row a score) and wide (one column a task)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from geodiag.errors import ScoresError
+from geodiag.runs.manifest import OVERALL_NAMES, Manifest
+from geodiag.runs.scores.source import RawScore, ScoreRow, ScoreSource, parse_number, score_task, step_number
+
+
+def read_table(path: Path) -> ScoreSource:
+    """Read a CSV, TSV or Parquet file without reading meaning into it.
+
+    Args:
+        path: the file; its ending says what it is.
+
+    Raises:
+        ScoresError: the file cannot be read, rows differ in length, or two columns share a name.
+    """
+    table = TABLE_FORMATS[path.suffix.lower()](path)
+    repeated = {name for name in table.columns if table.columns.count(name) > 1}
+    if repeated:
+        what = f"two columns are named {min(repeated)!r}"
+        raise ScoresError(what, where=path, fix="give each column its own name")
+    if not table.rows:
+        raise ScoresError("holds no scores", where=path, fix="add one row a score, or one row a step")
+    return table
+
+
+def _read_separated(path: Path) -> ScoreSource:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            lines = csv.reader(file, delimiter=max(",;\t", key=header.count), strict=True)
+            rows = [(lines.line_num, line) for line in lines if any(cell.strip() for cell in line)]
+    except UnicodeDecodeError as error:
+        raise ScoresError(f"not UTF-8 text at byte {error.start}", where=path, fix="save it as UTF-8") from error
+    except OSError as error:
+        raise ScoresError(f"cannot be read ({error.strerror})", where=path) from error
+    except csv.Error as error:
+        raise ScoresError(f"not a CSV file ({error})", where=path) from error
+    if not rows:
+        raise ScoresError("the file is empty", where=path)
+    columns = tuple(name.strip() for name in rows[0][1])
+    return _without_index(path, columns, [ScoreRow(f"{path}:{line}", _cells(cells)) for line, cells in rows[1:]])
+
+
+def _cells(cells: list[str]) -> tuple[str | None, ...]:
+    return tuple(cell.strip() or None for cell in cells)
+
+
+def _without_index(path: Path, columns: tuple[str, ...], rows: list[ScoreRow]) -> ScoreSource:
+    """Drop the nameless first column that pandas writes for its index; refuse ragged rows."""
+    for row in rows:
+        if len(row.cells) != len(columns):
+            what = f"{len(row.cells)} cells where the header has {len(columns)}"
+            raise ScoresError(what, where=row.where, fix="give each row one cell a column")
+    start = 1 if columns[0] == "" else 0
+    if "" in columns[start:]:
+        what = f"column {columns.index('', start) + 1} has no name"
+        raise ScoresError(what, where=path, fix="name it in the first row, or drop it")
+    return ScoreSource(path, columns[start:], tuple(ScoreRow(row.where, row.cells[start:]) for row in rows))
+
+
+def _read_parquet(path: Path) -> ScoreSource:
+    # pyarrow rather than polars, which panics on a damaged file and prints its stack before it raises.
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
+        cells = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+        raise ScoresError(f"not a readable Parquet file ({reason})", where=path) from error
+    rows = (ScoreRow(f"{path}, row {number}", row) for number, row in enumerate(cells, start=1))
+    return ScoreSource(path, tuple(table.column_names), tuple(row for row in rows if _filled(row)))
+
+
+def _filled(row: ScoreRow) -> bool:
+    return any(cell is not None for cell in row.cells)
+
+
+TABLE_FORMATS: Mapping[str, Callable[[Path], ScoreSource]] = {
+    ".csv": _read_separated,
+    ".tsv": _read_separated,
+    ".parquet": _read_parquet,
+}
+"""How a file is read, by its ending."""
+
+
+_EXTRA = ("stderr", "n")
+_KNOWN = ("step", "task", "score", *_EXTRA)
+
+
+def is_long(source: ScoreSource) -> bool:
+    """Whether a source has this shape."""
+    return {"task", "score"} <= set(source.folded)
+
+
+def read_long(source: ScoreSource, _manifest: Manifest) -> list[RawScore]:
+    """The scores of a long table; rows without a score are left out.
+
+    Raises:
+        ScoresError: a column is unknown or missing, or a row is wrong.
+    """
+    _check_columns(source, source.folded)
+    at = {name: column for column, name in enumerate(source.folded)}
+    return [score for row in source.rows if (score := _score(row, at)) is not None]
+
+
+def _check_columns(source: ScoreSource, columns: Sequence[str]) -> None:
+    for name in columns:
+        if name not in _KNOWN:
+            near = get_close_matches(name, _KNOWN, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else f"drop it; known columns: {', '.join(_KNOWN)}"
+            raise ScoresError(f"unknown column {name!r} beside task and score", where=source.path, fix=fix)
+        if columns.count(name) > 1:
+            raise ScoresError(f"two columns mean {name!r}", where=source.path, fix="keep one of them")
+    if "step" not in columns:
+        raise ScoresError("no column 'step'", where=source.path, fix="number the steps from 1; 0 is the base")
+
+
+def _score(row: ScoreRow, at: Mapping[str, int]) -> RawScore | None:
+    cells = {name: row.cells[column] for name, column in at.items()}
+    if cells["task"] is None:
+        raise ScoresError("the task is empty", where=row.where, fix="name the task that was scored")
+    task = score_task(str(cells["task"]))
+    step = step_number(cells["step"], where=row.where)
+    score = parse_number(cells["score"], f"score of task {task}", where=row.where)
+    stderr, n = (parse_number(cells.get(name), f"{name} of task {task}", where=row.where) for name in _EXTRA)
+    return None if score is None else RawScore(row.where, step, task, score, stderr, n)
+
+
+_LABELS = ("model", "step")
+
+
+def is_wide(source: ScoreSource) -> bool:
+    """Whether a source has this shape."""
+    columns = set(source.folded)
+    return bool({*_LABELS, *OVERALL_NAMES} & columns) and not {"task", "score"} & columns
+
+
+def read_wide(source: ScoreSource, manifest: Manifest) -> list[RawScore]:
+    """The scores of a wide table; empty cells are left out.
+
+    The rows are the steps in order, after the base where there is one row more than steps; a column
+    `step` says otherwise.
+
+    Raises:
+        ScoresError: two columns are one task, the rows do not fit the steps, or a cell is wrong.
+    """
+    names = [score_task(name) for name in source.columns]
+    for column, name in enumerate(names):
+        if name in names[:column]:
+            first, second = source.columns[names.index(name)], source.columns[column]
+            what = f"columns {first!r} and {second!r} are both {name!r}"
+            raise ScoresError(what, where=source.path, fix="keep one of them")
+    steps = _steps(source, names, n_steps=len(manifest.steps))
+    return [score for row, step in zip(source.rows, steps, strict=True) for score in _scores(row, step, names)]
+
+
+def _scores(row: ScoreRow, step: int, names: Sequence[str]) -> Iterator[RawScore]:
+    for name, cell in zip(names, row.cells, strict=True):
+        if name not in _LABELS:
+            score = parse_number(cell, f"score of task {name}", where=row.where)
+            if score is not None:
+                yield RawScore(row.where, step, name, score)
+
+
+def _steps(source: ScoreSource, names: list[str], *, n_steps: int) -> Sequence[int]:
+    if "step" in names:
+        return [step_number(row.cells[names.index("step")], where=row.where) for row in source.rows]
+    n_rows = len(source.rows)
+    if n_rows not in (n_steps, n_steps + 1):
+        what = f"{n_rows} rows for a run of {n_steps} steps"
+        fix = f"give {n_steps + 1} rows (the base first) or {n_steps} (no base), or add a column `step`"
+        raise ScoresError(what, where=source.path, fix=fix)
+    return range(n_steps + 1 - n_rows, n_steps + 1)
