@@ -123,7 +123,7 @@ def test_an_array_of_two_stores_what_one_process_does_even_when_put_back_into_th
     assert "Comment=a b" in shown.stdout
     assert "Requeue=1" in shown.stdout
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "store" / lock.FOLDER).glob("run+1of2.lock")):
+    while not list((tmp_path / "store" / lock.LOCKS_FOLDER).glob("run+1of2.lock")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     subprocess.run(["scancel", "--signal", "USR2", f"{array}_0"], env=environment, check=True)
