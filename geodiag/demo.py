@@ -57,11 +57,10 @@ def _train(out: Path, tell: Callable[[str], None]) -> Path:
 
 
 def _extract(runs: Path, store: Path, voice: Voice, tell: Callable[[str], None]) -> Store:
-    from geodiag.extraction.measurements.geometry.settings import make_settings
-    from geodiag.jobs import extract_all
+    from geodiag.jobs import Work, extract_all
 
     with voice.progress() as progress:
-        report = extract_all(runs, store, make_settings(), device="cpu", strict=True, progress=progress)
+        report = extract_all(runs, Work(store=store, device="cpu", strict=True), progress=progress)
     for outcome in report.outcomes:
         tell(f"{outcome.run}: {outcome.detail}")
     return Store(store)

@@ -84,14 +84,14 @@ def extract_all(runs: Path, work: Work, *, progress: Progress | None = None) -> 
 
 def _share(paths: list[Path], work: Work) -> list[Path]:
     """The runs to work on; a measurement that is not divided inside a run divides the runs."""
-    whole = [measurement.name for measurement in work.measurements if measurement.divided == "runs"]
+    whole = [measurement for measurement in work.measurements if measurement.divided == "runs"]
     if work.shard is None or not whole:
         return paths
     if len(work.measurements) > 1:
         raise SettingsError(
-            f"{' and '.join(whole)} are measured on stored runs, and shards store a run only when the last of them is done",
+            f"{whole[0].name} are measured on stored runs, and shards store a run only when the last of them is done",
             where="--shard",
-            fix=f"extract without {' and '.join(whole)} first, then with --measure {whole[0]}, which takes --shard too",
+            fix=f"extract without {whole[0].added_by} first, then with {whole[0].alone_by}, which takes --shard too",
         )
     return paths[work.shard.index - 1 :: work.shard.count]
 

@@ -22,7 +22,16 @@ from geodiag.extraction.measurements.geometry.tables import GEOMETRY_TABLES
 from geodiag.extraction.plan import active_rows
 from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import Busy, run_lock
-from geodiag.jobs.restart import KeptBases, Staging, StoredSteps, kept_measurements, no_bases, rows_frame, stored_before, sweep
+from geodiag.jobs.restart import (
+    KeptBases,
+    Staging,
+    StoredSteps,
+    kept_measurements,
+    no_bases,
+    rows_frame,
+    stored_before,
+    sweep,
+)
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import SELECTION_KEYS, changed_inputs, changed_settings, run_config, staging_key
 from geodiag.runs import Manifest, load_scores, score_notes
@@ -89,7 +98,12 @@ class _Task:
     def staging(self) -> Staging:
         # Parts of added steps alone must not be taken for whole ones, should the stored steps be removed meanwhile.
         added = {} if self.before is None else {"stored_steps": self.before.steps}
-        return Staging(self.store, self.run, staging_key({**self.config, **added}), tables=[table.name for table in GEOMETRY_TABLES])
+        return Staging(
+            self.store,
+            self.run,
+            staging_key({**self.config, **added}),
+            tables=[table.name for table in GEOMETRY_TABLES],
+        )
 
     @cached_property
     def bases(self) -> KeptBases:
@@ -183,7 +197,7 @@ class _Task:
         return Outcome("done", what)
 
     def _kept(self) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-        """Tables of later measurements that replacing the geometry leaves: of the same checkpoints, layers, active sets."""
+        """Tables of later measurements that a new geometry of the same checkpoints, layers and active sets leaves."""
         stored = _stored_config(self.store, self.run, damaged_too=True)
         if not stored:
             return {}, {}

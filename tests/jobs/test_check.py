@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from geodiag.cli import main
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import Silent, extract_all
+from geodiag.jobs import Silent
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 
 
 @pytest.fixture
