@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from geodiag.common.adapters import ADAPTER_CONFIG
 from geodiag.errors import ManifestError
 from geodiag.runs.manifest import fold_task_name
 from geodiag.runs.scores.result_folders import is_folder
@@ -152,7 +153,6 @@ def _yaml(values: dict[str, str]) -> str:
     return yaml.safe_dump(typed, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
 
 
-ADAPTER_CONFIG = "adapter_config.json"
 _BASES = ("base", "base_model", "pretrained", "step_0", "step_00", "step_00_base", "step_0_base")
 _EXPERTS = ("experts", "expert", "expert_models")
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?[BbMm])(?![A-Za-z0-9])")

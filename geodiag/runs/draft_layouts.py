@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from geodiag.common.adapters import ADAPTER_CONFIG
 from geodiag.errors import ManifestError
 from geodiag.runs.draft import (
-    ADAPTER_CONFIG,
     Draft,
     DraftStep,
     folders_in,

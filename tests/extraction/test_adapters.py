@@ -109,7 +109,7 @@ def test_no_product_is_formed_and_the_base_is_not_read(plain, monkeypatch):
         raise AssertionError("a whole weight was read")
 
     monkeypatch.setattr(weights_room.LayerUpdates, "matrix", watched)
-    monkeypatch.setattr("geodiag.extraction.run.read_layer", never)
+    monkeypatch.setattr("geodiag.checkpoints.Checkpoint.read_layer", never)
     rows(plain)
     assert {n for n, _ in shapes} == {4}
     shapes.clear()

@@ -59,12 +59,12 @@ def test_without_bases_they_are_computed_again(extraction):
 
 def test_only_what_is_new_or_met_is_read(tmp_path, monkeypatch):
     """Stored states are not read again, nor are experts outside the active sets of the new steps."""
-    from geodiag.extraction import run as room
+    from geodiag.checkpoints import Checkpoint
 
     read = set()
-    original = room.read_layer
+    original = Checkpoint.read_layer
     monkeypatch.setattr(
-        room,
+        Checkpoint,
         "read_layer",
         lambda checkpoint, *rest, **more: read.add(checkpoint.path.name) or original(checkpoint, *rest, **more),
     )

@@ -234,7 +234,7 @@ def test_check_reads_no_weight_and_says_what_it_matched(tmp_path, monkeypatch):
     def never(*_args):
         raise AssertionError("a weight was read")
 
-    monkeypatch.setattr("geodiag.extraction.run.read_layer", never)
+    monkeypatch.setattr("geodiag.checkpoints.Checkpoint.read_layer", never)
     folder = synthetic.write_run(tmp_path / "runs" / "a", steps=2)
     good = check_all(folder)
     assert good.exit_code == 0
