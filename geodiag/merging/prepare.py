@@ -20,8 +20,8 @@ from geodiag.checkpoints import (
     open_checkpoint,
     open_model,
 )
+from geodiag.common.device import pick_device
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction.run import pick_device
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import make_recipe
 from geodiag.merging.state_files import StateLayout, state_layout
