@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from geodiag.common.problems import as_problem
 from geodiag.common.stopping import Stopped, leave, stop_on_signals
 from geodiag.common.text import counted
 from geodiag.console import Voice, tell_batch
-from geodiag.errors import SettingsError, as_problem
+from geodiag.errors import SettingsError
 from geodiag.lab.commands import lab_app
 from geodiag.options import AnalyzeOptions, DiffOptions, ExtractOptions, FiguresOptions
 from geodiag.typer_commands import FLAGS, add_command

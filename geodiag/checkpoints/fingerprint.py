@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from geodiag.checkpoints.model_weights import ModelWeights
-from geodiag.checkpoints.safetensors_file import read_header, readable
+from geodiag.checkpoints.safetensors_file import readable
+from geodiag.checkpoints.safetensors_header import header_bytes
 from geodiag.common.remote import RemoteStat
 
 
@@ -35,7 +36,7 @@ def fingerprint(weights: ModelWeights) -> str:
     for file in weights.files:
         with readable(file):
             stat = file.stat()
-            header = file.read_bytes() if file.suffix == ".json" else read_header(file)
+            header = file.read_bytes() if file.suffix == ".json" else header_bytes(file)
             changed = stat.version if isinstance(stat, RemoteStat) else str(stat.st_mtime_ns)
         # Every part is preceded by its length, so that no two sequences of parts read the same.
         for part in (file.name.encode(), str(stat.st_size).encode(), changed.encode(), header):

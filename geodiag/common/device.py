@@ -1,4 +1,4 @@
-"""The device that a computation runs on."""
+"""The device that tensors are computed on, by its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda` or `cuda:<n>`.
+    """The torch device of `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
 
     Raises:
         SettingsError: there is no such device here.
@@ -23,8 +23,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        fix = "one of auto, cpu, cuda, cuda:<n>"
-        raise SettingsError(f"unknown device {name!r}", where="--device", fix=fix) from error
+        raise SettingsError(
+            f"unknown device {name!r}", where="--device", fix="one of auto, cpu, cuda, cuda:<n>"
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
             f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices are)",

@@ -9,7 +9,8 @@ from typing import Any
 
 from geodiag.checkpoints import Reading
 from geodiag.common.device import pick_device
-from geodiag.errors import SettingsError, as_problem
+from geodiag.common.problems import as_problem
+from geodiag.errors import SettingsError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 from geodiag.extraction.measurements.geometry.run import prepare_geometry
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
