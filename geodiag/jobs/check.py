@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geodiag.common.families import FAMILIES
 from geodiag.common.text import counted
 from geodiag.errors import GeodiagError
-from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.run import RunExtraction, adapter_notes, prepare
+from geodiag.extraction.run import PreparedRun, adapter_notes, prepare_run
 from geodiag.jobs.events import BatchReport, RunOutcome
 from geodiag.runs import (
     Manifest,
@@ -48,17 +48,17 @@ def _check_one(path: Path, taken: list[Manifest]) -> list[RunOutcome]:
     taken.append(manifest)
     errors = [error for error in check_unique_runs(taken) if error.where == path]
     try:
-        extraction = prepare(manifest, GeometrySettings(), device="cpu")
+        run = prepare_run(manifest, families=FAMILIES, device="cpu")
     except GeodiagError as error:
         errors.append(error)
     if errors:
         return [RunOutcome(manifest.run, "failed", str(error), error) for error in errors]
-    return [RunOutcome(manifest.run, "checked", "\n  ".join(_told(extraction)))]
+    return [RunOutcome(manifest.run, "checked", "\n  ".join(_told(run)))]
 
 
-def _told(extraction: RunExtraction) -> list[str]:
-    manifest, (first, *more) = extraction.plan.manifest, extraction.table.lines
-    notes = [*adapter_notes(extraction), *score_notes(manifest, load_scores(manifest))]
+def _told(run: PreparedRun) -> list[str]:
+    manifest, (first, *more) = run.plan.manifest, run.table.lines
+    notes = [*adapter_notes(run), *score_notes(manifest, load_scores(manifest))]
     return [
         f"{counted(len(manifest.steps), 'step')}; {first}",
         *more,

@@ -7,7 +7,7 @@ from geodiag.store.layout import create_store
 from geodiag.store.pack import pack_store
 from geodiag.store.reader import StoreReader
 from geodiag.store.schema import SCHEMA_VERSION, TABLES, Column, Table
-from geodiag.store.writer import add_table, remove_run, write_run
+from geodiag.store.writer import add_table, add_tables, remove_run, write_run
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -16,6 +16,7 @@ __all__ = [
     "StoreReader",
     "Table",
     "add_table",
+    "add_tables",
     "create_store",
     "pack_store",
     "recover",
