@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from geodiag import __version__
 from geodiag.checkpoints import Layer
+from geodiag.common import __version__
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements.geometry.bases import Basis

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from geodiag import __version__
 from geodiag.checkpoints import fingerprint
 from geodiag.extraction.measurements.geometry.run import GeometryRun
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from geodiag import __version__
+from geodiag.common import __version__
 from geodiag.explain import StoreEvidence, explain_step
 from geodiag.explain.html import explanation_html as explanation_html
 from geodiag.explain.html import style_sheet
