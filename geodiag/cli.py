@@ -252,7 +252,7 @@ def diff(
     from geodiag.api import diff as compare
 
     if heatmap is not None:
-        from geodiag.figures.checkpoint_diff import check_picture, save_change_heatmap
+        from geodiag.figures.writing import check_picture, save_change_heatmap
 
         check_picture(heatmap)
     chosen = None if families is None else [f.strip() for f in families.split(",") if f.strip()]
