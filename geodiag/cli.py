@@ -207,7 +207,7 @@ def diff(
     from geodiag.api import diff as compare
 
     if heatmap is not None:
-        from geodiag.figures.checkpoint_diff import check_picture, save_change_heatmap
+        from geodiag.figures.writing import check_picture, save_change_heatmap
 
         check_picture(heatmap)
     voice, given = _voice(), asdict(options) | {"families": options.families or None}
