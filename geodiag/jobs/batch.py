@@ -10,7 +10,7 @@ from geodiag.errors import SettingsError, as_problem
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients.plan import GradientOptions
 from geodiag.extraction.run import RunExtraction, pick_device, prepare
-from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome
+from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
@@ -108,7 +108,7 @@ def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
     except Exception as cause:
         again = "then run the same command again: what was finished is kept"
         problem = as_problem(cause, where=job.store, run=name, again=again, less="give a smaller --memory-budget")
-        return RunOutcome(name, "failed", str(problem), problem)
+        return failed_run(name, problem)
     finally:
         job.progress.run_ended(name)
 

@@ -17,7 +17,7 @@ from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients.plan import GradientOptions
 from geodiag.extraction.run import pick_device
 from geodiag.jobs.batch import extract_all
-from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
+from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent, failed_run
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests
@@ -195,5 +195,4 @@ def _joined(outcomes: Sequence[RunOutcome]) -> BatchReport:
 
 
 def _with_error(one: RunOutcome) -> RunOutcome:
-    error = GeodiagError(one.detail) if one.status == "failed" else None
-    return RunOutcome(one.run, one.status, one.detail, error)
+    return failed_run(one.run, GeodiagError(one.detail)) if one.status == "failed" else one

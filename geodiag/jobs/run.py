@@ -24,7 +24,7 @@ from geodiag.jobs.lock import Busy, run_lock
 from geodiag.jobs.restart import KeptBases, Staging, StoredSteps, no_bases, rows_frame, stored_before, sweep
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import changed_inputs, changed_settings, run_config, staging_key
-from geodiag.runs import Manifest, load_scores, score_notes
+from geodiag.runs import Manifest, read_scores
 from geodiag.store import StoreReader, add_table, create_store, recover, write_run
 
 
@@ -51,14 +51,14 @@ def store_run(
         ScoresError: the scores are wrong.
     """
     manifest = extraction.plan.manifest
-    scores = load_scores(manifest)
-    for note in (*extraction.notes, *score_notes(manifest, scores)):
+    scores = read_scores(manifest)
+    for note in (*extraction.notes, *scores.notes):
         progress.note(note)
     create_store(store)
     recover(store)
     config = run_config(extraction)
     before = None if overwrite else stored_before(store, manifest.run, config)
-    task = _Task(extraction, store, config, scores, overwrite, shard, progress, before)
+    task = _Task(extraction, store, config, scores.frame, overwrite, shard, progress, before)
     return task.whole() if shard is None else task.part(shard)
 
 

@@ -14,8 +14,7 @@ import yaml
 
 from geodiag.errors import ManifestError
 from geodiag.runs.manifest import fold_task_name
-from geodiag.runs.scores.result_folders import is_folder
-from geodiag.runs.scores.source import ScoreSource
+from geodiag.runs.scores.loading import holds_results
 from geodiag.runs.yaml_source import YamlSource, scalars
 
 FILL_IN = "FILL_IN"
@@ -210,7 +209,7 @@ def guess_experts(folder: Path, tasks: Iterable[str]) -> dict[str, str]:
 def guess_file(folder: Path, kind: str) -> str | None:
     """The scores or probes that lie in the folder under a usual name; of folders only those with results in them."""
     found = (folder / name for name in _FILES[kind])
-    return next((path.name for path in found if path.is_file() or is_folder(ScoreSource(path))), None)
+    return next((path.name for path in found if path.is_file() or holds_results(path)), None)
 
 
 def _plain(name: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from geodiag.common.remote import RemotePath
 from geodiag.errors import ManifestError
 from geodiag.runs.manifest import Manifest, Step
-from geodiag.runs.yaml_source import YamlPlace, YamlSource
+from geodiag.runs.yaml_source import KeyPath, YamlSource
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
 
@@ -23,7 +23,7 @@ _UNKNOWN = ("extra_forbidden", "invalid_key")
 class Finding:
     """One thing that is wrong, and where."""
 
-    place: YamlPlace
+    place: KeyPath
     """The way to the value: keys and list positions from the root."""
     what: str
     """What was found."""
@@ -39,7 +39,7 @@ class Finding:
 
 def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]:
     """Pydantic's complaints about a manifest as findings, one for each place; misspelt keys come first."""
-    findings: dict[YamlPlace, Finding] = {}
+    findings: dict[KeyPath, Finding] = {}
     # A misspelt key is also a missing one, and the spelling is what has to be mended.
     complaints = sorted(error.errors(include_url=False), key=lambda complaint: complaint["type"] not in _UNKNOWN)
     for complaint in complaints:
@@ -49,7 +49,7 @@ def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]
     return list(findings.values())
 
 
-def unknown_key(place: YamlPlace, known: list[str]) -> Finding:
+def unknown_key(place: KeyPath, known: list[str]) -> Finding:
     """A key that the manifest does not have, with the nearest ones that it has."""
     key = str(place[-1])
     near = get_close_matches(key.lower(), known, n=1)
@@ -62,7 +62,7 @@ def known_keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items() if name != "path"]
 
 
-def _finding(place: YamlPlace, complaint: Mapping[str, Any], source: YamlSource) -> Finding:
+def _finding(place: KeyPath, complaint: Mapping[str, Any], source: YamlSource) -> Finding:
     model: type[BaseModel] = Step if place[:1] == ("steps",) and len(place) > 1 else Manifest
     kind, value = complaint["type"], complaint["input"]
     if kind in _UNKNOWN:

@@ -11,7 +11,7 @@ from yaml.reader import ReaderError
 
 from geodiag.errors import ManifestError
 
-YamlPlace = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The way to a value: keys and list positions from the root, such as `("steps", 2, "task")`."""
 
 _KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "merge")
