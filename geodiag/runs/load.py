@@ -1,4 +1,4 @@
-"""Finding, reading and checking manifests."""
+"""Manifests on disk: finding, reading and checking `run.yaml` files."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def _manifest_file(path: Path) -> Path:
 def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
     source = read_yaml(path)
     if not isinstance(source.data, dict):
-        what = f"the file is {shown(source.data)} where keys belong"
-        return None, [ManifestError(what, where=source.where(), fix="start with `run: an-id`")]
+        problem = f"the file is {shown(source.data)} where keys belong"
+        return None, [ManifestError(problem, where=source.where(), fix="start with `run: an-id`")]
     to_fill_in = unfilled(source)
     if to_fill_in is not None:  # every other error follows from it, or can wait
         return None, [to_fill_in]
