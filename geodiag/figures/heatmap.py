@@ -203,7 +203,7 @@ def _annotate(
             "x": column + 0.5,
             "y": row + 0.5,
             "ha": "center",
-            "color": INK if takes_dark_ink(mesh.to_rgba([value])[0, :3]) else "white",
+            "color": INK if takes_dark_ink(mesh.to_rgba(np.array([value]))[0, :3]) else "white",
         }
         ax.text(s=text, va="bottom" if more else "center", fontsize=SMALL, **place)
         if more:

@@ -14,7 +14,7 @@ from geodiag.errors import SettingsError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 from geodiag.extraction.measurements.geometry.run import prepare_geometry
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome
+from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
 from geodiag.jobs.measure import store_measurement
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
@@ -111,7 +111,7 @@ def _attempt(work: Work, path: Path, manifests: list[Manifest], progress: Progre
     except Exception as cause:
         again = "then run the same command again: what was finished is kept"
         problem = as_problem(cause, where=work.store, run=name, again=again, less="give a smaller --memory-budget")
-        return RunOutcome(name, "failed", str(problem), problem)
+        return failed_run(name, problem)
     finally:
         progress.run_ended(name)
 

@@ -34,7 +34,7 @@ from geodiag.jobs.restart import (
 )
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import SELECTION_KEYS, changed_inputs, changed_settings, run_config, staging_key
-from geodiag.runs import Manifest, load_scores, score_notes
+from geodiag.runs import Manifest, read_scores
 from geodiag.store import StoreReader, add_table, create_store, recover, write_run
 
 
@@ -61,14 +61,14 @@ def store_run(
         ScoresError: the scores are wrong.
     """
     manifest = geometry.run.plan.manifest
-    scores = load_scores(manifest)
-    for note in (*geometry.notes, *score_notes(manifest, scores)):
+    scores = read_scores(manifest)
+    for note in (*geometry.notes, *scores.notes):
         progress.note(note)
     create_store(store)
     recover(store)
     config = run_config(geometry)
     before = None if overwrite else stored_before(store, manifest.run, config)
-    task = _Task(geometry, store, config, scores, overwrite, shard, progress, before)
+    task = _Task(geometry, store, config, scores.frame, overwrite, shard, progress, before)
     return task.whole() if shard is None else task.part(shard)
 
 
