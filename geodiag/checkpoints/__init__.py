@@ -1,5 +1,7 @@
 """Weights on disk: lazy tensors, and which of them are the layers that are compared."""
 
+from typing import TYPE_CHECKING
+
 from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.fingerprint import fingerprint
@@ -8,6 +10,7 @@ from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut, MatrixPart
 from geodiag.checkpoints.model_weights import Factors, ModelWeights, check_same_layers
 from geodiag.checkpoints.open_checkpoint import check_reading, open_checkpoint, open_model
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo
+from geodiag.common.deprecated import moved_names
 from geodiag.common.families import FAMILIES
 
 __all__ = [
@@ -29,3 +32,12 @@ __all__ = [
     "open_checkpoint",
     "open_model",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = moved_names(
+        __name__,
+        {
+            "Part": "geodiag.checkpoints.layers.MatrixPart",
+        },
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from geodiag.common.deprecated import moved_names
 from geodiag.explain.causes import CAUSES, Cause
 from geodiag.explain.evidence import StoreEvidence
 from geodiag.explain.explanation import Explanation, explain_step
@@ -22,3 +25,14 @@ __all__ = [
     "Verdict",
     "explain_step",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = moved_names(
+        __name__,
+        {
+            "Evidence": "geodiag.explain.evidence.StoreEvidence",
+            "Finding": "geodiag.explain.results.CauseFinding",
+            "Place": "geodiag.stats.placement.Placement",
+        },
+    )

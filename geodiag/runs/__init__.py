@@ -1,5 +1,8 @@
 """Input files of a user: the manifest of a run, its scores and its probe examples."""
 
+from typing import TYPE_CHECKING
+
+from geodiag.common.deprecated import moved_names
 from geodiag.runs.draft import FILL_IN, Draft, DraftStep, write_draft
 from geodiag.runs.draft_layouts import draft_manifest
 from geodiag.runs.examples import Probe, choose_probes, load_probes, repeated_probes
@@ -37,3 +40,12 @@ __all__ = [
     "untrained_tasks",
     "write_draft",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = moved_names(
+        __name__,
+        {
+            "OVERALL": "geodiag.runs.manifest.OVERALL_TASK",
+        },
+    )
