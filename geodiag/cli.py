@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from geodiag.common.problems import as_problem
 from geodiag.common.stopping import Stopped, leave, stop_on_signals
 from geodiag.common.text import counted
 from geodiag.console import Voice, tell_batch
-from geodiag.errors import SettingsError, as_problem
+from geodiag.errors import SettingsError
 from geodiag.lab.commands import lab_app
 from geodiag.options import AnalyzeOptions, DiffOptions, ExtractOptions, FiguresOptions
 from geodiag.typer_commands import FLAGS, add_command
@@ -206,7 +207,7 @@ def diff(
     from geodiag.api import diff as compare
 
     if heatmap is not None:
-        from geodiag.figures.checkpoint_diff import check_picture, save_change_heatmap
+        from geodiag.figures.writing import check_picture, save_change_heatmap
 
         check_picture(heatmap)
     voice, given = _voice(), asdict(options) | {"families": options.families or None}

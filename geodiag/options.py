@@ -8,7 +8,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
@@ -62,10 +62,9 @@ class Option:
         if self.type is bool or self.default in (None, ()):
             return self.help
         default = ",".join(self.default) if isinstance(self.default, tuple) else self.default
-        return f"{self.help} [default: {default}]"
+        return f"{self.help} (default: {default})"
 
 
-@cache
 def options_of(owner: type, measurement: str | None = None) -> tuple[Option, ...]:
     """The options that a dataclass declares, one a field, in order.
 
@@ -110,10 +109,11 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
+@cache  # type: ignore[arg-type, unused-ignore]  # classes are hashable
 def _docstrings(owner: type) -> dict[str, str]:
     """The docstring below each field of a class, base classes included, on one line."""
     texts: dict[str, str] = {}
-    for cls in reversed(owner.__mro__[:-1]):
+    for cls in reversed(inspect.getmro(owner)[:-1]):
         if cls.__module__.startswith("geodiag") or "__dataclass_fields__" in vars(cls):
             (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
             body = getattr(definition, "body", [])
@@ -215,7 +215,9 @@ class ExtractOptions(CommandOptions):
         """The command's own options, then those of every measurement."""
         own = {option.name: option for option in options_of(cls)}
         first = ("measure", "gradients", "gradients_only", "preset")
-        yield from (own[name] for name in first)
+        offered = ", ".join(f"{measurement.name} ({measurement.summary})" for measurement in MEASUREMENTS)
+        yield replace(own["measure"], help=f"Measurements to make, separated by commas: {offered}.")
+        yield from (own[name] for name in first[1:])
         for measurement in MEASUREMENTS:
             yield from options_of(measurement.options, measurement.name)
         yield from (option for name, option in own.items() if name not in first)

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import click
 import typer
-from typer.core import TyperCommand
 
 from geodiag.options import CommandOptions, Option
 
@@ -25,33 +23,12 @@ class Flags:
 FLAGS = Flags()
 """Of this process."""
 
-
-def _raise_flag(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
-    def callback(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        if value:
-            setattr(FLAGS, name, True)
-
-    return callback
-
-
-class GeodiagCommand(TyperCommand):
-    """A command that takes `-q` and `--debug` itself, as the group before it does."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.params += [
-            typer.core.TyperOption(
-                param_decls=names, is_flag=True, help=text, expose_value=False, callback=_raise_flag(name)
-            )
-            for name, names, text in (
-                ("quiet", ["--quiet", "-q"], "Print nothing but errors."),
-                ("debug", ["--debug"], "Show a traceback on errors."),
-            )
-        ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
 
 
 def add_command(
-    app: typer.Typer, options: type[CommandOptions] | None = None, *, example: str, name: str | None = None
+    app: typer.Typer, options: type[CommandOptions] | None = None, *, example: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command; its parameter `options` is replaced by the options of a dataclass.
 
@@ -59,31 +36,34 @@ def add_command(
         app: the application.
         options: a class of declared options; None where the function's own parameters are all.
         example: one command line, shown below the help.
-        name: of the command, where it is not the function's.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        command = function if options is None else _expanded(function, options)
-        app.command(name or function.__name__, cls=GeodiagCommand, epilog=f"Example: {example}")(command)
+        app.command(function.__name__, epilog=f"Example: {example}")(_expanded(function, options))
         return function
 
     return decorate
 
 
-def _expanded(function: Callable[..., None], options: type[CommandOptions]) -> Callable[..., None]:
-    """The function with a parameter for each declared option."""
+def _expanded(function: Callable[..., None], options: type[CommandOptions] | None) -> Callable[..., None]:
+    """The function with a parameter for each declared option, and for the flags of every command."""
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"]
-    declared = list(options.declared())
+    declared = [] if options is None else list(options.declared())
 
     def command(**values: Any) -> None:
-        given = {option.name: _value(option, values.pop(option.name)) for option in declared}
-        function(**values, options=options.of(**given))
+        FLAGS.quiet |= values.pop("quiet")
+        FLAGS.debug |= values.pop("debug")
+        if options is None:
+            function(**values)
+        else:
+            given = {option.name: _value(option, values.pop(option.name)) for option in declared}
+            function(**values, options=options.of(**given))
 
-    parameters = [*own, *(_parameter(option) for option in declared)]
-    # Positional ones first, as a signature asks for; Typer takes their kind from the annotation.
-    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    )
+    flags = [_keyword("quiet", Quiet, False), _keyword("debug", Debug, False)]
+    parameters = [*own, *(_parameter(option) for option in declared), *flags]
+    # Typer takes arguments apart from options by their annotations, so that their kind and order do not matter.
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command.__doc__, command.__name__ = function.__doc__, function.__name__
     return command
@@ -91,22 +71,21 @@ def _expanded(function: Callable[..., None], options: type[CommandOptions]) -> C
 
 def _parameter(option: Option) -> inspect.Parameter:
     given = typer.Option(option.flag, metavar=option.metavar, help=option.described, show_default=False)
-    kind: Any
     if option.type is bool:
-        kind, default = Annotated[bool, given], False
-    elif option.repeated and not option.split:
-        kind, default = Annotated[list[str] | None, given], None
-    else:
-        plain = str if option.repeated else option.type
-        kind, default = Annotated[plain | None, given], None
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        return _keyword(option.name, Annotated[bool, given], False)
+    if option.repeated and not option.split:
+        return _keyword(option.name, Annotated[list[str] | None, given], None)
+    plain = str if option.repeated else option.type
+    return _keyword(option.name, Annotated[plain | None, given], None)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _value(option: Option, value: Any) -> Any:
-    """A value as the options take it: comma-separated text as a tuple."""
+    """A value as the options take it: comma-separated text as a tuple; None where it was not given."""
     if value is None or value is False or not option.repeated:
         return None if value is False else value
     words = [word.strip() for word in value.split(",")] if option.split else list(value)
-    return tuple(word for word in words if word) or None
-
-
+    return tuple(word for word in words if word)

@@ -9,11 +9,12 @@ from typing import Any
 
 from geodiag.checkpoints import Reading
 from geodiag.common.device import pick_device
-from geodiag.errors import SettingsError, as_problem
+from geodiag.common.problems import as_problem
+from geodiag.errors import SettingsError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 from geodiag.extraction.measurements.geometry.run import prepare_geometry
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome
+from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
 from geodiag.jobs.measure import store_measurement
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
@@ -84,14 +85,14 @@ def extract_all(runs: Path, work: Work, *, progress: Progress | None = None) -> 
 
 def _share(paths: list[Path], work: Work) -> list[Path]:
     """The runs to work on; a measurement that is not divided inside a run divides the runs."""
-    whole = [measurement.name for measurement in work.measurements if measurement.divided == "runs"]
+    whole = [measurement for measurement in work.measurements if measurement.divided == "runs"]
     if work.shard is None or not whole:
         return paths
     if len(work.measurements) > 1:
         raise SettingsError(
-            f"{' and '.join(whole)} are measured on stored runs, and shards store a run only when the last of them is done",
+            f"{whole[0].name} are measured on stored runs, and shards store a run only when the last of them is done",
             where="--shard",
-            fix=f"extract without {' and '.join(whole)} first, then with --measure {whole[0]}, which takes --shard too",
+            fix=f"extract without {whole[0].added_by} first, then with {whole[0].alone_by}, which takes --shard too",
         )
     return paths[work.shard.index - 1 :: work.shard.count]
 
@@ -110,7 +111,7 @@ def _attempt(work: Work, path: Path, manifests: list[Manifest], progress: Progre
     except Exception as cause:
         again = "then run the same command again: what was finished is kept"
         problem = as_problem(cause, where=work.store, run=name, again=again, less="give a smaller --memory-budget")
-        return RunOutcome(name, "failed", str(problem), problem)
+        return failed_run(name, problem)
     finally:
         progress.run_ended(name)
 

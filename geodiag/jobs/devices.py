@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from geodiag.common.stopping import released_at_the_end
 from geodiag.common.device import pick_device
+from geodiag.common.stopping import released_at_the_end
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.jobs.batch import Work, extract_all
-from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
+from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent, failed_run
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests
@@ -166,5 +166,4 @@ def _joined(outcomes: Sequence[RunOutcome]) -> BatchReport:
 
 
 def _with_error(one: RunOutcome) -> RunOutcome:
-    error = GeodiagError(one.detail) if one.status == "failed" else None
-    return RunOutcome(one.run, one.status, one.detail, error)
+    return failed_run(one.run, GeodiagError(one.detail)) if one.status == "failed" else one

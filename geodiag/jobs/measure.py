@@ -101,7 +101,7 @@ class _Task:
             return settled
         kept = self._kept(stored or None)
         parts = self._left(kept)
-        mine = [part for part in shard.parts({part: self.plan.weight(part) for part in parts}, run=self.run)]
+        mine = shard.parts({part: self.plan.weight(part) for part in parts}, run=self.run)
         if set(mine) - self.staging.done(mine):
             with run_lock(self.store, self.run, shard=shard.name, say=self.progress.note):
                 self._compute(mine)
@@ -128,7 +128,7 @@ class _Task:
         if self.run not in reader.run_ids():
             if others:
                 return None
-            fix = "extract it with geometry first" if self.name != "gradients" else "extract it without --gradients-only"
+            fix = f"extract it without {self.measurement.alone_by}"
             raise StoreError("the run is not in the store", where=self.store, run=self.run, fix=fix)
         stored: dict[str, Any] | None = reader.config(self.run).get(self.name)
         return stored

@@ -35,9 +35,7 @@ def plan_all(runs: Path, work: Work, *, timed: bool = True) -> Iterator[str]:
     planned: list[GeometryRun] = []
     for path in find_manifests(runs):
         manifest = load_manifest(path)
-        geometry = prepare_geometry(
-            manifest, work.geometry, device=devices[0], memory=memory, reading=work.reading
-        )
+        geometry = prepare_geometry(manifest, work.geometry, device=devices[0], memory=memory, reading=work.reading)
         for measurement in work.measurements:
             plan = measurement.plan(
                 geometry.run, work.options(measurement), selection=work.geometry, strict=work.strict

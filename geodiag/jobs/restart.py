@@ -47,7 +47,7 @@ class Staging:
         there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
         return {part for part in parts if file_name(part) in there}
 
-    def put(self, part: str, rows: Mapping[str, list[Row]]) -> None:
+    def put(self, part: str, rows: Mapping[str, Sequence[Row]]) -> None:
         """Keeps the rows of one finished part.
 
         Raises:
@@ -187,9 +187,7 @@ class StoredSteps:
         return joined | kept, {**config, **settings}
 
 
-def kept_measurements(
-    reader: StoreReader, config: Mapping[str, Any]
-) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+def kept_measurements(reader: StoreReader, config: Mapping[str, Any]) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
     """The tables of later measurements that a stored run has, and what they were made with.
 
     Args:

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from geodiag import __version__
 from geodiag.checkpoints import Layer
+from geodiag.common import __version__
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements.geometry.bases import Basis
@@ -22,10 +22,19 @@ from geodiag.extraction.measurements.geometry.tables import GEOMETRY_TABLES
 from geodiag.extraction.plan import active_rows
 from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import Busy, run_lock
-from geodiag.jobs.restart import KeptBases, Staging, StoredSteps, kept_measurements, no_bases, rows_frame, stored_before, sweep
+from geodiag.jobs.restart import (
+    KeptBases,
+    Staging,
+    StoredSteps,
+    kept_measurements,
+    no_bases,
+    rows_frame,
+    stored_before,
+    sweep,
+)
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import SELECTION_KEYS, changed_inputs, changed_settings, run_config, staging_key
-from geodiag.runs import Manifest, load_scores, score_notes
+from geodiag.runs import Manifest, read_scores
 from geodiag.store import StoreReader, add_table, create_store, recover, write_run
 
 
@@ -52,14 +61,14 @@ def store_run(
         ScoresError: the scores are wrong.
     """
     manifest = geometry.run.plan.manifest
-    scores = load_scores(manifest)
-    for note in (*geometry.notes, *score_notes(manifest, scores)):
+    scores = read_scores(manifest)
+    for note in (*geometry.notes, *scores.notes):
         progress.note(note)
     create_store(store)
     recover(store)
     config = run_config(geometry)
     before = None if overwrite else stored_before(store, manifest.run, config)
-    task = _Task(geometry, store, config, scores, overwrite, shard, progress, before)
+    task = _Task(geometry, store, config, scores.frame, overwrite, shard, progress, before)
     return task.whole() if shard is None else task.part(shard)
 
 
@@ -89,7 +98,12 @@ class _Task:
     def staging(self) -> Staging:
         # Parts of added steps alone must not be taken for whole ones, should the stored steps be removed meanwhile.
         added = {} if self.before is None else {"stored_steps": self.before.steps}
-        return Staging(self.store, self.run, staging_key({**self.config, **added}), tables=[table.name for table in GEOMETRY_TABLES])
+        return Staging(
+            self.store,
+            self.run,
+            staging_key({**self.config, **added}),
+            tables=[table.name for table in GEOMETRY_TABLES],
+        )
 
     @cached_property
     def bases(self) -> KeptBases:
@@ -183,7 +197,7 @@ class _Task:
         return Outcome("done", what)
 
     def _kept(self) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-        """Tables of later measurements that replacing the geometry leaves: of the same checkpoints, layers, active sets."""
+        """Tables of later measurements that a new geometry of the same checkpoints, layers and active sets leaves."""
         stored = _stored_config(self.store, self.run, damaged_too=True)
         if not stored:
             return {}, {}

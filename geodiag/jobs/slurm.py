@@ -96,7 +96,7 @@ class Command:
 def submit_extraction(
     runs: Path, work: Work, slurm: SlurmOptions, *, arguments: Callable[[Measurement], Sequence[str]]
 ) -> Submission:
-    """Submits an extraction: an array of shards, a job behind them that finishes the store, then an array a measurement.
+    """Submits an extraction: an array of shards a measurement, and a job behind it that finishes what they left.
 
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`, seen by every node.

@@ -1,5 +1,8 @@
 """Statistics of rows that come in runs: arrays in, frozen results out."""
 
+from typing import TYPE_CHECKING
+
+from geodiag.common.deprecated import moved_names
 from geodiag.stats.design import Design, Partition
 from geodiag.stats.difference import compare
 from geodiag.stats.grid import correlate
@@ -33,3 +36,14 @@ __all__ = [
     "jackknife_bounds",
     "percentile_bounds",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = moved_names(
+        __name__,
+        {
+            "IncrementalValue": "geodiag.stats.incremental.IncrementalTest",
+            "Settings": "geodiag.stats.resampling.ResamplingSettings",
+            "incremental_value": "geodiag.stats.incremental.incremental_value_test",
+        },
+    )

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
+from geodiag.common.problems import as_problem
 from geodiag.common.stopping import GRACE
-from geodiag.errors import SettingsError, UnexpectedError, as_problem
+from geodiag.errors import SettingsError, UnexpectedError
 from geodiag.jobs import lock, slurm
 from geodiag.store import StoreReader
 from tests import synthetic

@@ -116,6 +116,16 @@ class Measurement(ABC):
     needs_probes: ClassVar[bool] = False
     """Whether the manifest must name probes."""
 
+    @property
+    def added_by(self) -> str:
+        """The option that adds it to the geometry."""
+        return f"--measure geometry,{self.name}"
+
+    @property
+    def alone_by(self) -> str:
+        """The option that makes it alone, of stored runs."""
+        return f"--measure {self.name}"
+
     def make_options(self, preset: str | None, given: Mapping[str, Any]) -> Any:  # noqa: ARG002  (of geometry alone)
         """The options with what was given.
 

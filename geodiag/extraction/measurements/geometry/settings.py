@@ -26,7 +26,7 @@ class GeometrySettings:
     energy: float = 0.95
     """The share of the squared energy to reach, in (0, 1]."""
     energy_of: Literal["total", "sketch"] = "total"
-    """What that is a share of: ||D||_F^2, or the sum of the rank + 8 top squared values."""
+    """What energy is a share of: ||D||_F^2, or the sum of the rank + 8 top squared values."""
     lam: float = field(default=1e-6, metadata={"flag": "lambda"})
     """The regulariser lambda of the covariances, at least 0; absolute."""
     spectrum: Literal["krylov", "exact"] = "krylov"
@@ -34,7 +34,7 @@ class GeometrySettings:
     families: tuple[str, ...] = field(default=FAMILIES, metadata={"metavar": "FAMILY,..."})
     """The projection families read."""
     layers: str | None = field(default=None, metadata={"metavar": "REGEX"})
-    """A regular expression that layer names must match somewhere; None takes all."""
+    """A regular expression that layer names must match somewhere; all layers where it is not given."""
 
     def __post_init__(self) -> None:
         rules = (

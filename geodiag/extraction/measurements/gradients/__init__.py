@@ -18,6 +18,8 @@ class Gradients(Measurement):
     options = GradientOptions
     divided = "runs"  # a state's gradients come from passes over the whole model
     needs_probes = True
+    added_by = "--gradients"
+    alone_by = "--gradients-only"
 
     def plan(self, run: Any, options: Any, *, selection: Any, strict: bool) -> MeasurementPlan:
         """Plans the states and passes of a run."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from geodiag.checkpoints import Checkpoint, Layer, match_layers, open_checkpoint
+from geodiag.checkpoints.tensor_names import text_config
 from geodiag.common.text import counted
-from geodiag.errors import GeodiagError, ProbesError, SettingsError
+from geodiag.errors import GeodiagError, ProbesError
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients.held import bytes_text, gradient_bytes, split_layers
 from geodiag.extraction.measurements.gradients.settings import GradientOptions
@@ -175,9 +176,9 @@ def _entries(checkpoint: Checkpoint, name: str) -> int:
 
 def _longest(config: Mapping[str, Any]) -> int:
     """The most positions that a model has, by its `config.json`."""
-    for part in (config, config.get("text_config")):
+    for part in (config, text_config(config)):
         for key in ("max_position_embeddings", "n_positions"):
-            value = part.get(key) if isinstance(part, Mapping) else None
+            value = part.get(key)
             if isinstance(value, int) and value > 0:
                 return value
     return 2**31

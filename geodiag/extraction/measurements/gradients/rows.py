@@ -14,14 +14,14 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from geodiag.errors import CheckpointError, GeodiagError, SettingsError
+from geodiag.common.device import pick_device
 from geodiag.common.text import counted
 from geodiag.common.values import defined
-from geodiag.common.device import pick_device
-from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
+from geodiag.errors import CheckpointError, GeodiagError, SettingsError
 from geodiag.extraction.measurements.gradients.compare import Compared, compare_tasks
 from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.gradients.plan import GradientPlan, GradientStep
+from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.geometry import gradient_cosines, gradient_norms
 from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe
 from geodiag.models.loading import load_model, load_tokenizer
@@ -79,13 +79,14 @@ class GradientRun(MeasurementPlan):
             yield _part(step), {"gradients": rows}
 
     def standing(self, stored: Mapping[str, Any]) -> Standing:
-        """`grown` where the same was drawn of every task that was there, with the same options, and others have come."""
+        """`grown` where the options are the same and of every task that was there the same was drawn."""
         wanted = self.config
         if stored == wanted:
             return "current"
         before, now = stored.get("drawn"), wanted["drawn"]
-        same = {**stored, "drawn": now} == wanted and isinstance(before, dict)
-        return "grown" if same and all(now.get(task) == digest for task, digest in before.items()) else "other"
+        if not isinstance(before, dict) or {**stored, "drawn": now} != wanted:
+            return "other"
+        return "grown" if all(now.get(task) == digest for task, digest in before.items()) else "other"
 
     def stored_parts(self, tables: Mapping[str, pl.DataFrame]) -> set[str]:
         """The steps that have rows."""

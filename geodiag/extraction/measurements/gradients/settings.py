@@ -13,7 +13,7 @@ class GradientOptions:
     """How probes become gradients; stored with every run that has them."""
 
     probes_per_task: int | None = 32
-    """How many examples are drawn of each task; None takes all."""
+    """Probe examples drawn of each task; None in Python takes all."""
     seed: int = field(default=0, metadata={"option": "probe_seed"})
     """The draw of the probes."""
     max_length: int = 1024
