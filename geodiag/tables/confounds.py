@@ -28,6 +28,8 @@ class Way:
 
     name: str
     """Its name in the table."""
+    label: str
+    """Its label."""
     statistic: str
     """The correlation, one of `geodiag.stats.STATISTICS`."""
     controls: tuple[str, ...]
@@ -37,11 +39,11 @@ class Way:
 
 
 WAYS: tuple[Way, ...] = (
-    Way("pooled", "spearman", (), "over all rows: what the paper reports"),
-    Way("within", "within", (), "ranks inside each run: does a run's signal order its own steps?"),
-    Way("between", "between", (), "run means: do runs with more of the signal forget more?"),
-    Way("step_partial", "step_partial", (), "at a fixed step: what is left without the step index"),
-    Way("norm_partial", "spearman", NORMS, "at fixed update norm and state norm"),
+    Way("pooled", "Pooled", "spearman", (), "over all rows: what the paper reports"),
+    Way("within", "Within runs", "within", (), "ranks inside each run: does a run's signal order its own steps?"),
+    Way("between", "Between runs", "between", (), "run means: do runs with more of the signal forget more?"),
+    Way("step_partial", "At a fixed step", "step_partial", (), "at a fixed step: what is left without the step index"),
+    Way("norm_partial", "At fixed norms", "spearman", NORMS, "at fixed update norm and state norm"),
 )
 """The five correlations."""
 
@@ -145,7 +147,7 @@ def confound_panels(frame: pl.DataFrame) -> list[TablePanel]:
     text = pl.struct("rho", "low", "high").map_elements(lambda row: estimate_text(**row), return_dtype=pl.String)
     cells = rows.with_columns(cell=text)
     five = cells.pivot("correlation", index="signal", values="cell", maintain_order=True)
-    names = {way.name: way.name.replace("_", "-") for way in WAYS}
+    names = {way.name: way.label for way in WAYS}
     ours = ("rho", "low", "high", "p_whole_run", "p_bh", "p_holm")
     paper = ("percentile_low_paper", "percentile_high_paper", "p_free_paper")
     pooled = rows.filter(pl.col("correlation") == "pooled").select("signal", *ours, *paper, "n", "runs")
