@@ -12,13 +12,12 @@ import polars as pl
 
 from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.signals.labels import PAIR_RELATIONS, PUBLISHED_COLUMNS
 from geodiag.store import StoreReader
 from geodiag.tables import ANALYSIS_TABLES, Options
-from geodiag.tables.compute import Computed
+from geodiag.tables.catalog import Computed
 from geodiag.tables.inputs import Inputs
 from geodiag.tables.intervals import OWN_INTERVALS
-from geodiag.tables.labels import PAPER_TARGETS
-from geodiag.tables.pairs import GROUPED
 
 Fetch: TypeAlias = Callable[[str], pl.DataFrame]
 Data: TypeAlias = Any
@@ -294,12 +293,12 @@ def _group(by: str) -> pl.Expr:
 
 
 def _outcome(frame: pl.DataFrame, target: str) -> dict[str, pl.Expr]:
-    named = pl.col("target").replace(dict(PAPER_TARGETS)) if "target" in frame.columns else pl.lit(target)
+    named = pl.col("target").replace(dict(PUBLISHED_COLUMNS)) if "target" in frame.columns else pl.lit(target)
     return {"predictor": pl.col("signal"), "target": named}
 
 
 def _relation() -> dict[str, pl.Expr]:
-    ends = ({name: pair[k] for name, pair in GROUPED.items()} for k in (0, 1))
+    ends = ({name: pair[k] for name, pair in PAIR_RELATIONS.items()} for k in (0, 1))
     return {
         name: pl.col("relation").replace_strict(end, return_dtype=pl.String)
         for name, end in zip(("predictor", "target"), ends, strict=True)
