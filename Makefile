@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/geodiag demo --out demo
 
 test: setup system
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout=3600
@@ -39,6 +39,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/deptry geodiag
 
 format: setup
 	$(BIN)/ruff format .

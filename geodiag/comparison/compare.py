@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from geodiag.checkpoints import (
-    Adapter,
     Checkpoint,
     Factors,
     Layer,
+    ModelWeights,
     Reading,
     check_same_layers,
     match_layers,
     open_checkpoint,
     open_model,
-    read_layer,
 )
 from geodiag.comparison.changes import COMPARED_DIRECTIONS, LayerChange, ModelChange
 from geodiag.comparison.rendering import comparison_html, comparison_json, comparison_text
@@ -108,16 +107,16 @@ def compare_checkpoints(
     return Comparison(
         a=str(base.path),
         b=str(other.path),
-        kind="adapter" if isinstance(other, Adapter) else "checkpoint",
+        kind=other.kind,
         layers=tuple(changes),
         left_out=table.left_out_counts,
         warnings=table.warnings,
     )
 
 
-def _compare(layer: Layer, base: Checkpoint, other: Checkpoint | Adapter, device: torch.device) -> LayerChange:
-    old = read_layer(base, layer).to(device)
-    new = other.read(layer) if isinstance(other, Adapter) else read_layer(other, layer)
+def _compare(layer: Layer, base: Checkpoint, other: ModelWeights, device: torch.device) -> LayerChange:
+    old = base.read_layer(layer).to(device)
+    new = other.read_layer(layer)
     if isinstance(new, Tensor):
         new = new.to(device)
         wide = torch.promote_types(torch.promote_types(old.dtype, new.dtype), torch.float32)

@@ -1,11 +1,14 @@
-"""Why a step forgot, as far as its numbers can tell, and how far that can be trusted."""
+"""Explanation of one step: evidence on why it forgot, a verdict with its confidence, and advice."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from geodiag.common.deprecated import moved_names
 from geodiag.explain.causes import CAUSES, Cause
 from geodiag.explain.evidence import StoreEvidence
-from geodiag.explain.explanation import explain_step
-from geodiag.explain.results import Advice, CauseFinding, Explanation, Line, Section, Track, Verdict
+from geodiag.explain.explanation import Explanation, explain_step
+from geodiag.explain.results import Advice, CauseFinding, Line, LossCorrelation, Section, Verdict
 from geodiag.stats.placement import Placement
 
 __all__ = [
@@ -15,10 +18,21 @@ __all__ = [
     "CauseFinding",
     "Explanation",
     "Line",
+    "LossCorrelation",
     "Placement",
     "Section",
     "StoreEvidence",
-    "Track",
     "Verdict",
     "explain_step",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = moved_names(
+        __name__,
+        {
+            "Evidence": "geodiag.explain.evidence.StoreEvidence",
+            "Finding": "geodiag.explain.results.CauseFinding",
+            "Place": "geodiag.stats.placement.Placement",
+        },
+    )

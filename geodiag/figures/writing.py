@@ -14,7 +14,7 @@ import polars.selectors as cs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from geodiag import __version__
+from geodiag.common import __version__
 from geodiag.errors import SettingsError
 from geodiag.figures.captions import Caption, Missing, caption, drawn_rows, join, missing_panels
 from geodiag.figures.data import NothingToDraw, Tables, paper_tables, store_tables

@@ -16,7 +16,7 @@ from geodiag.errors import ManifestError
 from geodiag.merging.settings import RULES, Count, GcwmRule, OpcmRule, Positive, Rule, StrictSettings
 from geodiag.runs.findings import Finding, known_keys, shown, unknown_key
 from geodiag.runs.manifest import OVERALL_NAMES, fold_task_name
-from geodiag.runs.yaml_source import YamlPlace, YamlSource, read_yaml
+from geodiag.runs.yaml_source import KeyPath, YamlSource, read_yaml
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -196,7 +196,7 @@ def _finding(complaint: Mapping[str, Any], source: YamlSource) -> Finding:
     return Finding(place, f"{key!r} is {shown(value)}", meant)
 
 
-def _locate(loc: tuple[str | int, ...]) -> tuple[YamlPlace, type[BaseModel]]:
+def _locate(loc: tuple[str | int, ...]) -> tuple[KeyPath, type[BaseModel]]:
     """The way to a value in the file, and the model whose key it is.
 
     Pydantic puts a union's branch into the way: behind `rule` its name, which leads on, and elsewhere a type.

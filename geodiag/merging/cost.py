@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from geodiag.checkpoints import Adapter, Layer
+from geodiag.checkpoints import Layer
 from geodiag.common.text import counted
 from geodiag.geometry import spectrum_columns
 from geodiag.merging.config import MergeConfig
@@ -106,8 +106,8 @@ def merge_bytes(layer: Layer, config: MergeConfig) -> int:
 
 def _read_bytes(prepared: PreparedMerge) -> int:
     """The base once for the layers and once for what is copied, and every expert once."""
-    models = sum(1 for expert in prepared.experts if not isinstance(expert, Adapter)) + 1
-    adapters = [file for e in prepared.experts if isinstance(e, Adapter) for file in e.files]
+    models = sum(1 for expert in prepared.experts if expert.kind == "checkpoint") + 1
+    adapters = [file for expert in prepared.experts if expert.kind == "adapter" for file in expert.files]
     return models * prepared.layout.size + sum(file.stat().st_size for file in adapters)
 
 

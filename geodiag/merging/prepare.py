@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 from geodiag.checkpoints import (
-    Adapter,
     Checkpoint,
     Factors,
     Layer,
     LayerTable,
+    ModelWeights,
     check_same_layers,
     fingerprint,
     match_layers,
     open_checkpoint,
     open_model,
-    read_layer,
 )
+from geodiag.common.device import pick_device
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction.run import pick_device
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.folder import make_recipe
 from geodiag.merging.state_files import StateLayout, state_layout
@@ -36,7 +35,7 @@ class PreparedMerge:
     table: LayerTable
     """The base's target layers, and what is left out: that stays the base's."""
     base: Checkpoint
-    experts: tuple[Checkpoint | Adapter, ...]
+    experts: tuple[ModelWeights, ...]
     """One a step."""
     layout: StateLayout
     """The files of every state."""
@@ -58,7 +57,7 @@ class PreparedMerge:
 
     def base_weight(self, layer: Layer) -> Tensor:
         """The base's weight (d_out, d_in) on the device, in at least float32."""
-        return _wide(read_layer(self.base, layer)).to(self.device)
+        return _wide(self.base.read_layer(layer)).to(self.device)
 
     def update(self, layer: Layer, weight: Tensor, step: int) -> Tensor:
         """D_t = theta_expert,t - theta_base of one layer (d_out, d_in), in the type of the base's `weight`.
@@ -68,14 +67,13 @@ class PreparedMerge:
             weight: `base_weight` of it.
             step: t, from 1.
         """
-        source = self.experts[step - 1]
-        found = source.read(layer) if isinstance(source, Adapter) else read_layer(source, layer)
-        if found is None:
+        stored = self.experts[step - 1].read_layer(layer)
+        if stored is None:
             return torch.zeros_like(weight)
-        if isinstance(found, Factors):
-            B, A = found.B.to(self.device).double(), found.A.to(self.device).double()
-            return (found.scale * B @ A).to(weight.dtype)
-        return (_wide(found).to(self.device) - weight).to(weight.dtype)
+        if isinstance(stored, Factors):
+            B, A = stored.B.to(self.device).double(), stored.A.to(self.device).double()
+            return (stored.scale * B @ A).to(weight.dtype)
+        return (_wide(stored).to(self.device) - weight).to(weight.dtype)
 
 
 def prepare_merge(config: MergeConfig) -> PreparedMerge:
@@ -101,7 +99,7 @@ def prepare_merge(config: MergeConfig) -> PreparedMerge:
     return PreparedMerge(config, table, base, experts, layout, make_recipe(config, prints), device)
 
 
-def _open(config: MergeConfig, step: int, base: Checkpoint, table: LayerTable) -> Checkpoint | Adapter:
+def _open(config: MergeConfig, step: int, base: Checkpoint, table: LayerTable) -> ModelWeights:
     try:
         found = open_model(config.experts[step - 1].checkpoint, base=base)
         check_same_layers(table.layers, found)

@@ -200,14 +200,12 @@ def _manifest(config: MergeConfig, folder: RunFolder) -> str:
 
 def _store(merged: MergedRun, config: MergeConfig, progress: Progress) -> MergedRun:
     """Extracts the run into the store that was named, and adds what the rule did."""
-    from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-    from geodiag.jobs import extract_all
+    from geodiag.jobs import Work, extract_all
     from geodiag.store import StoreReader, add_table
 
     assert config.store is not None
-    report = extract_all(
-        merged.path, config.store, GeometrySettings(), device=config.device, strict=True, progress=progress
-    )
+    work = Work(store=config.store, device=config.device, strict=True)
+    report = extract_all(merged.path, work, progress=progress)
     rows, reader = merged.merges(), StoreReader(config.store).only([config.run])
     if not reader.scan("merges").drop("run").collect().sort("step", "layer").equals(rows.sort("step", "layer")):
         add_table(config.store, config.run, "merges", rows, overwrite=True)

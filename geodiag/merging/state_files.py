@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from geodiag.checkpoints import Checkpoint, Layer
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
-from geodiag.checkpoints.safetensors_header import DTYPES, READABLE
+from geodiag.checkpoints.safetensors_header import DTYPES, READABLE, read_header
 
 _CODES = {name: code for code, name in DTYPES.items()}
 _CHUNK = 16 * 2**20
@@ -92,11 +91,11 @@ class StateLayout:
             converted = self.base.read(name).to(getattr(torch, self.slots[name].dtype)).contiguous()
             yield converted.view(-1).view(torch.uint8).numpy().tobytes()
             return
-        start, size = _stored_places(file)[name]
+        span = read_header(file).tensors[name]
         with file.open("rb") as source:
-            source.seek(start)
-            for done in range(0, size, _CHUNK):
-                yield source.read(min(_CHUNK, size - done))
+            source.seek(span.start)
+            for done in range(0, span.size, _CHUNK):
+                yield source.read(min(_CHUNK, span.size - done))
 
     def _index(self) -> str:
         weight_map = {name: slot.file.as_posix() for name, slot in sorted(self.slots.items())}
@@ -135,19 +134,18 @@ def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> St
 
 def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple[bytes, dict[str, Slot]]:
     """The header of one file, and where its tensors lie: widest types first, so that each starts aligned."""
-    raw = _header(file)[0]
-    sizes = {name: size for name, (_, size) in _stored_places(file).items()}
+    stored = read_header(file)
     names = [name for name, (_, held_in) in base.tensors.items() if held_in == file]
     types = {name: _type(base.info(name).dtype, dtype) for name in names}
     places: dict[str, tuple[int, int]] = {}
     end = 0
     for name in sorted(names, key=lambda name: (-_width(types[name]), name)):
         same = types[name] == base.info(name).dtype
-        size = sizes[name] if same else math.prod(base.info(name).shape) * _width(types[name])
+        size = stored.tensors[name].size if same else math.prod(base.info(name).shape) * _width(types[name])
         places[name], end = (end, size), end + size
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"} | raw.get("__metadata__", {})}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt", **stored.metadata}}
     for name, (start, size) in places.items():
-        code = raw[name]["dtype"] if types[name] == base.info(name).dtype else _CODES[types[name]]
+        code = stored.tensors[name].code if types[name] == base.info(name).dtype else _CODES[types[name]]
         entries[name] = {"dtype": code, "shape": list(base.info(name).shape), "data_offsets": [start, start + size]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -157,20 +155,6 @@ def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple
         for name, (start, size) in places.items()
     }
     return header, slots
-
-
-def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """What a file says of its tensors, and where the first of them starts."""
-    with file.open("rb") as stored:
-        length = int.from_bytes(stored.read(8), "little")
-        return json.loads(stored.read(length)), 8 + length
-
-
-def _stored_places(file: Path) -> dict[str, tuple[int, int]]:
-    """The first byte and the size of every tensor in a file."""
-    entries, start = _header(file)
-    spans = {name: entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"}
-    return {name: (start + first, last - first) for name, (first, last) in spans.items()}
 
 
 def _type(stored: str, wanted: str) -> str:

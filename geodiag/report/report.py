@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from geodiag import __version__
+from geodiag.common import __version__
 from geodiag.common.text import counted
 from geodiag.explain import StoreEvidence, explain_step
 from geodiag.explain.html import explanation_html, style_sheet

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from geodiag.common.deprecated import moved_names
 from geodiag.signals.catalog import (
     FAMILY_SIGNALS,
     HEALTH,
@@ -35,3 +38,12 @@ __all__ = [
     "step_signals",
     "top_layers",
 ]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = moved_names(
+        __name__,
+        {
+            "RANKINGS": "geodiag.signals.layer_ranking.LAYER_RANKINGS",
+        },
+    )
