@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geodiag.checkpoints import fingerprint
+from geodiag.common import __version__
 from geodiag.extraction.measurements.geometry.run import GeometryRun
 
 SETTING_KEYS = (
