@@ -48,7 +48,7 @@ def main() -> None:
 def timed_run(run: str, store: str) -> None:
     """Extracts with a clock in every part, and prints the sum over threads of each."""
     from geodiag.extraction.measurements.geometry.settings import make_settings
-    from geodiag.jobs import extract_all
+    from tests.jobs.extracting import extract_all
 
     clock = _Clock()
     for part, (place, names) in PARTS.items():

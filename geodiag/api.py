@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import polars as pl
 
 from geodiag.common.text import counted
 from geodiag.errors import SettingsError
+from geodiag.options import ExtractOptions
 from geodiag.store import StoreReader
 
 if TYPE_CHECKING:
@@ -180,65 +182,96 @@ def extract(
     runs: str | Path,
     *,
     store: str | Path,
-    device: str = "auto",
-    overwrite: bool = False,
-    strict: bool = False,
-    preset: str | None = None,
-    families: Iterable[str] | None = None,
+    measure: Iterable[str] | str | None = None,
     gradients: bool = False,
     geometry: bool = True,
-    probes_per_task: int = 32,
+    preset: str | None = None,
+    rank: int | None = None,
+    energy: float | None = None,
+    energy_of: str | None = None,
+    lam: float | None = None,
+    spectrum: str | None = None,
+    families: Iterable[str] | None = None,
+    layers: str | None = None,
+    probes_per_task: int | None = None,
+    probe_seed: int | None = None,
+    max_length: int | None = None,
+    chat_template: bool = False,
+    gradient_precision: str | None = None,
+    device: str = "auto",
     memory_budget: str | None = None,
     read: str = "mmap",
+    overwrite: bool = False,
+    strict: bool = False,
     shard: str | None = None,
     progress: Progress | None = None,
-    **settings: Any,
 ) -> BatchReport:
     """Extracts every run below a folder into a store, as `geodiag extract` does.
 
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
         store: the store's folder; made when it is not there.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
-        overwrite: replace runs that the store holds with other settings or inputs.
-        strict: raise at the first run that fails instead of going on with the rest.
+        measure: names of measurements, `geometry` by default; others than geometry are added to runs that the store
+            holds or that geometry brings into it.
+        gradients: measure gradient conflict too, of runs that name probes: adds `gradients` to `measure`.
+        geometry: deprecated; `geometry=False, gradients=True` is `measure="gradients"`.
         preset: `paper` or `release`.
-        families: the projection families to read; None is all seven.
-        gradients: measure gradient conflict too, of runs that name probes.
-        geometry: False measures gradients only, of runs that the store holds.
-        probes_per_task: probe examples drawn of each task.
+        rank, energy, energy_of, lam, spectrum, families, layers: as `GeometrySettings` has them; None is its default.
+        probes_per_task, probe_seed, max_length, chat_template, gradient_precision: as `GradientOptions` has them; None
+            is its default.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
         memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
+        overwrite: replace what was measured with other settings or inputs, of the measurements named.
+        strict: raise at the first run that fails instead of going on with the rest.
         shard: the part `2/4` of the layers, or `auto`, the part that a scheduler's array variables name; the shard
             that finishes a run's last layer puts the run into the store.
         progress: told of every layer.
-        settings: fields of `geodiag.extraction.Settings`, such as `rank=16`.
 
     Returns:
         What became of every run.
 
     Raises:
-        GeodiagError: there is no run, a setting is out of its range, or `strict` is set and a run failed.
+        GeodiagError: there is no run, a setting is out of its range or has no use, or `strict` is set and a run failed.
     """
-    from geodiag.checkpoints import check_reading
-    from geodiag.extraction.measurements.geometry.settings import make_settings
-    from geodiag.extraction.measurements.gradients.plan import GradientOptions
-    from geodiag.jobs import extract_on, parse_bytes, parse_devices, parse_shard
+    from geodiag.jobs import extract_on, parse_devices
 
-    return extract_on(
-        parse_devices(device),
-        Path(runs),
-        Path(store),
-        make_settings(preset, families=None if families is None else tuple(families), **settings),
-        memory=None if memory_budget is None else parse_bytes(memory_budget),
-        gradients=GradientOptions(probes_per_task=probes_per_task) if gradients else None,
-        geometry=geometry,
+    if not geometry:
+        warn("geometry=False is deprecated; give measure='gradients'", DeprecationWarning, stacklevel=2)
+        if not gradients or measure is not None:
+            fix = "give gradients=True, or measure alone"
+            raise SettingsError("geometry=False measures gradients only", where="extract", fix=fix)
+    options = ExtractOptions.of(
+        measure=_names(measure) if geometry else ("gradients",),
+        gradients=gradients and geometry,
+        preset=preset,
+        rank=rank,
+        energy=energy,
+        energy_of=energy_of,
+        lam=lam,
+        spectrum=spectrum,
+        families=_names(families),
+        layers=layers,
+        probes_per_task=probes_per_task,
+        probe_seed=probe_seed,
+        max_length=max_length,
+        chat_template=chat_template or None,
+        gradient_precision=gradient_precision,
+        device=device,
+        memory_budget=memory_budget,
+        read=read,
         overwrite=overwrite,
         strict=strict,
-        reading=check_reading(read),
-        shard=None if shard is None else parse_shard(shard),
-        progress=progress,
+        shard=shard,
     )
+    return extract_on(parse_devices(device), Path(runs), options.work(Path(store)), progress=progress)
+
+
+def _names(names: Iterable[str] | str | None) -> tuple[str, ...] | None:
+    """Names given as a sequence, or as one text with commas."""
+    if names is None:
+        return None
+    return tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else tuple(names)
 
 
 def merge(
@@ -297,8 +330,8 @@ def diff(
         GeodiagError: one cannot be read, they are not of one model, or a setting is out of its range.
     """
     from geodiag.checkpoints import check_reading
+    from geodiag.common.device import pick_device
     from geodiag.comparison import compare_checkpoints
-    from geodiag.extraction.run import pick_device
     from geodiag.jobs import Silent
 
     told = progress or Silent()

@@ -126,8 +126,9 @@ def tell_batch(
         if outcome.status != "failed":
             voice.say(f"{outcome.run}: {outcome.detail}")
     for outcome in report.failed:
-        if debug and outcome.error is not None:
-            voice.complain("".join(traceback.format_exception(outcome.error)))
-        voice.complain(f"failed: {outcome.detail}")
+        for error in outcome.errors:
+            if debug:
+                voice.complain("".join(traceback.format_exception(error)))
+            voice.complain(f"failed: {error}")
     counts = {s: sum(o.status == s for o in report.outcomes) for s in statuses}
     voice.say(", ".join(f"{n} {status}" for status, n in counts.items() if n or status != "partial"))

@@ -1,4 +1,4 @@
-"""The demonstration: a small model really trained in sequence, then the whole path over what it left."""
+"""The demonstration: training of two small runs, their extraction, tables, figures and a summary."""
 
 from __future__ import annotations
 
@@ -16,54 +16,53 @@ if TYPE_CHECKING:
 
 
 def run_demo(out: Path, voice: Voice) -> None:
-    """Trains two small runs, extracts, analyses and draws them, and says what was found and where it lies.
+    """Train two small runs, extract, analyse and draw them, and report the results with their paths.
 
-    What is there already is kept, so a second call only draws again.
+    Runs and rows that exist already are kept, so that a second call only analyses and draws again.
 
     Args:
         out: the folder to write into.
-        voice: told of everything.
+        voice: receives every line of the report.
 
     Raises:
         GeodiagError: the folder holds something else, or cannot be written.
     """
     start = time.monotonic()
 
-    def told(part: str) -> Callable[[str], None]:
+    def report(part: str) -> Callable[[str], None]:
         return lambda text: voice.say(f"[{time.monotonic() - start:4.0f} s] {part}: {text}")
 
-    runs = _train(out, told("train"))
-    store = _extract(runs, out / "store", voice, told("extract"))
-    _write(store, out, told("analyse"), told("draw"))
+    runs = _train(out, report("train"))
+    store = _extract(runs, out / "store", voice, report("extract"))
+    _write(store, out, report("analyse"), report("draw"))
     voice.say("")
-    for line in _findings(store):
+    for line in _summary(store):
         voice.say(line)
     voice.say("")
-    for what, path in (
+    for name, path in (
         ("runs", runs),
         ("store", store.path),
         ("tables", out / "tables"),
         ("figures", out / "figures"),
     ):
-        voice.say(f"{what:8} {path}")
+        voice.say(f"{name:8} {path}")
     voice.say(f"\nNext: geodiag explain {store.path} --run {store.run_ids()[0]} --step {_worst_step(store)}")
 
 
-def _train(out: Path, tell: Callable[[str], None]) -> Path:
+def _train(out: Path, report: Callable[[str], None]) -> Path:
     from geodiag.lab.sweep import make_demo_runs
 
-    tell("a small Qwen3 learns eight text tasks, then is fine-tuned on one after another")
-    return make_demo_runs(out / "training", progress=tell)
+    report("a small Qwen3 learns eight text tasks, then is fine-tuned on one after another")
+    return make_demo_runs(out / "training", progress=report)
 
 
-def _extract(runs: Path, store: Path, voice: Voice, tell: Callable[[str], None]) -> Store:
-    from geodiag.extraction.measurements.geometry.settings import make_settings
-    from geodiag.jobs import extract_all
+def _extract(runs: Path, store: Path, voice: Voice, report: Callable[[str], None]) -> Store:
+    from geodiag.jobs import Work, extract_all
 
     with voice.progress() as progress:
-        report = extract_all(runs, store, make_settings(), device="cpu", strict=True, progress=progress)
-    for outcome in report.outcomes:
-        tell(f"{outcome.run}: {outcome.detail}")
+        batch = extract_all(runs, Work(store=store, device="cpu", strict=True), progress=progress)
+    for outcome in batch.outcomes:
+        report(f"{outcome.run}: {outcome.detail}")
     return Store(store)
 
 
@@ -76,8 +75,8 @@ def _write(store: Store, out: Path, analysed: Callable[[str], None], drew: Calla
         drew(line)
 
 
-def _findings(store: Store) -> list[str]:
-    """What a reader should take from the demonstration, from its own numbers."""
+def _summary(store: Store) -> list[str]:
+    """The main results, one sentence a line."""
     steps, ends = store.steps(), store.outcomes()
     lines = [f"{len(ends)} runs, {len(steps)} steps, {steps['active_conflict'].count()} with a pair to compare."]
     for row in ends.iter_rows(named=True):
@@ -90,18 +89,22 @@ def _findings(store: Store) -> list[str]:
         f"The worst single loss: {-worst['worst_drop']:.2f} of one task's score,"
         f" when {worst['run']} learned {worst['task']} (step {worst['step']})."
     )
-    lines += _rank_line(steps)
-    return lines
+    return lines + _correlation_lines(steps)
 
 
-def _rank_line(steps: pl.DataFrame) -> list[str]:
-    """How the headline signals and the bare step index rank retention loss here: too few runs for more."""
+def _correlation_lines(steps: pl.DataFrame) -> list[str]:
+    """Spearman's correlations of the main signals and of the step index with retention loss."""
+    from geodiag.tables import Options
+    from geodiag.tables.inputs import SignalRows
+
     labels = {"global_gap": "global gap", "state_norm": "state norm", "step": "the bare step index"}
-    known = steps.drop_nulls(["retention_loss", "global_gap"])
-    rho = known.select(pl.corr(name, "retention_loss", method="spearman").alias(name) for name in labels).row(0)
-    told = ", ".join(f"{label} {value:+.2f}" for label, value in zip(labels.values(), rho, strict=True))
+    complete, options = steps.drop_nulls(["retention_loss", "global_gap"]), Options()
+    rows = SignalRows.of(complete, options, place=("step",))
+    grid = rows.correlate(tuple(labels), ("retention_loss",), settings=options.estimates)
+    estimates = {label: grid.cell(name, "retention_loss").estimate for name, label in labels.items()}
+    rho = ", ".join(f"{label} {'–' if value is None else f'{value:+.2f}'}" for label, value in estimates.items())
     return [
-        f"Spearman with retention loss over {len(known)} steps: {told}.",
+        f"Spearman with retention loss over {len(complete)} steps: {rho}.",
         "global gap is state gap times 2/(t+1), so it carries the step index; two runs allow no interval.",
     ]
 

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from geodiag.checkpoints.adapter import Adapter, Factors
+from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.fingerprint import fingerprint
 from geodiag.checkpoints.layer_matching import match_layers
-from geodiag.checkpoints.layer_weights import check_same_layers, read_layer
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut, MatrixPart
+from geodiag.checkpoints.model_weights import Factors, ModelWeights, check_same_layers
 from geodiag.checkpoints.open_checkpoint import check_reading, open_checkpoint, open_model
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo
 from geodiag.common.deprecated import moved_names
@@ -22,6 +22,7 @@ __all__ = [
     "LayerTable",
     "LeftOut",
     "MatrixPart",
+    "ModelWeights",
     "Reading",
     "TensorInfo",
     "check_reading",
@@ -30,7 +31,6 @@ __all__ = [
     "match_layers",
     "open_checkpoint",
     "open_model",
-    "read_layer",
 ]
 
 

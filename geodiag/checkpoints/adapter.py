@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from geodiag.checkpoints.adapter_files import AdapterSettings
-from geodiag.checkpoints.checkpoint import Checkpoint, check_finite, check_readable, check_shape
+from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.layers import Layer, LeftOut, MatrixPart
+from geodiag.checkpoints.model_weights import Factors, Holding
+from geodiag.checkpoints.tensor_checks import check_finite, check_readable, check_shape
+from geodiag.common.adapters import AdapterLocation
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class Factors:
-    """A factored update of one layer, D = scale * B A, as stored."""
-
-    B: torch.Tensor
-    """(d_out, r) in its stored type."""
-    A: torch.Tensor
-    """(r, d_in) in its stored type."""
-    scale: float
-    """alpha / r, or alpha / sqrt(r)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class FactorNames:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """A LoRA adapter of one base. Opening one reads headers; only `read` touches a factor.
+    """A LoRA adapter of one base. Opening one reads headers; only `read_layer` touches a factor.
 
     It means theta = theta_base + scale * B A on the layers that it has factors of, its own weight in place of the
     base's where it was saved whole (`modules_to_save`), and the base everywhere else.
@@ -61,14 +52,16 @@ class Adapter:
     """Layers that are saved whole: the tensor, and which part of it."""
     left_out: tuple[LeftOut, ...]
     """Tensors that change no projection."""
+    kind: ClassVar[Literal["adapter"]] = "adapter"
+    """As in `ModelWeights`."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that make it up."""
-        return (self.path / "adapter_config.json", *self.weights.files)
+        return (AdapterLocation(self.path).config, *self.weights.files)
 
-    def holds(self, layer: Layer) -> Literal["factors", "whole", "nothing"]:
-        """What the adapter has of a layer; of nothing, the layer is the base's own."""
+    def holds(self, layer: Layer) -> Holding:
+        """How the adapter changes a layer: `factors` (B and A), `whole` (full weight saved), `nothing` (unchanged)."""
         if layer.name in self.factors:
             return "factors"
         return "whole" if layer.name in self.whole else "nothing"
@@ -87,11 +80,12 @@ class Adapter:
             check_readable(self.weights.info(tensor), where=self.path, tensor=tensor)
             check_shape(part.shape(self.weights.info(tensor).shape), expected, where=self.path, tensor=tensor)
 
-    def read(self, layer: Layer) -> Factors | torch.Tensor | None:
-        """What the adapter has of one layer.
+    def read_layer(self, layer: Layer, *, check: bool = True) -> Factors | torch.Tensor | None:
+        """Read what the adapter has of one layer.
 
         Args:
             layer: the layer, as the base has it.
+            check: whether to refuse a whole weight with NaN or infinities; factors are always checked.
 
         Returns:
             Its factors; or the whole weight (d_out, d_in) where the adapter replaces it; or None where the layer is
@@ -107,7 +101,7 @@ class Adapter:
             return Factors(names.part.take_rows(B), A, self.settings.scale(names.module))
         if layer.name in self.whole:
             tensor, part = self.whole[layer.name]
-            return part.take(self._finite(tensor))
+            return part.take(self._finite(tensor) if check else self.weights.read(tensor))
         return None
 
     def _check_factors(self, names: FactorNames, expected: tuple[int, int]) -> None:
@@ -120,5 +114,5 @@ class Adapter:
 
     def _finite(self, tensor: str) -> torch.Tensor:
         value = self.weights.read(tensor)
-        check_finite(value, self.weights, tensor)
+        check_finite(value, where=self.weights.tensors[tensor][1], tensor=tensor)
         return value

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from geodiag.checkpoints.layers import MatrixPart
+from geodiag.checkpoints.layers import Layer, MatrixPart
 from geodiag.checkpoints.range_file import RangeFile
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, open_weights, readable
-from geodiag.checkpoints.safetensors_header import READABLE
+from geodiag.checkpoints.tensor_checks import check_finite, check_readable, check_shape, quantisation
+from geodiag.checkpoints.tensor_names import naming_of, other_names, text_config
 from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class Checkpoint:
     """What is stored of each tensor, and in which file."""
     reading: Reading = "mmap"
     """How weights are read from a local disk."""
-    index: dict[str, tuple[str, MatrixPart]] = field(default_factory=dict, repr=False)
-    """Filled by `geodiag.checkpoints.layer_weights.layer_index` when it is first asked for."""
+    kind: ClassVar[Literal["checkpoint"]] = "checkpoint"
+    """As in `ModelWeights`."""
+    _projections: dict[str, tuple[str, MatrixPart]] = field(default_factory=dict, repr=False)
     _handles: dict[Path, _Opened] = field(default_factory=dict, repr=False)
 
     @property
@@ -107,6 +109,83 @@ class Checkpoint:
                 return weights.get_rows(name, start, stop)
             return part.take(weights.get_tensor(name))
 
+    @property
+    def projections(self) -> Mapping[str, tuple[str, MatrixPart]]:
+        """Canonical layer name -> the tensor that holds it and the part of that tensor; made on first use.
+
+        Projections that the configuration does not divide are left out here: `match_layers` says what is wrong
+        with them.
+        """
+        if not self._projections:
+            site_of, config = naming_of(self.config)[1], text_config(self.config)
+            for name, (info, _) in self.tensors.items():
+                site = site_of(name)
+                try:
+                    projections = [] if site is None else list(site.projections(info.shape, config))
+                except ValueError:
+                    projections = []
+                for projection in projections:
+                    self._projections.setdefault(projection.layer, (name, projection.part))
+        return self._projections
+
+    def find_layer(self, layer: Layer) -> tuple[str, MatrixPart] | None:
+        """The tensor and the part of it that hold a layer of the base; None when there is none.
+
+        Looked up under the base's own tensor name, then under the names that other prefixes give, and last by the
+        canonical layer name: the same experts may be saved one by one in one checkpoint and stacked in another.
+
+        Args:
+            layer: the layer, as the base has it.
+        """
+        if layer.tensor in self.tensors:
+            return layer.tensor, layer.part
+        name = next((name for name in other_names(layer.tensor) if name in self.tensors), None)
+        return (name, layer.part) if name is not None else self.projections.get(layer.name)
+
+    def holds(self, _layer: Layer) -> Literal["whole"]:
+        """`whole`: a checkpoint has the weight of every layer."""
+        return "whole"
+
+    def check(self, layer: Layer) -> None:
+        """Check from headers alone that a layer is there, in the base's shape and a readable dtype.
+
+        Raises:
+            CheckpointError: the tensor is missing, has another shape or is quantised.
+        """
+        self._checked_tensor(layer)
+
+    def read_layer(self, layer: Layer, *, check: bool = True) -> torch.Tensor:
+        """Read one target layer.
+
+        Args:
+            layer: the layer, as the base has it; this checkpoint may have been saved with other names.
+            check: whether to refuse numbers that are not finite, which takes one pass over them.
+
+        Returns:
+            (d_out, d_in) on the CPU, in the stored dtype.
+
+        Raises:
+            CheckpointError: the tensor is missing, has another shape or is quantised, or (with `check`) holds NaN
+                or infinities.
+        """
+        name, part = self._checked_tensor(layer)
+        weight = self.read_part(name, part)
+        if check:
+            check_finite(weight, where=self.tensors[name][1], tensor=name)
+        return weight
+
+    def _checked_tensor(self, layer: Layer) -> tuple[str, MatrixPart]:
+        match = self.find_layer(layer)
+        if match is None:
+            what = "the tensor is missing here and present in the base"
+            fix = "give a checkpoint of the base's own architecture, with all its weights"
+            raise CheckpointError(what, where=self.path, tensor=layer.tensor, fix=fix)
+        name, part = match
+        info = self.info(name)
+        check_readable(info, where=self.path, tensor=name, method=quantisation(self.config))
+        check_shape(part.shape(info.shape), (layer.d_out, layer.d_in), where=self.path, tensor=name)
+        return match
+
     def _stored(self, name: str) -> tuple[TensorInfo, Path]:
         if name not in self.tensors:
             raise CheckpointError("there is no such tensor", where=self.path, tensor=name)
@@ -127,70 +206,3 @@ class Checkpoint:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}
-
-
-def check_readable(info: TensorInfo, *, where: Path, tensor: str, method: str | None = None) -> None:
-    """Refuse a tensor whose stored numbers are not the weights themselves.
-
-    Args:
-        info: what its header says.
-        where: the file or folder, for the error.
-        tensor: its name, for the error.
-        method: the quantisation method, where it is known.
-
-    Raises:
-        CheckpointError: the type is not one of float16, bfloat16, float32, float64.
-    """
-    if info.dtype not in READABLE:
-        by = f" (quantised with {method})" if method else ""
-        what = f"stored as {info.dtype}{by}, which cannot be compared"
-        fix = "bring the checkpoint in bfloat16, float16, float32 or float64"
-        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
-
-
-def check_shape(found: tuple[int, ...], right: tuple[int, ...], *, where: Path, tensor: str, of: str = "base") -> None:
-    """Refuse a tensor that is not of the base's shape.
-
-    Args:
-        found: its shape.
-        right: the shape it should have.
-        where: the folder, for the error.
-        tensor: its name, for the error.
-        of: what asks for that shape.
-
-    Raises:
-        CheckpointError: the shapes differ.
-    """
-    if found != right:
-        verb = "has" if of == "base" else "ask for"
-        what = f"shape {_by(found)} where the {of} {verb} {_by(right)}"
-        fix = "give a checkpoint of the base's own size" if of == "base" else "give the base it was trained on"
-        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
-
-
-def check_finite(weight: torch.Tensor, checkpoint: Checkpoint, name: str) -> None:
-    """Refuse a tensor with NaN or infinities.
-
-    Args:
-        weight: the tensor, or the part of it that is used.
-        checkpoint: where it comes from, for the error.
-        name: its name.
-
-    Raises:
-        CheckpointError: it holds one; the error counts them.
-    """
-    import torch
-
-    # One pass without a copy: minimum and maximum are NaN or infinite as soon as one number is. Counting
-    # with isfinite takes some forty times longer, so it waits for a reason.
-    low, high = torch.aminmax(weight)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        n_nan, n_inf = int(weight.isnan().sum()), int(weight.isinf().sum())
-        what = f"{n_nan} NaN and {n_inf} infinite of {weight.numel()} numbers"
-        file = checkpoint.tensors[name][1]
-        fix = "the checkpoint comes from a diverged or broken run; use an earlier one"
-        raise CheckpointError(what, where=file, tensor=name, fix=fix)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from geodiag.checkpoints.adapter import Adapter
-from geodiag.checkpoints.checkpoint import Checkpoint
-from geodiag.checkpoints.safetensors_file import read_header, readable
+from geodiag.checkpoints.model_weights import ModelWeights
+from geodiag.checkpoints.safetensors_file import readable
+from geodiag.checkpoints.safetensors_header import header_bytes
 from geodiag.common.remote import RemoteStat
 
 
-def fingerprint(checkpoint: Checkpoint | Adapter) -> str:
+def fingerprint(weights: ModelWeights) -> str:
     """A short key that stays the same as long as a checkpoint's files do.
 
     It digests, for each safetensors file, the name, the size, the time of the last change in nanoseconds
@@ -24,7 +24,7 @@ def fingerprint(checkpoint: Checkpoint | Adapter) -> str:
     change. Of an adapter, whose `adapter_config.json` scales its update, that file counts with all it says.
 
     Args:
-        checkpoint: the checkpoint.
+        weights: the checkpoint or adapter.
 
     Returns:
         32 hexadecimal digits.
@@ -33,10 +33,10 @@ def fingerprint(checkpoint: Checkpoint | Adapter) -> str:
         CheckpointError: a file has gone since the checkpoint was opened.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for file in checkpoint.files:
+    for file in weights.files:
         with readable(file):
             stat = file.stat()
-            header = file.read_bytes() if file.suffix == ".json" else read_header(file)
+            header = file.read_bytes() if file.suffix == ".json" else header_bytes(file)
             changed = stat.version if isinstance(stat, RemoteStat) else str(stat.st_mtime_ns)
         # Every part is preceded by its length, so that no two sequences of parts read the same.
         for part in (file.name.encode(), str(stat.st_size).encode(), changed.encode(), header):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from geodiag.checkpoints.checkpoint import Checkpoint, check_readable
+from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
+from geodiag.checkpoints.tensor_checks import check_readable, quantisation
 from geodiag.checkpoints.tensor_names import Projection, Site, naming_of, text_config, why_left_out
 from geodiag.common.families import FAMILIES
 from geodiag.common.text import counted
@@ -88,12 +88,6 @@ def _layer(checkpoint: Checkpoint, tensor: str, projection: Projection) -> Layer
     return Layer(
         projection.layer, projection.block, projection.family, d_out, d_in, info.dtype, tensor, projection.part
     )
-
-
-def quantisation(config: Mapping[str, Any]) -> str | None:
-    """The method that a `config.json` names for quantised weights; None when it names none."""
-    quantised = config.get("quantization_config")
-    return str(quantised.get("quant_method", "an unnamed method")) if isinstance(quantised, Mapping) else None
 
 
 def _add(layers: dict[str, Layer], layer: Layer, checkpoint: Checkpoint) -> None:

@@ -10,41 +10,13 @@ from geodiag.checkpoints import unsupported as refused
 from geodiag.checkpoints.adapter import Adapter, FactorNames
 from geodiag.checkpoints.adapter_files import AdapterTensors, read_settings, sort_tensors
 from geodiag.checkpoints.checkpoint import Checkpoint
-from geodiag.checkpoints.layer_weights import layer_index
 from geodiag.checkpoints.layers import LeftOut, MatrixPart
 from geodiag.checkpoints.safetensors_file import read_infos
 from geodiag.checkpoints.tensor_names import Projection, naming_of, other_names, text_config, why_left_out
+from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, AdapterLocation, find_adapter
 from geodiag.common.jsonfile import read_json_object
 from geodiag.common.remote import names_in
 from geodiag.errors import CheckpointError
-
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-
-def adapter_folder(path: Path) -> Path | None:
-    """The folder of the adapter at a path; None when there is none.
-
-    PEFT saves an adapter that is not named "default" in a folder of its name, so a folder whose only adapter
-    lies one level down stands for it.
-
-    Args:
-        path: a folder, or a file of an adapter.
-
-    Raises:
-        CheckpointError: several adapters lie one level down.
-    """
-    if path.is_file():
-        return path.parent if path.name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) else None
-    if (path / ADAPTER_CONFIG).is_file():
-        return path
-    names = names_in(path, among=()) if path.is_dir() else []
-    if any(name.endswith(".safetensors") for name in names):
-        return None
-    below = [name for name in names if (path / name / ADAPTER_CONFIG).is_file()]
-    if len(below) > 1:
-        what = f"holds {len(below)} adapters: {', '.join(below[:6])}"
-        raise CheckpointError(what, where=path, fix=f"name one of them, such as {path / below[0]}")
-    return path / below[0] if below else None
 
 
 def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
@@ -61,11 +33,12 @@ def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
     Raises:
         CheckpointError: the adapter is of a kind that is not read, is damaged, or is another model's.
     """
-    folder = adapter_folder(path)
-    if folder is None:
+    location = find_adapter(path)
+    if location is None:
         raise CheckpointError("holds no adapter", where=path, fix=f"give a folder with {ADAPTER_CONFIG}")
-    settings = read_settings(read_json_object(folder / ADAPTER_CONFIG), where=folder / ADAPTER_CONFIG)
-    weights = _weights(folder, base)
+    folder = location.folder
+    settings = read_settings(read_json_object(location.config), where=location.config)
+    weights = _weights(location, base)
     tensors = sort_tensors(weights)
     found = _Found(list(tensors.left_out))
     _place_factors(tensors, weights, base, found)
@@ -89,12 +62,11 @@ class _Found:
     whole: dict[str, tuple[str, MatrixPart]] = field(default_factory=dict)
 
 
-def _weights(folder: Path, base: Checkpoint) -> Checkpoint:
-    file = folder / ADAPTER_WEIGHTS
+def _weights(location: AdapterLocation, base: Checkpoint) -> Checkpoint:
+    folder, file = location.folder, location.weights
     if not file.is_file():
-        pickles = [name for name in names_in(folder, among=("adapter_model.bin",)) if name.endswith(refused.PICKLES)]
-        if "adapter_model.bin" in pickles:
-            raise refused.pickled_file(folder / "adapter_model.bin")
+        if ADAPTER_PICKLE in names_in(folder, among=(ADAPTER_PICKLE,)):
+            raise refused.pickled_file(folder / ADAPTER_PICKLE)
         raise CheckpointError(f"holds no {ADAPTER_WEIGHTS}", where=folder, fix="save the adapter in safetensors")
     infos = read_infos(file)
     tensors = {name: (info, file) for name, info in infos.items()}
@@ -105,7 +77,7 @@ def _place_factors(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoin
     for module, sides in tensors.factors.items():
         shape = weights.info(sides["B"]).shape
         placed = _projections(f"{module}.weight", shape, weights, sides["B"], factored=True)
-        known = [p for p in placed if p.layer in layer_index(base)]
+        known = [p for p in placed if p.layer in base.projections]
         for p in known:
             found.factors[p.layer] = FactorNames(module, sides["B"], sides["A"], p.part)
         if not known:
@@ -116,7 +88,7 @@ def _place_whole(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint,
     for name, tensor in tensors.whole.items():
         shape = weights.info(tensor).shape
         placed = _projections(name, shape, weights, tensor, factored=False)
-        known = [p for p in placed if p.layer in layer_index(base)]
+        known = [p for p in placed if p.layer in base.projections]
         for p in known:
             found.whole[p.layer] = (tensor, p.part)
         if not known:

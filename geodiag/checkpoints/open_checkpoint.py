@@ -10,8 +10,9 @@ from typing import NoReturn
 from geodiag.checkpoints import unsupported as refused
 from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
-from geodiag.checkpoints.open_adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_folder, open_adapter
+from geodiag.checkpoints.open_adapter import open_adapter
 from geodiag.checkpoints.safetensors_file import Reading, read_infos, read_shards
+from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_adapter
 from geodiag.common.jsonfile import read_json_object
 from geodiag.common.remote import absolute, names_in
 from geodiag.errors import CheckpointError, SettingsError
@@ -97,7 +98,7 @@ def open_model(path: str | Path, *, base: Checkpoint) -> Checkpoint | Adapter:
     """
     path = absolute(path)
     # Where whole weights lie beside an adapter, opening them as a checkpoint says so.
-    if adapter_folder(path) is not None and not (path.is_dir() and _safetensors(names_in(path, among=_NAMES))):
+    if find_adapter(path) is not None and not (path.is_dir() and _safetensors(names_in(path, among=_NAMES))):
         return open_adapter(path, base=base)
     checkpoint = open_checkpoint(path, reading=base.reading)
     return checkpoint if checkpoint.config else replace(checkpoint, config=base.config)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from geodiag.checkpoints.range_file import RangeFile, first_bytes, header_bytes, read_stretches
-from geodiag.checkpoints.safetensors_header import dtype_name
+from geodiag.checkpoints.range_file import RangeFile
+from geodiag.checkpoints.safetensors_header import dtype_name, first_bytes, read_header
 from geodiag.common.jsonfile import read_json_object
 from geodiag.common.remote import RemotePath
 from geodiag.errors import CheckpointError
@@ -41,7 +41,7 @@ def read_infos(path: Path) -> dict[str, TensorInfo]:
     """
     if isinstance(path, RemotePath):
         with readable(path):
-            return {name: TensorInfo(found.shape, found.dtype) for name, found in read_stretches(path).items()}
+            return {name: TensorInfo(span.shape, span.dtype) for name, span in read_header(path).tensors.items()}
     with readable(path), safe_open(path, framework="numpy") as file:  # numpy: torch is not needed yet
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         return {
@@ -54,16 +54,6 @@ def open_weights(path: Path, *, reading: Reading) -> Any:
     with readable(path):
         mapped = reading == "mmap" and not isinstance(path, RemotePath)
         return safe_open(path, framework="pt") if mapped else RangeFile(path)
-
-
-def read_header(path: Path) -> bytes:
-    """The raw header: names, types, shapes and offsets of all tensors.
-
-    Raises:
-        CheckpointError: as `read_infos`.
-    """
-    with readable(path):
-        return header_bytes(path)
 
 
 @contextmanager

@@ -6,30 +6,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from geodiag.errors import CheckpointError
+from geodiag.errors import CheckpointError, GeodiagError
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds one object.
+def read_json_object(path: Path, *, error: type[GeodiagError] = CheckpointError) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
 
     Args:
-        path: the file.
+        path: the file; a byte order mark at its start is skipped.
+        error: the class of the error, by what the file is for.
 
     Raises:
-        CheckpointError: the file cannot be read, is not JSON (the line is named), or is not an object.
+        GeodiagError: of the class `error`; the file cannot be read, is not JSON (the line is named), or is not an
+            object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
-    except UnicodeDecodeError as error:
-        what = f"not UTF-8 text at byte {error.start}"
-        raise CheckpointError(what, where=path, fix="copy or download it again") from error
-    except json.JSONDecodeError as error:
-        what = f"not valid JSON: {error.msg}"
-        raise CheckpointError(what, where=f"{path}:{error.lineno}", fix="copy or download it again") from error
-    except (RecursionError, ValueError) as error:
-        raise CheckpointError("not valid JSON: nested or sized beyond reason", where=path) from error
+    except OSError as cause:
+        raise error(f"cannot be read ({cause.strerror})", where=path) from cause
+    except UnicodeDecodeError as cause:
+        what = f"not UTF-8 text at byte {cause.start}"
+        raise error(what, where=path, fix="copy or download it again") from cause
+    except json.JSONDecodeError as cause:
+        what = f"not valid JSON: {cause.msg}"
+        raise error(what, where=f"{path}:{cause.lineno}", fix="copy or download it again") from cause
+    except (RecursionError, ValueError) as cause:
+        raise error("not valid JSON: nested or sized beyond reason", where=path) from cause
     if not isinstance(data, dict):
-        raise CheckpointError("not a JSON object", where=path, fix="copy or download it again")
+        raise error("not a JSON object", where=path, fix="copy or download it again")
     return data

@@ -1,4 +1,7 @@
-"""The result of a comparison: one row a layer, aggregated over families and blocks."""
+"""What changed between two checkpoints: one row a layer, and its sums by family, block and model.
+
+W is the first checkpoint's weight of a layer, D the change of it; norms are Frobenius norms.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ if TYPE_CHECKING:
 
 
 COMPARED_DIRECTIONS = 32
-"""Of how many directions the share of the energy is told."""
+"""Top directions of a layer's change of which `energy` is the share."""
 
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What changed in one layer; undefined values are None."""
+    """The change of one layer; undefined values are None."""
 
     layer: str
     """Its canonical name."""
@@ -34,9 +37,9 @@ class LayerChange:
     relative_norm: float | None
     """||D||_F / ||W||_F; None where W is zero."""
     changed_share: float | None
-    """The share of entries that changed at all; None for an adapter's factors, whose product is not formed."""
+    """The share of entries that differ, 0..1; None for an adapter's factors, whose product is not formed."""
     rounding_floor: float
-    """The norm that storing both ends in their types would give by rounding alone."""
+    """The norm that D would have from rounding both weights to their stored dtypes alone."""
     stable_rank: float | None
     """||D||_F^2 / s_1^2; None where nothing changed."""
     energy: float | None
@@ -50,51 +53,51 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class FamilyChange:
-    """What changed in all layers of one family; undefined values are None."""
+    """The change of all layers of one family together; undefined values are None."""
 
     family: str
     layers: int
-    """How many there are."""
+    """Layers of the family."""
     unchanged: int
-    """How many did not change at all."""
+    """Layers whose weights are equal in both checkpoints."""
     rounding: int
-    """How many changed by no more than rounding may give."""
+    """Layers that changed by no more than rounding may give."""
     norm: float
-    """The root of the layers' summed squares."""
+    """sqrt(sum of ||D||_F^2 over the layers)."""
     relative_norm: float | None
-    """The same of the change over the same of the weights."""
+    """norm / sqrt(sum of ||W||_F^2 over the layers); None where all W are zero."""
     share: float | None
-    """The share of the whole change's square, 0..1."""
+    """The family's share of the model's squared change, 0..1; None where nothing changed."""
     changed_share: float | None
-    """The share of all entries that changed at all."""
+    """The share of all entries that differ, 0..1."""
     rounding_floor: float
-    """The root of the layers' summed squares."""
+    """sqrt(sum of the layers' squared floors)."""
     stable_rank: float | None
     """The median over layers that changed."""
     energy: float | None
-    """The share of the family's squared change in the top 32 directions of its layers."""
+    """The share of the family's squared change in the top 32 directions of its layers, 0..1."""
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
-    """What changed from one checkpoint to another."""
+class ModelChange:
+    """The change of one checkpoint to another, layer by layer."""
 
     a: str
     """The first checkpoint."""
     b: str
     """The second one, or the adapter of the first."""
     kind: str
-    """`checkpoint` or `adapter`: what `b` is."""
+    """Whether `b` is a `checkpoint` or an `adapter`."""
     layers: tuple[LayerChange, ...]
     """By block, then in the order of `FAMILIES`."""
     left_out: Mapping[str, int]
-    """How many tensors were not compared, for each reason."""
+    """Counts of tensors that were not compared, by reason."""
     warnings: tuple[str, ...]
-    """What may not be as meant."""
+    """Doubts about how layers were matched, one sentence each."""
 
     @property
     def families(self) -> tuple[FamilyChange, ...]:
-        """The same by family, in the order of `FAMILIES`."""
+        """The change by family, in the order of `FAMILIES`."""
         total = sum(layer.norm**2 for layer in self.layers)
         by_family = {f: [layer for layer in self.layers if layer.family == f] for f in FAMILIES}
         return tuple(_family(f, layers, total) for f, layers in by_family.items() if layers)
@@ -106,17 +109,17 @@ class Comparison:
 
     @property
     def relative_norm(self) -> float | None:
-        """The same over that of the first checkpoint's layers."""
+        """norm / ||W||_F over all layers; None where all weights are zero."""
         return _ratio(self.norm, _root(layer.base_norm for layer in self.layers))
 
     def most_moved(self, count: int = 10) -> tuple[LayerChange, ...]:
-        """The layers that moved most relative to their size, largest first; without those that did not move."""
+        """The layers with the largest relative norm, largest first; layers that did not change are left out."""
         moved = [layer for layer in self.layers if layer.norm > 0]
-        # A weight that was zero has moved without measure.
+        # The relative norm of a change of a zero weight is infinite.
         return tuple(sorted(moved, key=lambda m: -(math.inf if m.relative_norm is None else m.relative_norm))[:count])
 
     def grid(self) -> pl.DataFrame:
-        """One row a (block, family): `relative_norm` of their layers together, null where it is not defined."""
+        """One row a (block, family): the `relative_norm` of its layers together, null where it is undefined."""
         import polars as pl
 
         places = dict.fromkeys((layer.block, layer.family) for layer in self.layers)
@@ -132,37 +135,6 @@ class Comparison:
         import polars as pl
 
         return pl.DataFrame([asdict(layer) for layer in self.layers], infer_schema_length=None)
-
-    def to_text(self, *, top: int = 10) -> str:
-        """A table by family and the layers that moved most, for a terminal.
-
-        Args:
-            top: how many of these layers.
-        """
-        from geodiag.comparison.rendering import comparison_text
-
-        return comparison_text(self, top=top)
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Every number as JSON; undefined numbers are null.
-
-        Args:
-            indent: spaces of an indentation; None puts all in one line.
-        """
-        from geodiag.comparison.rendering import comparison_json
-
-        return comparison_json(self, indent=indent)
-
-    def __repr__(self) -> str:
-        return f"Comparison({self.a!r}, {self.b!r}: {len(self.layers)} layers, relative norm {self.relative_norm})"
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        from geodiag.comparison.rendering import comparison_html
-
-        return comparison_html(self)
 
 
 def _family(family: str, layers: Sequence[LayerChange], total: float) -> FamilyChange:
@@ -193,7 +165,7 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
     """The weighted mean; None where one value is not defined or all weights are zero."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not sum(weights) > 0:
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values) or not sum(weights) > 0:
         return None
-    return sum(value * weight for value, weight in zip(known, weights, strict=True)) / sum(weights)
+    return sum(value * weight for value, weight in zip(defined, weights, strict=True)) / sum(weights)

@@ -1,4 +1,4 @@
-"""The comparison itself: layer by layer, holding one layer of each checkpoint."""
+"""Comparing two checkpoints, one layer of each in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from geodiag.checkpoints import (
-    Adapter,
     Checkpoint,
     Factors,
     Layer,
+    ModelWeights,
     Reading,
     check_same_layers,
     match_layers,
     open_checkpoint,
     open_model,
-    read_layer,
 )
-from geodiag.comparison.changes import COMPARED_DIRECTIONS, Comparison, LayerChange
+from geodiag.comparison.changes import COMPARED_DIRECTIONS, LayerChange, ModelChange
+from geodiag.comparison.rendering import comparison_html, comparison_json, comparison_text
 from geodiag.geometry import (
     Spectrum,
     changed_share,
@@ -34,6 +34,35 @@ from geodiag.geometry import (
     rounding_floor_sq,
     stable_rank,
 )
+
+
+class Comparison(ModelChange):
+    """The change of one checkpoint to another, as a table of layers, text, JSON and HTML."""
+
+    def to_text(self, *, top: int = 10) -> str:
+        """A table by family and the layers that moved most, for a terminal.
+
+        Args:
+            top: how many of these layers.
+        """
+        return comparison_text(self, top=top)
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Every number as JSON; undefined numbers are null.
+
+        Args:
+            indent: spaces of an indentation; None puts all in one line.
+        """
+        return comparison_json(self, indent=indent)
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.a!r}, {self.b!r}: {len(self.layers)} layers, relative norm {self.relative_norm})"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self)
 
 
 def compare_checkpoints(
@@ -59,8 +88,8 @@ def compare_checkpoints(
         pattern: a regular expression that is searched for in each layer's name.
         device: where to compute; the CPU by default.
         reading: how weights are read from local disks.
-        opened: told once of how many layers there are.
-        compared: told of every layer that is done.
+        opened: called once with the number of layers.
+        compared: called with every layer once it is compared.
 
     Raises:
         CheckpointError: one cannot be read, or they are not of one model.
@@ -78,16 +107,16 @@ def compare_checkpoints(
     return Comparison(
         a=str(base.path),
         b=str(other.path),
-        kind="adapter" if isinstance(other, Adapter) else "checkpoint",
+        kind=other.kind,
         layers=tuple(changes),
         left_out=table.left_out_counts,
         warnings=table.warnings,
     )
 
 
-def _compare(layer: Layer, base: Checkpoint, other: Checkpoint | Adapter, device: torch.device) -> LayerChange:
-    old = read_layer(base, layer).to(device)
-    new = other.read(layer) if isinstance(other, Adapter) else read_layer(other, layer)
+def _compare(layer: Layer, base: Checkpoint, other: ModelWeights, device: torch.device) -> LayerChange:
+    old = base.read_layer(layer).to(device)
+    new = other.read_layer(layer)
     if isinstance(new, Tensor):
         new = new.to(device)
         wide = torch.promote_types(torch.promote_types(old.dtype, new.dtype), torch.float32)

@@ -9,7 +9,7 @@ from html import escape
 
 from geodiag.common.families import FAMILIES
 from geodiag.common.text import counted
-from geodiag.comparison.changes import COMPARED_DIRECTIONS, Comparison, FamilyChange, LayerChange
+from geodiag.comparison.changes import COMPARED_DIRECTIONS, FamilyChange, LayerChange, ModelChange
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ComparisonColumn:
     """One column of a table of changes."""
 
     heading: str
-    of: Callable[[FamilyChange | LayerChange], str]
+    text: Callable[[FamilyChange | LayerChange], str]
     """The cell of a row."""
 
 
@@ -27,7 +27,7 @@ def three_digits(value: float | None) -> str:
 
 
 def percent_text(value: float | None) -> str:
-    """`12.3%`; tiny shares are not called none."""
+    """`12.3%`; `<0.1%` for tiny shares, `-` where there is no value."""
     if value is None:
         return "-"
     return "<0.1%" if 0 < value < 0.0005 else f"{100 * value:.1f}%"
@@ -41,14 +41,14 @@ COMPARISON_COLUMNS: tuple[ComparisonColumn, ...] = (
     ComparisonColumn("stable rank", lambda row: three_digits(row.stable_rank)),
     ComparisonColumn(f"energy in {COMPARED_DIRECTIONS}", lambda row: percent_text(row.energy)),
 )
-"""What is told of a family and of a layer alike."""
+"""Columns of both tables, by family and by layer."""
 
 
-def family_cells(comparison: Comparison) -> list[tuple[str, ...]]:
+def family_cells(comparison: ModelChange) -> list[tuple[str, ...]]:
     """The table by family, headings first."""
     head = ("family", "layers", "share", *(column.heading for column in COMPARISON_COLUMNS))
     rows = [
-        (row.family, str(row.layers), percent_text(row.share), *(column.of(row) for column in COMPARISON_COLUMNS))
+        (row.family, str(row.layers), percent_text(row.share), *(column.text(row) for column in COMPARISON_COLUMNS))
         for row in comparison.families
     ]
     return [head, *rows]
@@ -57,29 +57,29 @@ def family_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 def layer_cells(layers: Sequence[LayerChange]) -> list[tuple[str, ...]]:
     """The table of layers, headings first."""
     head = ("layer", *(column.heading for column in COMPARISON_COLUMNS))
-    return [head, *((row.layer, *(column.of(row) for column in COMPARISON_COLUMNS)) for row in layers)]
+    return [head, *((row.layer, *(column.text(row) for column in COMPARISON_COLUMNS)) for row in layers)]
 
 
-def summary(comparison: Comparison) -> list[str]:
-    """What was compared, and what a reader has to know of it, one sentence each."""
+def summary(comparison: ModelChange) -> list[str]:
+    """Sentences on how much changed, what was left out, and the warnings."""
     families = comparison.families
     unchanged, rounding = (sum(getattr(f, name) for f in families) for name in ("unchanged", "rounding"))
-    told = [
+    sentences = [
         f"{counted(len(comparison.layers), 'layer')}: norm {three_digits(comparison.norm)}, "
         f"{three_digits(comparison.relative_norm)} of the weights' own"
     ]
     if unchanged:
-        told.append(f"{counted(unchanged, 'layer')} did not change")
+        sentences.append(f"{counted(unchanged, 'layer')} did not change")
     if rounding:
-        told.append(f"{counted(rounding, 'layer')} changed by no more than rounding may give; do not read them")
+        sentences.append(f"{counted(rounding, 'layer')} changed by no more than rounding may give; do not read them")
     if comparison.left_out:
-        counts = ", ".join(f"{count} {why}" for why, count in comparison.left_out.items())
-        told.append(f"left out {counted(sum(comparison.left_out.values()), 'tensor')}: {counts}")
-    return told + [f"warning: {warning}" for warning in comparison.warnings]
+        counts = ", ".join(f"{count} {reason}" for reason, count in comparison.left_out.items())
+        sentences.append(f"left out {counted(sum(comparison.left_out.values()), 'tensor')}: {counts}")
+    return sentences + [f"warning: {warning}" for warning in comparison.warnings]
 
 
-def comparison_text(comparison: Comparison, *, top: int) -> str:
-    """A table by family and the layers that moved most."""
+def comparison_text(comparison: ModelChange, *, top: int) -> str:
+    """A table by family and one of the `top` layers with the largest relative norm."""
     lines = [f"{comparison.a} -> {comparison.b} ({comparison.kind})", *summary(comparison)]
     lines += ["", *_aligned(family_cells(comparison))]
     most = comparison.most_moved(top)
@@ -88,15 +88,15 @@ def comparison_text(comparison: Comparison, *, top: int) -> str:
     return "\n".join(lines)
 
 
-def comparison_json(comparison: Comparison, *, indent: int | None) -> str:
-    """Every number of a comparison."""
-    found = asdict(comparison) | {
+def comparison_json(comparison: ModelChange, *, indent: int | None) -> str:
+    """Every number of a comparison as JSON; undefined numbers are null."""
+    numbers = asdict(comparison) | {
         "norm": comparison.norm,
         "relative_norm": comparison.relative_norm,
         "directions": COMPARED_DIRECTIONS,
         "families": [asdict(family) for family in comparison.families],
     }
-    return json.dumps(found, indent=indent, allow_nan=False)
+    return json.dumps(numbers, indent=indent, allow_nan=False)
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
@@ -124,13 +124,13 @@ _STYLE = """
 """  # noqa: E501  (a rule a line)
 
 
-def comparison_html(comparison: Comparison) -> str:
-    """The comparison as one element, which takes text and background from where it is shown."""
-    said = "".join(f"<p>{escape(line)}</p>" for line in summary(comparison))
+def comparison_html(comparison: ModelChange) -> str:
+    """The comparison as one HTML element, which inherits text and background colours."""
+    sentences = "".join(f"<p>{escape(line)}</p>" for line in summary(comparison))
     title = f"<p><b>{escape(comparison.a)}</b> → <b>{escape(comparison.b)}</b> ({escape(comparison.kind)})</p>"
     most = comparison.most_moved()
     moved = f"<p>Moved most, relative to their size:</p>{_table(layer_cells(most))}" if most else ""
-    parts = (title, said, _table(family_cells(comparison)), _map(comparison), moved)
+    parts = (title, sentences, _table(family_cells(comparison)), _map(comparison), moved)
     return f"<style>{_STYLE}</style><article class='geodiag-diff'>{''.join(parts)}</article>"
 
 
@@ -140,7 +140,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return f"<div class='gd-wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def _map(comparison: Comparison) -> str:
+def _map(comparison: ModelChange) -> str:
     """Relative norm by family and block, darker where it is larger; the number stands in each cell's title."""
     values = {(block, family): value for block, family, value in comparison.grid().iter_rows()}
     blocks = sorted({block for block, _ in values})
@@ -162,7 +162,7 @@ def _cell(values: dict[tuple[int, str], float | None], block: int, family: str, 
     if (block, family) not in values:
         return "<td></td>"
     value = values[block, family]
-    told = f"title='{family}, block {block}: {three_digits(value)}'"
+    title = f"title='{family}, block {block}: {three_digits(value)}'"
     if value is None:
-        return f"<td class='gd-none' {told}></td>"
-    return f"<td {told} style='background: rgb(0 114 178 / {value / largest if largest else 0:.0%})'></td>"
+        return f"<td class='gd-none' {title}></td>"
+    return f"<td {title} style='background: rgb(0 114 178 / {value / largest if largest else 0:.0%})'></td>"

@@ -1,4 +1,4 @@
-"""Why a step forgot, as far as its numbers can tell, and how far that can be trusted."""
+"""Explanation of one step: evidence on why it forgot, a verdict with its confidence, and advice."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from geodiag.common.deprecated import moved_names
 from geodiag.explain.causes import CAUSES, Cause
 from geodiag.explain.evidence import StoreEvidence
-from geodiag.explain.explanation import explain_step
-from geodiag.explain.results import Advice, CauseFinding, Explanation, Line, Section, Track, Verdict
+from geodiag.explain.explanation import Explanation, explain_step
+from geodiag.explain.results import Advice, CauseFinding, Line, LossCorrelation, Section, Verdict
 from geodiag.stats.placement import Placement
 
 __all__ = [
@@ -18,10 +18,10 @@ __all__ = [
     "CauseFinding",
     "Explanation",
     "Line",
+    "LossCorrelation",
     "Placement",
     "Section",
     "StoreEvidence",
-    "Track",
     "Verdict",
     "explain_step",
 ]

@@ -5,201 +5,204 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-from geodiag.explain.losses import Loss
+from geodiag.common.text import listed
+from geodiag.explain.losses import OldTaskChange
 from geodiag.explain.pairs import PAIR_SIGNALS_SHOWN, pair_place
-from geodiag.explain.results import CauseFinding, Line, Section
+from geodiag.explain.results import CauseFinding, Line, Section, lines_of
 from geodiag.explain.subject import Subject
-from geodiag.explain.words import MODERATE, listed, number_words, percent_words, signed
+from geodiag.explain.text import MODERATE, number_words, percent_words, signed
 from geodiag.stats.placement import LEAST_AT_STEP, LEAST_OTHERS, OUTER
 
 
 @dataclass(frozen=True)
-class Case:
+class StepEvidence:
     """A step with its evidence."""
 
     subject: Subject
     """The step."""
-    losses: tuple[Loss, ...]
-    """What became of old tasks."""
+    changes: tuple[OldTaskChange, ...]
+    """Score changes of the old tasks, the largest loss first."""
     sections: tuple[Section, ...]
-    """Its sections."""
+    """Its evidence by section."""
 
     def line(self, name: str) -> Line | None:
-        """A line by name."""
+        """A line of any section by name; None where there is none."""
         return next((line for line in self.lines() if line.name == name), None)
 
     def lines(self, prefix: str = "") -> list[Line]:
-        """Lines whose name begins so, of all sections."""
-        found = (line for section in self.sections for line in (*section.lines, *section.more))
-        return [line for line in found if line.name.startswith(prefix)]
+        """Lines of all sections whose name begins with `prefix`."""
+        return [line for line in lines_of(self.sections) if line.name.startswith(prefix)]
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One way to stand out."""
+    """A possible cause of forgetting, with its test."""
 
     name: str
-    """What a verdict calls it."""
+    """Its name in a verdict."""
     meaning: str
-    """What it says, in one line."""
-    find: Callable[[Case], CauseFinding | None]
-    """Looks for it."""
+    """Its meaning, in one line."""
+    find: Callable[[StepEvidence], CauseFinding | None]
+    """Its test: the finding, or None where the step does not meet it."""
 
 
 FAR = 2.0
-"""Times the usual odds from which a family's share is far from usual."""
+"""Odds ratio from which a family's share is far from usual."""
 SMALL, LARGE = 0.5, 1.5
-"""Times the median update norm of the other steps under or over which a step is small or large."""
-LIKE = 0.5
-"""Times the median GC of the run's other pairs under which two updates are much alike."""
+"""Multiples of the median update norm of the other steps, below or above which a step is small or large."""
+NEARLY_SAME = 0.5
+"""Multiple of the median GC of the run's other pairs, below which two updates are nearly the same."""
 SAME_GC, SAME_SAR = 0.05, 0.9
-"""GC and SAR of updates that are nearly the same, where there are no other pairs to compare with."""
+"""GC and SAR of updates that are nearly the same, in runs with too few other pairs."""
 
 
-def no_change(case: Case) -> CauseFinding | None:
+def no_change(evidence: StepEvidence) -> CauseFinding | None:
     """A step that left the weights as they were."""
-    if case.subject.row["update_norm"] != 0:
+    if evidence.subject.row["update_norm"] != 0:
         return None
     return CauseFinding("no change", (), (), "changed no weight that was compared", ("update_norm",))
 
 
-def scaled_family(case: Case) -> CauseFinding | None:
+def scaled_family(evidence: StepEvidence) -> CauseFinding | None:
     """A family far above its usual share."""
-    return _family(case, FAR)
+    return _family(evidence, FAR)
 
 
-def shifted_family(case: Case) -> CauseFinding | None:
+def shifted_family(evidence: StepEvidence) -> CauseFinding | None:
     """A family above its usual share."""
-    return _family(case, 1.0)
+    return _family(evidence, 1.0)
 
 
-def scaled_block(case: Case) -> CauseFinding | None:
+def scaled_block(evidence: StepEvidence) -> CauseFinding | None:
     """A block far above its usual share."""
-    return _above("block", case.lines("block:"), 1.0)
+    return _above("block", evidence.lines("block:"), 1.0)
 
 
-def not_learnt(case: Case) -> CauseFinding | None:
+def not_learnt(evidence: StepEvidence) -> CauseFinding | None:
     """A step whose own task stayed low."""
-    line, task = case.line("current"), case.subject.task
+    line, task = evidence.line("current"), evidence.subject.task
     if line is None or task is None or not line.warn:
         return None
-    told = f"left its own task {case.subject.task_label} at {number_words(line.value)}, where {_usual_score(line)}"
-    return CauseFinding("not learnt", (task,), (case.subject.task_label,), told, (line.name,), line.track, sign=-1.0)
+    text = f"left its own task {evidence.subject.task_label} at {number_words(line.value)}, where {_usual_score(line)}"
+    return CauseFinding(
+        "not learnt", (task,), (evidence.subject.task_label,), text, (line.name,), line.track, sign=-1.0
+    )
 
 
-def repeat(case: Case) -> CauseFinding | None:
-    """An update much like an old task's."""
-    known = [row for row in case.subject.pairs if row["mean_conflict"] is not None]
-    if not known:
+def repeat(evidence: StepEvidence) -> CauseFinding | None:
+    """An update nearly the same as an old task's."""
+    subject = evidence.subject
+    compared = [row for row in subject.pairs if row["mean_conflict"] is not None]
+    if not compared:
         return None
-    row = min(known, key=lambda pair: pair["mean_conflict"])
-    others = [
-        pair["mean_conflict"]
-        for pair in case.subject.run_pairs
-        if pair["mean_conflict"] is not None and pair is not row
-    ]
-    gc, sar = row["mean_conflict"], row["mean_sar"]
+    row = min(compared, key=lambda pair: pair["mean_conflict"])
+    others = [pair["mean_conflict"] for pair in subject.run_pairs if pair is not row]
+    others = [gc for gc in others if gc is not None]
+    if not _nearly_same(subject, row, others):
+        return None
+    usual = (
+        f", GC {number_words(median(others))} being usual for the run's pairs" if len(others) >= LEAST_OTHERS else ""
+    )
+    numbers = f"GC {number_words(row['mean_conflict'])}, SAR {number_words(row['mean_sar'])}{usual}"
+    old, label = row["old_task"], subject.label(row["old_task"])
+    text = f"made an update much like that of {label} ({numbers})"
+    return CauseFinding("repeat", (old,), (label,), text, (f"pair:{old}",))
+
+
+def _nearly_same(subject: Subject, row: dict[str, Any], others: list[float]) -> bool:
+    """Whether a pair's updates are nearly the same, given the GC of the run's other pairs."""
+    gc, sar = row["mean_conflict"], row["mean_sar"] or 0.0
     if len(others) < LEAST_OTHERS:
-        if gc > SAME_GC or (sar or 0.0) < SAME_SAR:
-            return None
-        usual = ""
-    else:
-        place = pair_place(case.subject, row, "mean_conflict")
-        if place is None or not place.unusual or gc > LIKE * median(others):
-            return None
-        usual = f", GC {number_words(median(others))} being usual for the run's pairs"
-    old = row["old_task"]
-    alike = f"GC {number_words(gc)}, SAR {number_words(sar)}{usual}"
-    told = f"made an update much like that of {case.subject.label(old)} ({alike})"
-    return CauseFinding("repeat", (old,), (case.subject.label(old),), told, (f"pair:{old}",))
+        return bool(gc <= SAME_GC and sar >= SAME_SAR)
+    place = pair_place(subject, row, "mean_conflict")
+    return place is not None and place.unusual and bool(gc <= NEARLY_SAME * median(others))
 
 
-def small_update(case: Case) -> CauseFinding | None:
-    """A step that moved the weights far less than usual."""
-    return _norm(case, "small update", lambda ratio, z: ratio <= SMALL and z < 0)
+def small_update(evidence: StepEvidence) -> CauseFinding | None:
+    """A step with a far smaller update norm than usual."""
+    return _norm(evidence, "small update", lambda ratio, z: ratio <= SMALL and z < 0)
 
 
-def large_update(case: Case) -> CauseFinding | None:
-    """A step that moved the weights far more than usual."""
-    return _norm(case, "large update", lambda ratio, z: ratio >= LARGE and z > 0)
+def large_update(evidence: StepEvidence) -> CauseFinding | None:
+    """A step with a far larger update norm than usual."""
+    return _norm(evidence, "large update", lambda ratio, z: ratio >= LARGE and z > 0)
 
 
-def tracked_signal(case: Case) -> CauseFinding | None:
-    """A signal that stands out in the direction that goes with loss in this store."""
-    for line in _signals(case):
+def tracked_signal(evidence: StepEvidence) -> CauseFinding | None:
+    """An unusual signal, in the direction that goes with loss in this store."""
+    for line in _signals(evidence):
         if line.place is None or line.track is None or not line.warn:
             continue
         z = line.place.z or 0.0
         if line.track.harmful(z) and abs(line.track.rho or 0.0) >= MODERATE:
-            told = f"has an unusual {line.track.signal} ({number_words(line.value)}, robust z {signed(z, 1)})"
-            return CauseFinding("signal", (line.name,), (line.label,), told, (line.name,), line.track, sign=z)
+            text = f"has an unusual {line.track.signal} ({number_words(line.value)}, robust z {signed(z, 1)})"
+            return CauseFinding("signal", (line.name,), (line.label,), text, (line.name,), line.track, sign=z)
     return None
 
 
-def high_run(case: Case) -> CauseFinding | None:
-    """A signal far out among other runs at this step, in the direction that goes with loss in this store.
+def high_run(evidence: StepEvidence) -> CauseFinding | None:
+    """A signal in the outer percentiles of other runs at this step, in the direction that goes with loss in this store.
 
-    It is named only where the step's forgetting is on the worse side of those runs' too.
+    Only where the step's forgetting is at most the median of those runs too.
     """
-    forgetting = case.subject.place("forgetting")
+    forgetting = evidence.subject.place("forgetting")
     if forgetting is None or forgetting.at_step is None or forgetting.at_step > 50:
         return None
-    for line in sorted(_signals(case), key=lambda line: -abs(line.track.rho or 0.0) if line.track else 0.0):
+    for line in sorted(_signals(evidence), key=lambda line: -abs(line.track.rho or 0.0) if line.track else 0.0):
         place, track = line.place, line.track
         if place is None or track is None or place.at_step is None or place.among_at_step < LEAST_AT_STEP:
             continue
         side = place.at_step - 50
         if abs(side) >= 50 - OUTER and track.harmful(side) and abs(track.rho or 0.0) >= MODERATE:
-            told = (
-                f"has a {'high' if side > 0 else 'low'} {track.signal} for its step index ({number_words(line.value)}, "
-            )
-            told += f"percentile {place.at_step:.0f} among {place.among_at_step} of other runs)"
-            return CauseFinding("run", (line.name,), (line.label,), told, (line.name,), track, sign=side)
+            end = "high" if side > 0 else "low"
+            text = f"has a {end} {track.signal} for its step index ({number_words(line.value)}, "
+            text += f"percentile {place.at_step:.0f} among {place.among_at_step} of other runs)"
+            return CauseFinding("run", (line.name,), (line.label,), text, (line.name,), track, sign=side)
     return None
 
 
-def tracked_pair(case: Case) -> CauseFinding | None:
+def tracked_pair(evidence: StepEvidence) -> CauseFinding | None:
     """A lost task whose pair with the new one is unusual in the direction that goes with loss in this store."""
-    rows = {row["old_task"]: row for row in case.subject.pairs}
-    for loss in case.losses:
-        if not loss.is_lost:
+    rows = {row["old_task"]: row for row in evidence.subject.pairs}
+    for change in evidence.changes:
+        if not change.is_lost:
             continue
+        row, label = rows[change.task], evidence.subject.label(change.task)
         for name in PAIR_SIGNALS_SHOWN:
-            place, track = pair_place(case.subject, rows[loss.task], name), case.subject.evidence.tracks.pairs[name]
+            place, track = pair_place(evidence.subject, row, name), evidence.subject.store.correlations.pairs[name]
             if place is None or not place.unusual or abs(track.rho or 0.0) < MODERATE:
                 continue
             if track.harmful(place.z or 0.0):
-                label = case.subject.label(loss.task)
-                told = f"has an unusual {track.signal} with {label}, which it lost "
-                told += f"({number_words(rows[loss.task][name])}, robust z {signed(place.z, 1)})"
-                return CauseFinding(
-                    "pair", (loss.task,), (label,), told, (f"pair:{loss.task}",), track, sign=place.z or 0.0
-                )
+                text = f"has an unusual {track.signal} with {label}, which it lost "
+                text += f"({number_words(row[name])}, robust z {signed(place.z, 1)})"
+                lines = (f"pair:{change.task}",)
+                return CauseFinding("pair", (change.task,), (label,), text, lines, track, sign=place.z or 0.0)
     return None
 
 
 def _usual_score(line: Line) -> str:
-    """What other runs reach on the task, and other steps on theirs."""
+    """Median scores of other runs on the task, and of the run's other steps on theirs, as clauses."""
     peers, others = line.numbers["peers"], line.numbers["others"]
-    known = [] if others is None else [f"{number_words(others)} is usual at the run's other steps"]
-    known += [] if peers is None else [f"{number_words(peers)} in other runs of this size"]
-    return listed(known)
+    clauses = [] if others is None else [f"{number_words(others)} is usual at the run's other steps"]
+    clauses += [] if peers is None else [f"{number_words(peers)} in other runs of this size"]
+    return listed(clauses)
 
 
-def _signals(case: Case) -> list[Line]:
-    """Signals of the step, the weightiest first."""
-    step = next(section for section in case.sections if section.name == "step")
+def _signals(evidence: StepEvidence) -> list[Line]:
+    """Lines on signals of the step, in descending order of weight."""
+    step = next(section for section in evidence.sections if section.name == "step")
     lines = [line for line in (*step.lines, *step.more) if line.name != "current"]
     return sorted(lines, key=lambda line: -line.weight)
 
 
-def _family(case: Case, least: float) -> CauseFinding | None:
-    return _above("family", [*case.lines("family:"), *case.lines("task_family:")], least)
+def _family(evidence: StepEvidence, least: float) -> CauseFinding | None:
+    return _above("family", [*evidence.lines("family:"), *evidence.lines("task_family:")], least)
 
 
 def _above(cause: str, lines: list[Line], least: float) -> CauseFinding | None:
-    """Parts that took more than their usual share, the furthest off by at least so many times the odds."""
+    """Parts with unusually large shares, in descending order of odds ratio, the first of which is at least `least`."""
     more = sorted((line for line in lines if line.warn and _odds(line) > 1), key=_odds, reverse=True)
     if not more or _odds(more[0]) < least:
         return None
@@ -224,16 +227,16 @@ def _usual(line: Line) -> float | None:
     return line.numbers.get("usual")
 
 
-def _norm(case: Case, cause: str, test: Callable[[float, float], bool]) -> CauseFinding | None:
-    line = case.line("update_norm")
+def _norm(evidence: StepEvidence, cause: str, test: Callable[[float, float], bool]) -> CauseFinding | None:
+    line = evidence.line("update_norm")
     if line is None or line.value is None or line.place is None or not line.place.unusual:
         return None
-    course = case.subject.course("update_norm")
-    usual = median(v for step, v in course.items() if v is not None and step != case.subject.step)
+    series = evidence.subject.series("update_norm")
+    usual = median(v for step, v in series.items() if v is not None and step != evidence.subject.step)
     if usual == 0 or not test(line.value / usual, line.place.z or 0.0):
         return None
-    told = f"moved the weights by {number_words(line.value)}, where {number_words(usual)} is usual for the run"
-    return CauseFinding(cause, (), (), told, (line.name,), line.track, sign=line.place.z or 0.0)
+    text = f"moved the weights by {number_words(line.value)}, where {number_words(usual)} is usual for the run"
+    return CauseFinding(cause, (), (), text, (line.name,), line.track, sign=line.place.z or 0.0)
 
 
 CAUSES: tuple[Cause, ...] = (
@@ -249,14 +252,14 @@ CAUSES: tuple[Cause, ...] = (
     Cause("pair", "the pair of new and lost task is unusual in a way that goes with loss", tracked_pair),
     Cause("run", "a signal that goes with forgetting in this store is far out among runs at this step", high_run),
 )
-"""Every way, the most specific first."""
+"""All possible causes, the most specific first."""
 
 
-def findings(case: Case) -> tuple[CauseFinding, ...]:
-    """Everything that stands out, in order, each cause once."""
-    found: dict[str, CauseFinding] = {}
+def step_findings(evidence: StepEvidence) -> tuple[CauseFinding, ...]:
+    """All findings in the order of `CAUSES`, each cause once."""
+    findings: dict[str, CauseFinding] = {}
     for cause in CAUSES:
-        finding = None if cause.name in found else cause.find(case)
+        finding = None if cause.name in findings else cause.find(evidence)
         if finding is not None:
-            found[cause.name] = finding
-    return tuple(found.values())
+            findings[cause.name] = finding
+    return tuple(findings.values())

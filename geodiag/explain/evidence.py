@@ -1,119 +1,116 @@
-"""Evidence shared by all explanations of one store, computed once."""
+"""Evidence shared by all explanations of one store, computed once: its frames, and correlations with the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from geodiag.explain.results import Number
-from geodiag.explain.track_record import Tracks
-from geodiag.signals.splits import share_out, squared_norms
+from geodiag.explain.results import LossCorrelation
+from geodiag.signals import PAIR_SIGNALS, SIGNALS
+from geodiag.signals.shares import (
+    ConflictRow,
+    Part,
+    ShareSeries,
+    norm_shares,
+    share_series,
+    squared_norms,
+    state_conflict_sums,
+)
+from geodiag.signals.similar_pairs import SimilarPairs
 from geodiag.stats.placement import Reference
 from geodiag.stats.score_noise import SampledScore
 from geodiag.store import StoreReader
 from geodiag.tables import Options
-from geodiag.tables.inputs import Inputs
+from geodiag.tables.inputs import Inputs, SignalRows
+from geodiag.tables.labels import in_text
 
-NEAREST = 20
-"""Pairs that count as alike."""
-_COLUMNS = ("run", "step", "new_task", "old_task", "mean_conflict", "mean_sar", "drop")
+STEP_TARGET, PAIR_TARGET = "forgetting", "drop"
+"""Outcomes that step evidence and pair evidence are correlated with."""
+STEP_EVIDENCE = (*(signal.name for signal in SIGNALS if signal.kind != "baseline"), "current")
+"""Columns of a step that are evidence."""
+PAIR_EVIDENCE = tuple(signal.name for signal in PAIR_SIGNALS if signal.kind != "baseline")
+"""Columns of a pair that are evidence."""
+
+_NAMES = {**{name: in_text(name) for name in (*STEP_EVIDENCE, *PAIR_EVIDENCE)}, "current": "the own task's score"}
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Drops of old tasks in pairs of other runs."""
+class LossCorrelations:
+    """Correlations of all kinds of evidence with the loss, by column."""
 
-    n: int = 0
-    """How many."""
-    median: float | None = None
-    """The median drop."""
-    low: float | None = None
-    """The largest loss."""
-    high: float | None = None
-    """The smallest loss, or largest gain."""
-    lost: float | None = None
-    """The share that fell."""
-    all_median: float | None = None
-    """The median drop over all pairs of other runs."""
+    steps: Mapping[str, LossCorrelation]
+    """Of step signals, and of the score of the step's own task (`current`)."""
+    families: Mapping[str, LossCorrelation]
+    """Of a family's share of the step's squared update."""
+    pairs: Mapping[str, LossCorrelation]
+    """Of pair signals."""
 
     @classmethod
-    def of(cls, drops: list[float], every: float) -> Alike:
-        """Sum up drops; `every` is the median of all."""
-        if not drops:
-            return cls()
-        lost = sum(drop < 0 for drop in drops) / len(drops)
-        return cls(len(drops), median(drops), min(drops), max(drops), lost, every)
+    def of(cls, inputs: Inputs, family_shares: pl.DataFrame) -> LossCorrelations:
+        """Correlations over a store.
 
-    def numbers(self) -> dict[str, Number]:
-        """All by name."""
-        return dict(vars(self))
-
-
-class Elsewhere:
-    """Pairs of a new and an old task whose GC, SAR and drop are known.
-
-    Args:
-        pairs: signals and outcomes of pairs.
-    """
-
-    def __init__(self, pairs: pl.DataFrame) -> None:
-        frame = pairs.select(_COLUMNS).drop_nulls()
-        self._ranks = frame.select(pl.col("mean_conflict", "mean_sar").rank("average")).to_numpy()
-        self._drops, self._runs = frame["drop"].to_numpy(), frame["run"].to_numpy()
-        keys = frame.select("run", "step", "old_task").iter_rows()
-        self._at = {key: at for at, key in enumerate(keys)}
-        self._tasks: dict[frozenset[str], list[int]] = {}
-        for at, tasks in enumerate(frame.select("new_task", "old_task").iter_rows()):
-            self._tasks.setdefault(frozenset(tasks), []).append(at)
-        self._medians: dict[str, float] = {}
-
-    def same(self, pair: dict[str, Any]) -> Alike:
-        """The same two tasks in other runs, whichever was trained first."""
-        tasks = frozenset((pair["new_task"], pair["old_task"]))
-        at = [k for k in self._tasks.get(tasks, []) if self._runs[k] != pair["run"]]
-        return self._sum_up(at, pair["run"])
-
-    def near(self, pair: dict[str, Any]) -> Alike:
-        """The pairs of other runs that stand closest in GC and SAR, by their ranks among all pairs.
-
-        The distance of two pairs is the larger of their two differences in rank. Where other runs have fewer than
-        twice `NEAREST` pairs there are no nearest ones worth naming.
+        Args:
+            inputs: the store's frames.
+            family_shares: (run, step, family, share).
         """
-        here = self._at.get((pair["run"], pair["step"], pair["old_task"]))
-        others = np.flatnonzero(self._runs != pair["run"])
-        if here is None or len(others) < 2 * NEAREST:
-            return Alike()
-        distance = np.abs(self._ranks[others] - self._ranks[here]).max(axis=1)
-        nearest = np.argsort(distance, kind="stable")[:NEAREST]
-        return self._sum_up(others[nearest].tolist(), pair["run"])
+        return cls(
+            _correlations(inputs.steps, STEP_EVIDENCE, STEP_TARGET, inputs.options),
+            _family_correlations(inputs, family_shares),
+            _correlations(inputs.pairs, PAIR_EVIDENCE, PAIR_TARGET, inputs.options),
+        )
 
-    def _sum_up(self, at: list[int], run: str) -> Alike:
-        if run not in self._medians:
-            others = self._drops[self._runs != run]
-            self._medians[run] = float(np.median(others)) if len(others) else 0.0
-        return Alike.of([float(self._drops[k]) for k in at], self._medians[run])
+
+def _family_correlations(inputs: Inputs, shares: pl.DataFrame) -> dict[str, LossCorrelation]:
+    families = shares["family"].unique().sort().to_list()
+    if not families:
+        return {}
+    wide = shares.pivot("family", index=["run", "step"], values="share")
+    frame = inputs.steps.frame.drop([name for name in families if name in inputs.steps.frame.columns])
+    joined = frame.join(wide, on=["run", "step"], how="left").sort("run", "step")
+    rows = SignalRows.of(joined, inputs.options, place=("step",))
+    return _correlations(rows, families, STEP_TARGET, inputs.options)
+
+
+def _correlations(rows: SignalRows, names: Sequence[str], target: str, options: Options) -> dict[str, LossCorrelation]:
+    """The correlation of each column with the target; empty where there are no rows."""
+    if not rows.frame.height:
+        return {}
+    settings = options.estimates
+    fixed = rows.correlate(names, [target], settings=settings, statistic="step_partial")
+    pooled = rows.correlate(names, [target], settings=settings)
+    return {
+        cell.signal: LossCorrelation(
+            signal=_NAMES.get(cell.signal, f"the share of {cell.signal}"),
+            target=target,
+            rho=cell.estimate,
+            low=cell.jackknife.low,
+            high=cell.jackknife.high,
+            pooled=pooled.cell(cell.signal, target).estimate,
+            n=cell.rows,
+            runs=cell.runs,
+            least=options.least_runs,
+        )
+        for cell in fixed.cells()
+    }
 
 
 EvidenceRows = list[dict[str, Any]]
-TimeSeries = dict[str, dict[str | int, dict[int, float]]]
-"""Shares by run, then part (a family, block or layer), then step."""
+"""Rows of a frame as dictionaries."""
 
 
 class StoreEvidence:
-    """A store's signals, where its updates went, its scores, and what each kind of evidence has been worth.
+    """A store's signals, shares and scores, and the correlation of each kind of evidence with the loss.
 
-    Everything is read when first asked for and kept, so that explaining many steps from one `Evidence` reads the
-    store once.
+    Everything is read or computed on first use and kept, so that explaining many steps from one `StoreEvidence`
+    reads the store once.
 
     Args:
         store: the store, or a view of some of its runs.
-        options: how intervals are made and how many runs they need.
+        options: settings of intervals, and the runs they need.
     """
 
     def __init__(self, store: StoreReader, options: Options | None = None) -> None:
@@ -127,7 +124,7 @@ class StoreEvidence:
 
     @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
-        """Every setting that each run was extracted with."""
+        """All settings of each run's extraction."""
         return self.store.configs()
 
     @cached_property
@@ -141,7 +138,7 @@ class StoreEvidence:
 
     @cached_property
     def steps_of(self) -> dict[str, dict[str, list[Any]]]:
-        """The same as columns, by run."""
+        """Columns of `steps` by run."""
         parts = self.steps.partition_by("run", as_dict=True)
         return {str(run): part.to_dict(as_series=False) for (run,), part in parts.items()}
 
@@ -153,44 +150,41 @@ class StoreEvidence:
 
     @cached_property
     def pairs_of(self) -> dict[str, EvidenceRows]:
-        """The same as rows, by run."""
+        """Rows of `pairs` by run."""
         return _by_run(self.pairs)
 
     @cached_property
-    def elsewhere(self) -> Elsewhere:
-        """What became of pairs, for looking up those of other runs."""
-        return Elsewhere(self.pairs)
+    def similar_pairs(self) -> SimilarPairs:
+        """Lookup of pairs like a given one in other runs."""
+        return SimilarPairs(self.pairs)
 
     @cached_property
-    def state_conflicts_of(self) -> dict[str, EvidenceRows]:
-        """Sums and counts of conflicts with the state: step, layer, block, family, object_j, total, n; by run."""
-        rows = self.store.scan("pairs").filter(pl.col("kind") == "state")
-        key = ("run", "step", "layer", "block", "family", "object_j")
-        sums = rows.group_by(key).agg(total=pl.col("conflict").sum(), n=pl.col("conflict").count())
-        return _by_run(sums.sort(key).collect())
+    def state_conflicts_of(self) -> dict[str, list[ConflictRow]]:
+        """Sums and counts of conflicts with the state, by run (`geodiag.signals.shares.state_conflict_sums`)."""
+        return _by_run(state_conflict_sums(self.store))
 
     @cached_property
-    def tracks(self) -> Tracks:
-        """What each kind of evidence has been worth in this store."""
-        return Tracks.of(self._inputs, share_out(self._norms, "family", "step"))
+    def correlations(self) -> LossCorrelations:
+        """Correlation of each kind of evidence with the loss in this store."""
+        return LossCorrelations.of(self._inputs, norm_shares(self._norms, "family", "step"))
 
     @cached_property
     def scores(self) -> dict[str, dict[tuple[int, str], SampledScore]]:
         """Scores by run, then (step, task)."""
-        found: dict[str, dict[tuple[int, str], SampledScore]] = {run: {} for run in self.runs}
+        scores: dict[str, dict[tuple[int, str], SampledScore]] = {run: {} for run in self.runs}
         columns = ("run", "step", "task", "score", "n", "stderr")
         for run, step, task, value, n, stderr in self.store.scan("scores").select(columns).collect().iter_rows():
-            found[run][step, task] = SampledScore(value, n, stderr)
-        return found
+            scores[run][step, task] = SampledScore(value, n, stderr)
+        return scores
 
     @cached_property
     def own_scores(self) -> dict[tuple[str, str], list[tuple[str, float]]]:
         """(run, score) of every task right after the step that trained it, by size and task."""
-        found: dict[tuple[str, str], list[tuple[str, float]]] = {}
+        scores: dict[tuple[str, str], list[tuple[str, float]]] = {}
         rows = self.steps.select("size", "task", "run", "current").drop_nulls()
         for size, task, run, current in rows.iter_rows():
-            found.setdefault((size, task), []).append((run, current))
-        return found
+            scores.setdefault((size, task), []).append((run, current))
+        return scores
 
     def reference(self, name: str, *, size: str | None = None) -> Reference:
         """All values of a step signal.
@@ -205,40 +199,42 @@ class StoreEvidence:
         """All values of a pair signal, or of the old task's drop."""
         return self._inputs.once(f"pair {name}", lambda: _reference(self.pairs, name))
 
-    def shares_of(self, level: str, source: str) -> TimeSeries:
-        """Shares of squared norms.
+    def shares_of(self, level: str, source: str) -> ShareSeries:
+        """Shares of squared norms by run, then part, then step.
 
         Args:
             level: `family`, `block` or `layer`.
             source: `step` (the step's own change) or `task` (the new task's update).
         """
         return self._inputs.once(
-            f"shares {level} {source}", lambda: _courses(share_out(self._norms, level, source), level)
+            f"shares {level} {source}", lambda: share_series(norm_shares(self._norms, level, source), level)
         )
 
-    def share_reference(self, level: str, source: str, size: str) -> Mapping[str | int, Reference]:
+    def share_reference(self, level: str, source: str, size: str) -> Mapping[Part, Reference]:
         """All shares over the runs of one size, by family, block or layer."""
-        return self._inputs.once(f"references {level} {source} {size}", lambda: self._shares(level, source, size))
+        return self._inputs.once(
+            f"references {level} {source} {size}", lambda: self._share_references(level, source, size)
+        )
 
     def labels(self, run: str) -> Mapping[str, str]:
-        """Tasks as they were written, by the name the store knows them under."""
-        found = self.configs[run].get("labels")
-        return found if isinstance(found, dict) else {}
+        """Labels of the run's tasks in its manifest, by their names in the store."""
+        labels = self.configs[run].get("labels")
+        return labels if isinstance(labels, dict) else {}
 
     @cached_property
     def _norms(self) -> pl.DataFrame:
         return squared_norms(self.store)
 
-    def _shares(self, level: str, source: str, size: str) -> dict[str | int, Reference]:
-        rows: dict[str | int, list[tuple[str, int, float]]] = {}
+    def _share_references(self, level: str, source: str, size: str) -> dict[Part, Reference]:
+        rows: dict[Part, list[tuple[str, int, float]]] = {}
         for run, parts in self.shares_of(level, source).items():
             if self.runs[run]["size"] == size:
-                for part, course in parts.items():
-                    rows.setdefault(part, []).extend((run, step, share) for step, share in course.items())
-        return {part: Reference(found) for part, found in rows.items()}
+                for part, series in parts.items():
+                    rows.setdefault(part, []).extend((run, step, share) for step, share in series.items())
+        return {part: Reference(values) for part, values in rows.items()}
 
     def _reliability(self) -> pl.DataFrame:
-        """How well the gradients of a pair repeat, averaged over layers."""
+        """Reliability of the gradients of each pair, averaged over the two tasks and over layers."""
         new = self._inputs.steps.frame.lazy().select("run", "step", new_task="task")
         rows = self.store.scan("gradients").join(new, on=["run", "step"])
         is_i, is_j = pl.col("task_i") == pl.col("new_task"), pl.col("task_j") == pl.col("new_task")
@@ -259,10 +255,3 @@ def _of_size(frame: pl.DataFrame, size: str | None) -> pl.DataFrame:
 
 def _reference(frame: pl.DataFrame, name: str) -> Reference:
     return Reference(frame.select("run", "step", pl.col(name).cast(pl.Float64)).drop_nulls().iter_rows())
-
-
-def _courses(shares: pl.DataFrame, level: str) -> TimeSeries:
-    found: TimeSeries = {}
-    for run, part, step, share in shares.select("run", level, "step", "share").iter_rows():
-        found.setdefault(run, {}).setdefault(part, {})[step] = share
-    return found

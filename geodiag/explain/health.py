@@ -1,29 +1,30 @@
-"""Which of the step's numbers mean little: updates at the rounding floor or zero, a visible lambda, lost energy."""
+"""Checks of a step's measurements: rounding floor, zero updates, lambda, energy kept, reliability of gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from geodiag.common.text import counted
 from geodiag.explain.results import Line, Section
 from geodiag.explain.subject import Subject
-from geodiag.explain.words import count, number_words, percent_words
+from geodiag.explain.text import number_words, percent_words
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a step's measurements."""
+    """A check of one column of a step."""
 
     name: str
-    """The column it looks at."""
+    """The column."""
     label: str
-    """What it is called."""
+    """Its name in text."""
     bad: Callable[[float], bool]
-    """Whether a value is bad."""
-    says: str
-    """What a bad value means for the reader; `{value}` is the value."""
+    """Whether a value fails the check."""
+    meaning: str
+    """Consequence of a failed check; `{value}` stands for the value."""
     form: Callable[[float | None], str] = percent_words
-    """How the value is written."""
+    """Format of the value."""
 
 
 HEALTH_CHECKS: tuple[Check, ...] = (
@@ -72,23 +73,23 @@ HEALTH_CHECKS: tuple[Check, ...] = (
         number_words,
     ),
 )
-"""Every check. What is not measured is not checked."""
+"""All checks; columns without a value are not checked."""
 
 
 def health_section(subject: Subject) -> Section:
-    """The section on what not to read."""
+    """Section on the failed checks."""
     lines = [_line(subject, check) for check in HEALTH_CHECKS]
-    known = [line for line in lines if line.value is not None]
-    bad = [line for line in known if line.warn]
-    lead = f"{count(len(bad), 'check')} of {len(known)} failed." if bad else "Nothing speaks against these numbers."
-    if not known:
+    checked = [line for line in lines if line.value is not None]
+    bad = [line for line in checked if line.warn]
+    lead = f"{counted(len(bad), 'check')} of {len(checked)} failed." if bad else "Nothing speaks against these numbers."
+    if not checked:
         lead = "Nothing could be checked."
-    return Section("health", "What not to read", lead, tuple(bad), tuple(line for line in known if not line.warn))
+    return Section("health", "What not to read", lead, tuple(bad), tuple(line for line in checked if not line.warn))
 
 
 def _line(subject: Subject, check: Check) -> Line:
-    found = subject.row[check.name]
-    value = None if found is None else float(found)
+    cell = subject.row[check.name]
+    value = None if cell is None else float(cell)
     bad = value is not None and check.bad(value)
-    told = check.says.format(value=check.form(value)) if bad else f"{check.label}: {check.form(value)}"
-    return Line(f"health:{check.name}", check.label, value, told, warn=bad, weight=1.0 if bad else 0.0)
+    text = check.meaning.format(value=check.form(value)) if bad else f"{check.label}: {check.form(value)}"
+    return Line(f"health:{check.name}", check.label, value, text, warn=bad, weight=1.0 if bad else 0.0)

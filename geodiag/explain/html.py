@@ -7,27 +7,35 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
-from geodiag.explain.results import Advice, Explanation, Line, Section
-from geodiag.explain.text import LEGEND, SHARE_HEADINGS, is_share, share_rows
-from geodiag.explain.words import number_words, place_words, track_words, trust_words
+from geodiag.explain.results import Advice, ExplanationParts, Line, Section
+from geodiag.explain.text import (
+    LEGEND,
+    SHARE_HEADINGS,
+    filled_columns,
+    is_share,
+    line_details,
+    number_words,
+    share_rows,
+    trust_words,
+)
 
 WIDTH, HEIGHT, MARGIN = 96, 26, 4
-"""In pixels."""
+"""Of a sparkline, in pixels."""
 
 
 def sparkline(line: Line) -> str:
-    """An inline SVG with a dot a step, this step's large; empty where fewer than two steps have the number."""
-    known = [(k, value) for k, value in enumerate(line.course) if value is not None]
-    if len(known) < 2:
+    """Inline SVG with a dot a step, that of this step large; empty where fewer than two steps have the number."""
+    values = [(k, value) for k, value in enumerate(line.course) if value is not None]
+    if len(values) < 2:
         return ""
-    low, high = min(value for _, value in known), max(value for _, value in known)
-    points = [(_x(k, len(line.course)), _y(value, low, high)) for k, value in known]
+    low, high = min(value for _, value in values), max(value for _, value in values)
+    points = [(_x(k, len(line.course)), _y(value, low, high)) for k, value in values]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = "".join(_dot(x, y, large=k == line.at) for (k, _), (x, y) in zip(known, points, strict=True))
-    said = escape(f"{line.label} over the run's steps, from {number_words(low)} to {number_words(high)}", quote=True)
+    dots = "".join(_dot(x, y, large=k == line.at) for (k, _), (x, y) in zip(values, points, strict=True))
+    label = escape(f"{line.label} over the run's steps, from {number_words(low)} to {number_words(high)}", quote=True)
     return (
         f"<svg class='gd-course' width='{WIDTH}' height='{HEIGHT}' viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
-        f"aria-label='{said}'><polyline points='{path}'/>{dots}</svg>"
+        f"aria-label='{label}'><polyline points='{path}'/>{dots}</svg>"
     )
 
 
@@ -45,15 +53,15 @@ def _dot(x: float, y: float, *, large: bool) -> str:
 
 
 TEXT_COLUMNS = (0, 6, 9)
-"""Columns of the table of shares that are words."""
+"""Columns of the table of shares that hold words, aligned left."""
 
 
-def explanation_html(explanation: Explanation, *, style: bool = True) -> str:
-    """The explanation as one element.
+def explanation_html(explanation: ExplanationParts, *, style: bool = True) -> str:
+    """The explanation as one `article` element.
 
     Args:
-        explanation: what to show.
-        style: put the style sheet in front; a page that has it already does not need it.
+        explanation: the explanation.
+        style: put the style sheet in front; a page with several explanations needs it once.
     """
     e = explanation
     title = f"{e.run}, step {e.step} of {e.n_steps}: {e.label}"
@@ -70,11 +78,11 @@ def explanation_html(explanation: Explanation, *, style: bool = True) -> str:
 
 @cache
 def style_sheet() -> str:
-    """The style of an explanation; every rule of it is inside `.geodiag-explain`."""
+    """Style sheet of an explanation; all its selectors begin with `.geodiag-explain`."""
     return (files("geodiag.explain") / "explain.css").read_text(encoding="utf-8")
 
 
-def _verdict(e: Explanation) -> str:
+def _verdict(e: ExplanationParts) -> str:
     level = escape(e.verdict.confidence)
     return (
         f"<div class='gd-verdict gd-{level}'><p>{escape(e.verdict.text)}</p>"
@@ -90,24 +98,23 @@ def _section(section: Section) -> str:
 
 
 def _lines(lines: Iterable[Line]) -> str:
-    every = list(lines)
-    items = "".join(_line(line) for line in every if not is_share(line))
-    shares = [line for line in every if is_share(line)]
+    lines = list(lines)
+    items = "".join(_line(line) for line in lines if not is_share(line))
+    shares = [line for line in lines if is_share(line)]
     return (f"<ul>{items}</ul>" if items else "") + _table(shares)
 
 
 def _line(line: Line) -> str:
     mark = "<span class='gd-mark'>stands out</span> " if line.warn else ""
-    known = track_words(line.track) if line.track is not None and line.track.known else ""
-    said = "".join(f"<div class='gd-faint'>{escape(told)}</div>" for told in (place_words(line.place), known) if told)
-    return f"<li{_warned(line)}>{sparkline(line)}<div>{mark}{escape(line.text)}.{said}</div></li>"
+    details = "".join(f"<div class='gd-faint'>{escape(words)}</div>" for words in line_details(line))
+    return f"<li{_warned(line)}>{sparkline(line)}<div>{mark}{escape(line.text)}.{details}</div></li>"
 
 
 def _table(lines: list[Line]) -> str:
     if not lines:
         return ""
     rows = share_rows(lines)
-    kept = [k for k in range(len(SHARE_HEADINGS)) if any(row[k] not in ("–", "not known") for row in rows)]
+    kept = filled_columns(rows)
     head = "".join(f"<th scope='col'{_numeric(k)}>{escape(SHARE_HEADINGS[k])}</th>" for k in kept)
     body = "".join(
         f"<tr{_warned(line)}>" + "".join(_cell(k, row[k], line) for k in kept) + "</tr>"

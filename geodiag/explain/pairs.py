@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from geodiag.explain.evidence import Alike
-from geodiag.explain.losses import Loss
+from geodiag.common.text import listed
+from geodiag.explain.losses import OldTaskChange
 from geodiag.explain.results import Line, Number, Section
 from geodiag.explain.subject import Subject
-from geodiag.explain.words import listed, number_words, percent_words, signed, track_words
+from geodiag.explain.text import correlation_words, number_words, percent_words, signed
+from geodiag.signals.similar_pairs import PairDrops
 from geodiag.stats.placement import Placement, place_among
 
 MOST = 5
@@ -19,13 +21,13 @@ RELIABLE = 0.5
 """Reliability under which a gradient's cosine is mostly noise."""
 
 
-def whom_section(subject: Subject, found: list[Loss]) -> Section:
-    """The section on pairs."""
+def whom_section(subject: Subject, changes: Sequence[OldTaskChange]) -> Section:
+    """Section on the pairs of the new task and each old one."""
     if not subject.pairs:
         return Section("whom", "With whom", "There is no old task to compare the new one with.")
     rows = {row["old_task"]: row for row in subject.pairs}
-    first = [loss.task for loss in found if loss.is_lost][:MOST]
-    order = [*first, *(loss.task for loss in found if loss.task not in first)]
+    first = [change.task for change in changes if change.is_lost][:MOST]
+    order = [*first, *(change.task for change in changes if change.task not in first)]
     order += [task for task in rows if task not in order]
     lines = [_line(subject, rows[task]) for task in order]
     shown = len(first) or 1
@@ -40,11 +42,11 @@ def whom_section(subject: Subject, found: list[Loss]) -> Section:
 
 
 def pair_place(subject: Subject, row: dict[str, Any], signal: str) -> Placement | None:
-    """Where a pair's signal stands among all pairs of a new and an old task."""
+    """Placement of a pair's signal among all pairs of a new and an old task; None where it is not defined."""
     value = row[signal]
     if value is None:
         return None
-    reference = subject.evidence.pair_reference(signal)
+    reference = subject.store.pair_reference(signal)
     run = reference.of_run(subject.run)
     run.remove(value)
     return subject.in_store(place_among(value, run), value, reference)
@@ -53,16 +55,16 @@ def pair_place(subject: Subject, row: dict[str, Any], signal: str) -> Placement 
 def _line(subject: Subject, row: dict[str, Any]) -> Line:
     task = row["old_task"]
     label = f"{subject.task_label} and {subject.label(task)}"
-    same, near = subject.evidence.elsewhere.same(row), subject.evidence.elsewhere.near(row)
+    same, similar = subject.store.similar_pairs.same_tasks(row), subject.store.similar_pairs.nearest(row)
     numbers: dict[str, Number] = {name: row[name] for name in (*PAIR_SIGNALS_SHOWN, "grad_reliability", "age", "drop")}
-    for name, alike in (("same", same), ("alike", near)):
-        numbers |= {f"{name}_{key}": value for key, value in alike.numbers().items()}
+    for name, drops in (("same", same), ("alike", similar)):
+        numbers |= {f"{name}_{key}": value for key, value in drops.numbers().items()}
     place = pair_place(subject, row, "mean_conflict")
     return Line(
         name=f"pair:{task}",
         label=label,
         value=row["mean_conflict"],
-        text="; ".join(part for part in (_signals(label, row), _elsewhere(same, near)) if part),
+        text="; ".join(part for part in (_signals(label, row), _other_runs(same, similar)) if part),
         place=place,
         weight=max(0.0, -(row["drop"] or 0.0)),
         numbers=numbers,
@@ -71,36 +73,36 @@ def _line(subject: Subject, row: dict[str, Any]) -> Line:
 
 
 def _signals(label: str, row: dict[str, Any]) -> str:
-    told = f"{label}: old task {signed(row['drop'])}"
+    words = f"{label}: old task {signed(row['drop'])}"
     if row["mean_conflict"] is None and row["mean_grad_cos"] is None:
         why = "the two were not active together" if not row["in_memory"] else "the two updates were not compared"
-        return f"{told}; {why}"
+        return f"{words}; {why}"
     if row["mean_conflict"] is not None:
-        told += f"; GC {number_words(row['mean_conflict'])}, SAR {number_words(row['mean_sar'])}"
+        words += f"; GC {number_words(row['mean_conflict'])}, SAR {number_words(row['mean_sar'])}"
     if row["mean_grad_cos"] is None:
-        return told
-    told += f"; gradient cosine {signed(row['mean_grad_cos'])}"
+        return words
+    words += f"; gradient cosine {signed(row['mean_grad_cos'])}"
     reliability = row["grad_reliability"]
     if reliability is None:
-        return f"{told}, how far it repeats is not known"
+        return f"{words}, how far it repeats is not known"
     poor = ", so that it says little" if reliability < RELIABLE else ""
-    return f"{told}, gradients repeat {number_words(reliability)} between halves of their probes{poor}"
+    return f"{words}, gradients repeat {number_words(reliability)} between halves of their probes{poor}"
 
 
-def _elsewhere(same: Alike, near: Alike) -> str:
-    told = []
+def _other_runs(same: PairDrops, similar: PairDrops) -> str:
+    parts = []
     if same.n == 1:
-        told.append(f"in the one other run with both, {signed(same.median)}")
+        parts.append(f"in the one other run with both, {signed(same.median)}")
     elif same.n:
         span = f"{signed(same.low)} to {signed(same.high)}"
-        told.append(f"in {same.n} other runs with both, median {signed(same.median)} ({span})")
-    if near.n:
-        every = f"all their pairs: {signed(near.all_median)}"
-        told.append(
-            f"in the {near.n} pairs of other runs closest in GC and SAR, median {signed(near.median)} ({every}), "
-            f"{percent_words(near.lost)} fell"
+        parts.append(f"in {same.n} other runs with both, median {signed(same.median)} ({span})")
+    if similar.n:
+        every = f"all their pairs: {signed(similar.all_median)}"
+        parts.append(
+            f"in the {similar.n} pairs of other runs closest in GC and SAR, median {signed(similar.median)} ({every}), "
+            f"{percent_words(similar.lost)} fell"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def _lead(subject: Subject, rows: dict[str, Any], lost: list[str]) -> str:
@@ -111,17 +113,17 @@ def _lead(subject: Subject, rows: dict[str, Any], lost: list[str]) -> str:
     near = min(compared, key=lambda task: rows[task]["mean_conflict"])
     if apart == near:
         return f"Its update against {subject.label(near)}'s: GC {number_words(rows[near]['mean_conflict'])}."
-    told = f"Its update is most unlike {subject.label(apart)}'s (GC {number_words(rows[apart]['mean_conflict'])}) "
-    told += "and least "
-    told += f"unlike {subject.label(near)}'s (GC {number_words(rows[near]['mean_conflict'])})"
-    return f"{told}; lost were {listed([subject.label(task) for task in lost])}." if lost else f"{told}."
+    words = f"Its update is most unlike {subject.label(apart)}'s (GC {number_words(rows[apart]['mean_conflict'])}) "
+    words += "and least "
+    words += f"unlike {subject.label(near)}'s (GC {number_words(rows[near]['mean_conflict'])})"
+    return f"{words}; lost were {listed([subject.label(task) for task in lost])}." if lost else f"{words}."
 
 
 def _notes(subject: Subject) -> list[str]:
     notes = []
     for name in PAIR_SIGNALS_SHOWN:
-        track = subject.evidence.tracks.pairs.get(name)
-        if track is not None and track.known and any(row[name] is not None for row in subject.pairs):
-            words = track_words(track)
+        correlation = subject.store.correlations.pairs.get(name)
+        if correlation is not None and correlation.has_interval and any(row[name] is not None for row in subject.pairs):
+            words = correlation_words(correlation)
             notes.append(f"{words[:1].upper()}{words[1:]}.")
     return notes

@@ -1,60 +1,60 @@
-"""The parts of an explanation: lines, sections, placements, verdict, advice."""
+"""Parts of an explanation: lines of evidence, sections, findings, verdict and advice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from geodiag.stats.placement import Placement
 
 Confidence = Literal["high", "moderate", "low", "none"]
-Outcome = Literal["lost", "within noise", "not scored", "first step"]
+StepOutcome = Literal["lost", "within noise", "not scored", "first step"]
 Number = float | int | None
 
 
 @dataclass(frozen=True)
-class Track:
-    """How a kind of evidence has gone with what was lost, over the whole store."""
+class LossCorrelation:
+    """Rank correlation of one kind of evidence with the loss, over all steps of the store."""
 
     signal: str
-    """The kind of evidence, as it is called where people read."""
+    """The kind of evidence, as sentences name it."""
     target: str
-    """The outcome it was held against: forgetting or drop, negative where something was lost."""
+    """The outcome: `forgetting` or `drop`, negative where something was lost."""
     rho: float | None
-    """Spearman's correlation at a fixed step, ranks less the mean of their step."""
+    """Spearman's correlation at a fixed step: of ranks less the mean of their step."""
     low: float | None
-    """Lower end of its interval, which leaves out one run after the other."""
+    """Lower end of its leave-one-run-out interval."""
     high: float | None
     """Upper end."""
     pooled: float | None
     """Spearman's correlation over all rows, the step index not held fixed."""
     n: int
-    """Rows behind it."""
+    """Rows with both."""
     runs: int
-    """Runs behind it."""
+    """Runs with both."""
     least: int
     """Runs that an interval needs."""
 
     @property
-    def known(self) -> bool:
-        """Whether there is an interval."""
+    def has_interval(self) -> bool:
+        """Whether the interval is defined."""
         return self.low is not None and self.high is not None
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
     def trust(self) -> float:
-        """What it makes of a departure: |rho| where clear, 0.25 where nothing can be known, else 0.1."""
-        if not self.known:
+        """Factor of a departure's weight, 0.1..1: |rho| where clear, 0.25 without an interval, else 0.1."""
+        if not self.has_interval:
             return 0.25
         return max(abs(self.rho or 0.0), 0.1) if self.clear else 0.1
 
     def harmful(self, departure: float) -> bool:
-        """Whether departures of this sign go with more loss here, clearly."""
+        """Whether departures of this sign clearly go with more loss in this store."""
         return self.clear and self.rho is not None and self.rho * departure < 0
 
 
@@ -63,32 +63,32 @@ class Line:
     """One piece of evidence."""
 
     name: str
-    """What it is about: `update_norm`, `task:biology`, `family:up_proj`, `pair:biology`, ..."""
+    """Its key: `update_norm`, `task:biology`, `family:up_proj`, `pair:biology`, ..."""
     label: str
-    """The same where people read."""
+    """Its name in text."""
     value: float | None
     """Its number."""
     text: str
-    """What it says, in words."""
+    """The number in a sentence, without a full stop."""
     place: Placement | None = None
-    """Where its number stands in the run and in the store."""
-    track: Track | None = None
-    """How this kind of evidence has gone with forgetting in the store."""
+    """The number among those of the run and of the store."""
+    track: LossCorrelation | None = None
+    """Correlation of this kind of evidence with the loss, over the store."""
     weight: float = 0.0
-    """How much it counts: its departure times the trust in its kind. Lines of a section are ordered by it."""
+    """Departure times the trust in its kind; lines of a section are in descending order of it."""
     numbers: Mapping[str, Number] = field(default_factory=dict)
     """The other numbers in its text, by name."""
     course: tuple[float | None, ...] = ()
     """The number at every step of the run; empty where it has none."""
     at: int | None = None
-    """The place of this step in its course, from 0."""
+    """Index of this step in `course`, from 0."""
     warn: bool = False
     """Whether it stands out."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One question and the evidence on it."""
+    """One question with its evidence."""
 
     name: str
     """`lost`, `step`, `where`, `whom` or `health`."""
@@ -97,66 +97,66 @@ class Section:
     lead: str
     """The answer in short."""
     lines: tuple[Line, ...] = ()
-    """Evidence, the weightiest first."""
+    """Evidence, in descending order of weight."""
     more: tuple[Line, ...] = ()
-    """Evidence that says little; not printed in a terminal."""
+    """Unremarkable evidence; a terminal lists its labels only."""
     notes: tuple[str, ...] = ()
-    """What to keep in mind."""
+    """Remarks on the evidence, one sentence each."""
 
 
 @dataclass(frozen=True)
 class CauseFinding:
-    """One way in which a step stands out."""
+    """One possible cause whose test the step meets."""
 
     cause: str
     """A name of `geodiag.explain.CAUSES`."""
     subjects: tuple[str, ...]
     """The families, blocks, tasks or signals concerned."""
     labels: tuple[str, ...]
-    """The same where people read."""
+    """Their names in text."""
     text: str
-    """What was seen, as a clause that follows "the step"."""
+    """The finding as a clause that follows "the step"."""
     lines: tuple[str, ...]
     """Names of the lines it rests on."""
-    track: Track | None = None
-    """How this kind of evidence has gone with forgetting in the store."""
+    track: LossCorrelation | None = None
+    """Correlation of this kind of evidence with the loss, over the store."""
     sign: float = 1.0
-    """The sign of the departure, for holding it against the track."""
+    """The sign of the departure, for comparison with that of the correlation."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The short answer."""
+    """StepOutcome of a step, its most specific finding, and the confidence in it as the cause."""
 
-    outcome: Outcome
-    """What the scores say of the old tasks at this step."""
+    outcome: StepOutcome
+    """StepOutcome of the old tasks at this step, from the scores."""
     cause: str
-    """The finding that sets the step apart most; `unexplained` where none does, `ordinary` where nothing was lost."""
+    """The most specific finding; without one, `unexplained` if something was lost, else `ordinary`."""
     subjects: tuple[str, ...]
-    """What it names: families, tasks, signals."""
+    """The families, blocks, tasks or signals that the finding concerns."""
     confidence: Confidence
-    """How far the finding may be taken for the reason of the loss."""
+    """Confidence in the finding as the cause of the loss."""
     text: str
-    """Two sentences: what happened and what stands out; how sure that is."""
+    """Two sentences: the outcome and the finding; the confidence and its reasons."""
     findings: tuple[CauseFinding, ...] = ()
-    """Everything that stands out, the most specific first; `run` is about the run and never the cause of a step."""
+    """All findings, the most specific first; `run` is about the run and never the cause of a step."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to try."""
+    """A recommended action."""
 
     action: str
-    """What to do."""
+    """The action, in the imperative."""
     why: str
-    """The evidence it follows from."""
+    """The evidence it follows from, as a clause after "because"."""
     lines: tuple[str, ...] = ()
     """Names of the lines that it follows from."""
 
 
-@dataclass(frozen=True, repr=False)
-class Explanation:
-    """Why a step forgot, as far as its numbers can tell."""
+@dataclass(frozen=True)
+class ExplanationParts:
+    """All parts of the explanation of one step."""
 
     run: str
     """The run."""
@@ -165,19 +165,19 @@ class Explanation:
     method: str
     """Its training method."""
     step: int
-    """The step."""
+    """The step, from 1."""
     n_steps: int
     """Steps of the run."""
     task: str | None
     """The task trained at the step, as the store names it."""
     label: str
-    """The same as it was written."""
+    """The task's label in the manifest."""
     verdict: Verdict
-    """The short answer."""
+    """StepOutcome, finding and confidence."""
     sections: tuple[Section, ...]
     """The evidence."""
     advice: tuple[Advice, ...]
-    """What to try."""
+    """Recommended actions."""
     runs: int
     """Runs in the store."""
 
@@ -186,34 +186,11 @@ class Explanation:
         return next(section for section in self.sections if section.name == name)
 
     def line(self, name: str) -> Line | None:
-        """A line by name, in whichever section it stands; None where there is none."""
-        found = (line for section in self.sections for line in (*section.lines, *section.more))
-        return next((line for line in found if line.name == name), None)
+        """A line of any section by name; None where there is none."""
+        return next((line for line in lines_of(self.sections) if line.name == name), None)
 
-    def to_text(self, *, width: int = 96) -> str:
-        """The explanation for a terminal.
 
-        Args:
-            width: characters of a line.
-        """
-        from geodiag.explain.text import explanation_text
-
-        return explanation_text(self, width=width)
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Every number and sentence as JSON; undefined numbers are null.
-
-        Args:
-            indent: spaces of an indentation; None puts all in one line.
-        """
-        from geodiag.explain.text import explanation_json
-
-        return explanation_json(self, indent=indent)
-
-    def __repr__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        from geodiag.explain.html import explanation_html
-
-        return explanation_html(self)
+def lines_of(sections: Iterable[Section]) -> Iterator[Line]:
+    """All lines of these sections, remarkable or not, in order."""
+    for section in sections:
+        yield from (*section.lines, *section.more)

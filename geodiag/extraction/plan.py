@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from geodiag.runs import Manifest
 
@@ -93,6 +94,16 @@ def make_plan(manifest: Manifest) -> Plan:
     active = tuple(_active_set(manifest, t) for t in range(1, len(manifest.steps) + 1))
     by_step = zip(_task_updates(manifest), _state_updates(manifest), strict=True)
     return Plan(manifest, tuple(u for both in by_step for u in both), active, tuple(_pairs(active)))
+
+
+def active_rows(plan: Plan) -> list[Mapping[str, Any]]:
+    """The active updates of each step: rows of the table `active`."""
+    rows: list[Mapping[str, Any]] = []
+    for step, members in enumerate(plan.active, start=1):
+        for update in (plan.updates[i] for i in members):
+            task = update.task if update.role == "task" else None
+            rows.append({"step": step, "object": update.object, "role": update.role, "task": task})
+    return rows
 
 
 def task_index(step: int) -> int:

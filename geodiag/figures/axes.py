@@ -36,7 +36,7 @@ def many_axes(
         rows: rows of the grid.
         columns: columns of the grid.
         size: width and height of the whole in inches.
-        count: how many are drawn in; the rest of the grid is taken away.
+        count: how many are drawn in; the rest of the grid is removed.
 
     Raises:
         SettingsError: another number of axes was given.
@@ -60,7 +60,7 @@ def new_axes(rows: int, columns: int, size: Size) -> list[Axes]:
 
 
 def finish(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
-    """Labels axes, and fixes what Matplotlib would otherwise look up in rcParams only when it draws."""
+    """Labels axes, and sets the tick style, which Matplotlib would look up in rcParams only when it draws."""
     ax.set_xlabel(x or ax.get_xlabel())
     ax.set_ylabel(y or ax.get_ylabel())
     if title:
@@ -141,6 +141,6 @@ def one_run(frame: pl.DataFrame, run: str | None) -> pl.DataFrame:
     if run is None and len(runs) == 1:
         return frame
     if run not in runs:
-        said = "no run is named" if run is None else f"there is no run {run!r}"
-        raise SettingsError(said, fix=f"give run=, one of: {', '.join(runs)}")
+        problem = "no run is named" if run is None else f"there is no run {run!r}"
+        raise SettingsError(problem, fix=f"give run=, one of: {', '.join(runs)}")
     return frame.filter(pl.col("run") == run)

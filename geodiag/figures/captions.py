@@ -1,4 +1,4 @@
-"""What a figure says about itself: what is drawn, from which table, and from how many observations and runs."""
+"""Captions of axes, the rows drawn in them, and the panels a figure lacks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+
+from geodiag.common.text import counted
 
 GAP_NOTE = (
     "As λ → 0 the global gap is 2/(t + 1) times the state gap when all t tasks are active, "
@@ -21,16 +23,16 @@ BASELINE_NOTE = "The step index stands beside it, as the baseline it must beat."
 
 @dataclass(frozen=True)
 class Caption:
-    """What one panel shows."""
+    """The caption of one panel."""
 
     text: str
     """What is drawn, and what colours and symbols mean."""
     notes: tuple[str, ...]
-    """What must be said of a signal drawn."""
+    """Caveats of the signals drawn."""
     table: str
     """The table it is drawn from."""
     rows: int
-    """How many of the table's rows are drawn."""
+    """Rows of the table that are drawn."""
     n: str
     """Observations behind the numbers: "250", or "240 to 250" where they differ; empty where not known."""
     runs: int | None
@@ -39,7 +41,7 @@ class Caption:
     @property
     def counts(self) -> str:
         """Observations and runs: "n = 250, 20 runs."; empty where neither is known."""
-        runs = "" if self.runs is None else f"{self.runs} run{'' if self.runs == 1 else 's'}"
+        runs = "" if self.runs is None else counted(self.runs, "run")
         return _sentence(", ".join(part for part in (f"n = {self.n}" if self.n else "", runs) if part))
 
     def __str__(self) -> str:
@@ -48,15 +50,16 @@ class Caption:
 
 @dataclass(frozen=True)
 class Missing:
-    """A panel that a figure has room for and the data does not fill."""
+    """A panel that a figure leaves out."""
 
     panel: str
-    """What it would show."""
+    """Its title."""
     reason: str
-    """What the data lacks."""
+    """What the data lacks for it."""
 
 
 _CAPTIONS: WeakKeyDictionary[Axes, Caption] = WeakKeyDictionary()
+_DRAWN: WeakKeyDictionary[Axes, pl.DataFrame] = WeakKeyDictionary()
 _MISSING: WeakKeyDictionary[FigureBase, tuple[Missing, ...]] = WeakKeyDictionary()
 
 
@@ -66,6 +69,7 @@ def describe(
     *,
     table: str,
     frame: pl.DataFrame,
+    drawn: pl.DataFrame | None = None,
     n: str = "",
     runs: int | None = None,
     shows: Iterable[str] = (),
@@ -76,14 +80,16 @@ def describe(
         ax: the axes.
         text: what is drawn, in sentences.
         table: the table's name.
-        frame: the rows drawn; their runs are counted where it names them.
+        frame: the table's rows that are drawn; their runs are counted where it names them.
+        drawn: the numbers as drawn, where they are not those rows but made from them.
         n: observations behind the numbers; the rows themselves where `frame` names runs.
         runs: runs behind the numbers; counted where `frame` names them.
-        shows: the signals drawn, so that what must be said of one is said.
+        shows: the signals drawn; their caveats join the caption.
     """
     if "run" in frame.columns:
         n, runs = n or str(frame.height), frame["run"].n_unique()
     notes = _gap_notes(set(shows))
+    _DRAWN[ax] = frame if drawn is None else drawn
     _CAPTIONS[ax] = Caption(_sentence(text), notes, table, frame.height, n, runs)
 
 
@@ -94,6 +100,15 @@ def caption(ax: Axes) -> Caption:
         KeyError: nothing of this package was drawn there.
     """
     return _CAPTIONS[ax]
+
+
+def drawn_rows(ax: Axes) -> pl.DataFrame:
+    """The numbers drawn in axes, one row a point, cell, bar or estimate.
+
+    Raises:
+        KeyError: nothing of this package was drawn there.
+    """
+    return _DRAWN[ax]
 
 
 def describe_missing(ax: Axes, missing: Iterable[Missing]) -> None:
@@ -107,7 +122,7 @@ def missing_panels(ax: Axes) -> tuple[Missing, ...]:
 
 
 def join(captions: Sequence[Caption]) -> str:
-    """One text of several panels' captions; what is said of more than one stands once, at the end."""
+    """One text of several panels' captions; caveats stand at the end, each once."""
     if len(captions) == 1:
         return str(captions[0])
     parts = list(dict.fromkeys(" ".join(part for part in (c.text, c.counts) if part) for c in captions))

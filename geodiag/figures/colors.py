@@ -1,4 +1,4 @@
-"""Which colour stands for what: the same signal, method or family has the same one in every figure.
+"""Colours, markers and colour scales: a signal, outcome or method has the same ones in every figure.
 
 Hues are from Okabe and Ito's and Paul Tol's palettes for colour-blind readers. Geometry is blue to green, norms
 are orange to brown, gradients purple, outcomes red, baselines grey. Lines also differ in marker, so that no
@@ -7,7 +7,7 @@ figure is read by colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from types import MappingProxyType
@@ -83,13 +83,13 @@ METHOD_COLORS: Mapping[str, str] = MappingProxyType(
 _OTHER_METHODS = ("#33BBEE", "#EE3377", "#6F6F6F", "#999933", "#332288", "#117733", "#661100", "#88CCEE")
 _METHOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 EMPHASIS = "#D55E00"
-"""Harm: lost scores, harmful pairs."""
+"""Harm: scores that fell."""
 BENEFIT = "#0072B2"
 """Gain: scores that rose."""
 UNCHANGED = "#5F5F5F"
-"""Neither."""
+"""Scores that stayed."""
 NEUTRAL = "#D0D0D0"
-"""All of it, below what is meant."""
+"""All points, drawn below those meant."""
 
 
 def signal_color(name: str) -> str:
@@ -106,8 +106,21 @@ def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Colour and marker of every method: the paper's have their own, others take further ones in order."""
     others = [method for method in methods if method not in METHOD_COLORS]
     colors = {m: _OTHER_METHODS[k % len(_OTHER_METHODS)] for k, m in enumerate(others)} | dict(METHOD_COLORS)
-    known = [*METHOD_COLORS, *others]
-    return {m: (colors[m], _METHOD_MARKERS[known.index(m) % len(_METHOD_MARKERS)]) for m in methods}
+    order = [*METHOD_COLORS, *others]
+    return {m: (colors[m], _METHOD_MARKERS[order.index(m) % len(_METHOD_MARKERS)]) for m in methods}
+
+
+def takes_dark_ink(shade: Iterable[float]) -> bool:
+    """Whether black has more contrast than white on a colour, by the relative luminance of WCAG 2.
+
+    (L + 0.05) / 0.05 > 1.05 / (L + 0.05)
+
+    Args:
+        shade: red, green and blue, each 0..1.
+    """
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shade)
+    luminance = sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return (luminance + 0.05) ** 2 > 0.05 * 1.05
 
 
 def ordered_colors(count: int) -> list[str]:

@@ -14,109 +14,134 @@ from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.correlation_maps import (
     RELATION_ROWS,
     STEP_SIGNALS,
-    Map,
+    CorrelationMap,
     correlation_map,
     correlation_rows,
     map_ready,
 )
 from geodiag.figures.correlation_panels import (
-    grouped_forest,
+    BEST_OF_BOTH,
+    PAIR_RELATIONS,
+    PAIRS,
+    RIVALS,
+    forest,
     observations,
-    relation_forest,
-    signal_bars,
-    signal_forest,
-    target_forest,
-    unique,
+    signals_by,
+    signals_overall,
+    strength_bars,
+    wrapped,
 )
-from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
-from geodiag.figures.estimates import Series, draw_forest, forest_legend
+from geodiag.figures.data import CONFOUNDS, Data, NothingToDraw, Tables, need, unique
+from geodiag.figures.estimates import Estimates, Series, draw_forest, forest_legend
 from geodiag.figures.labels import RHO, label
-from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import ONE_AND_HALF, SMALL, TWO_COLUMNS, themed
+from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
+from geodiag.figures.registry import figure
+from geodiag.figures.theme import ONE_AND_HALF, SMALL, TWO_COLUMNS
+
+__all__ = [
+    "confounds",
+    "fig02_global_and_method",
+    "fig05_intervals",
+    "fig08_step_correlations",
+    "fig09_pair_correlations",
+    "fig12_outcomes_by_method",
+    "fig13_outcomes",
+    "incremental_value",
+]
 
 GLOBAL, BY_SIZE, BY_METHOD = "table03_global_step_confidence", "table04_scale_confidence", "table05_method_confidence"
 METHOD_MAP = "table09_method_step_correlations"
 PAIRS_BY_METHOD, PAIRS_BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
 OUTCOMES_BY_METHOD, OUTCOMES = "fig12_method_correlation_heatmaps", "fig13_step_explanation_heatmap"
 
+SCORED = "scores of two steps or more"
 ACROSS = 2
 """Methods side by side where each has a heatmap with intervals."""
 WITH_FORGETTING = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost"
 
 
-@themed
+@figure("Signals and forgetting, over all runs and by method", tables=(GLOBAL, METHOD_MAP, CONFOUNDS), needs=SCORED)
 def fig02_global_and_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Which signals go with forgetting: strengths over all runs, and signed correlations method by method."""
-    bars = Panel("All runs", signal_bars(GLOBAL, about=WITH_FORGETTING))
-    spec = Map(
+    bars = strength_bars(
+        signals_overall(GLOBAL, about=WITH_FORGETTING),
+        height=2.0,
+        name=lambda name: wrapped(name, width=8),
+        note="; one that reaches below 0 has the other sign too",
+    )
+    spec = CorrelationMap(
         *(METHOD_MAP, "method", "signal", f"{WITH_FORGETTING}, by method"),
         by="method",
         target="forgetting",
         baseline=True,
         wide=STEP_SIGNALS,
     )
-    return compose(as_tables(data, name=GLOBAL), [[bars], [Panel("By method", correlation_map(spec))]], axes)
+    return compose(data, [[Panel("All runs", bars)], [Panel("By method", correlation_map(spec))]], axes)
 
 
-@themed
+@figure("Correlations with their intervals", tables=(GLOBAL, PAIRS, BY_SIZE, RIVALS, CONFOUNDS), needs=SCORED)
 def fig05_intervals(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Every headline correlation with its interval: over all runs, by size, of pairs, against gradients."""
+    overall = signals_overall(GLOBAL, about=WITH_FORGETTING)
     rows = [
         [
-            Panel("Steps, all runs", signal_forest(GLOBAL, about=WITH_FORGETTING)),
-            Panel("Pairs, all runs", relation_forest()),
+            Panel("Steps, all runs", forest(overall, line=0.2, name=label)),
+            Panel("Pairs, all runs", forest(PAIR_RELATIONS, line=0.27, name=lambda name: wrapped(name, width=16))),
         ],
         [
-            Panel("Steps, by size", grouped_forest(BY_SIZE, "size", about=f"{WITH_FORGETTING}, by size")),
-            Panel("Geometry against gradients", target_forest()),
+            Panel("Steps, by size", _grouped("size", BY_SIZE)),
+            Panel("Geometry against gradients", forest(BEST_OF_BOTH, line=0.42, legend=True)),
         ],
     ]
-    return compose(as_tables(data, name=GLOBAL), rows, axes)
+    return compose(data, rows, axes)
 
 
-@themed
+@figure("Step correlations by size and method", tables=(BY_SIZE, BY_METHOD), needs=SCORED)
 def fig08_step_correlations(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Steps' signals against forgetting, by size and by method."""
-    by_size = grouped_forest(BY_SIZE, "size", about=f"{WITH_FORGETTING}, by size", legend=False)
-    by_method = grouped_forest(BY_METHOD, "method", about=f"{WITH_FORGETTING}, by method")
-    row = [Panel("By size", by_size), Panel("By method", by_method, width=1.3)]
-    return compose(as_tables(data, name=BY_SIZE), [row], axes)
+    by_size, by_method = _grouped("size", BY_SIZE, legend=False), _grouped("method", BY_METHOD)
+    return compose(data, [[Panel("By size", by_size), Panel("By method", by_method, width=1.3)]], axes)
 
 
-@themed
+@figure(
+    "Pair correlations by size and method",
+    tables=(PAIRS_BY_METHOD, PAIRS_BY_SIZE),
+    needs="tasks that were compared, and scores",
+)
 def fig09_pair_correlations(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Pairs of a new and an old task: alignment, conflict and what became of the old one, by size and method."""
     about = "Rank correlations over pairs of a new and an old task"
     by_size, by_method = (
-        Map(table, by, "relation", f"{about}, by {by}", level="pair", by=by, wide=RELATION_ROWS)
+        CorrelationMap(table, by, "relation", f"{about}, by {by}", level="pair", by=by, wide=RELATION_ROWS)
         for table, by in ((PAIRS_BY_SIZE, "size"), (PAIRS_BY_METHOD, "method"))
     )
     row = [Panel("By size", correlation_map(by_size, bar=False)), Panel("By method", correlation_map(by_method))]
-    return compose(as_tables(data, name=PAIRS_BY_METHOD), [row], axes)
+    return compose(data, [row], axes)
 
 
-@themed
+@figure("Signals and outcomes by method", tables=(OUTCOMES_BY_METHOD,), needs=SCORED)
 def fig12_outcomes_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Steps' signals against each outcome, method by method."""
     about = "Rank correlations of steps' signals with their outcomes"
-    spec = Map(OUTCOMES_BY_METHOD, "signal", "target", about, by="method", baseline=True)
-    tables = as_tables(data, name=OUTCOMES_BY_METHOD)
-    methods = unique(need(tables.get(spec.table), ("method",), name=spec.table), "method")
+    spec = CorrelationMap(OUTCOMES_BY_METHOD, "signal", "target", about, by="method", baseline=True)
+    methods = unique(need(data.get(spec.table), ("method",), name=spec.table), "method")
     panels = [Panel(method, _method_map(spec, method, place=k, of=len(methods))) for k, method in enumerate(methods)]
-    rows = [panels[k : k + ACROSS] for k in range(0, len(panels), ACROSS)]
-    return compose(tables, rows, axes, aligned=True)
+    return compose(data, rows_of(panels, ACROSS), axes, aligned=True)
 
 
-@themed
+@figure("Signals and outcomes", tables=(OUTCOMES, CONFOUNDS), needs=SCORED)
 def fig13_outcomes(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Steps' signals against each outcome, over all runs."""
     about = "Rank correlations of steps' signals with their outcomes, all runs"
-    spec = Map(OUTCOMES, "signal", "target", about, by="all", baseline=True)
-    row = [Panel("All runs", correlation_map(spec))]
-    return compose(as_tables(data, name=OUTCOMES), [row], axes, width=ONE_AND_HALF)
+    spec = CorrelationMap(OUTCOMES, "signal", "target", about, by="all", baseline=True)
+    return compose(data, [[Panel("All runs", correlation_map(spec))]], axes, width=ONE_AND_HALF)
 
 
-def _method_map(spec: Map, method: str, *, place: int, of: int) -> Prepare:
+def _grouped(by: str, table: str, *, legend: bool = True) -> Prepare:
+    return forest(signals_by(by, table, about=f"{WITH_FORGETTING}, by {by}"), margin=0.75, legend=legend)
+
+
+def _method_map(spec: CorrelationMap, method: str, *, place: int, of: int) -> Prepare:
     """The heatmap of one method; those at the left have labels, those at the right a colour bar."""
     left, right = place % ACROSS == 0, place % ACROSS == ACROSS - 1 or of == 1
 
@@ -127,7 +152,7 @@ def _method_map(spec: Map, method: str, *, place: int, of: int) -> Prepare:
     return prepare
 
 
-CONFOUNDS, INCREMENTAL = "confounds", "incremental"
+INCREMENTAL = "incremental"
 SHOWN_WAYS: Mapping[str, Series] = MappingProxyType(
     {
         "pooled": Series("Pooled", "#4D4D4D", "s"),
@@ -143,7 +168,7 @@ SHOWN_CONFOUNDS = ("pooled", "within", "step_partial")
 INTERVAL_COLUMNS = "Whiskers: 95 % intervals, leaving one run out at a time; hollow: no interval"
 
 
-@themed
+@figure("Signals with runs and the step index taken apart", tables=(CONFOUNDS,), needs=SCORED)
 def confounds(
     data: Data, *, target: str = "forgetting", ways: Sequence[str] = SHOWN_CONFOUNDS, ax: Axes | None = None
 ) -> Axes:
@@ -152,29 +177,27 @@ def confounds(
     Args:
         data: a store, or the table `confounds`.
         target: the outcome.
-        ways: correlations, keys of `WAYS`.
+        ways: correlations, keys of `SHOWN_WAYS`.
         ax: axes to draw in.
 
     Raises:
         NothingToDraw: no correlation with that outcome is defined.
     """
-    tables = as_tables(data, name=CONFOUNDS)
-    frame = need(tables.get(CONFOUNDS), ("signal", "target", "correlation", "rho", "low", "high"), name=CONFOUNDS)
+    frame = need(data.get(CONFOUNDS), ("signal", "target", "correlation", "rho", "low", "high"), name=CONFOUNDS)
     frame = frame.filter(pl.col("target") == target, pl.col("correlation").is_in(list(ways)))
-    known, absent = _with_estimates(frame, "rho")
+    frame, absent = _with_estimates(frame, "rho")
     styles = {way: SHOWN_WAYS[way] for way in ways}
-    lines = known["signal"].n_unique()
-    ax = one_axes(ax, (TWO_COLUMNS * 0.72, 0.6 + 0.075 * (len(styles) + 1) * lines))
-    columns = ("rho", "low", "high")
-    draw_forest(ax, known, category="signal", series="correlation", styles=styles, columns=columns, name=label)
+    drawn = Estimates(frame, "signal", "correlation", styles, value="rho", interval=("low", "high"), name=label)
+    ax = one_axes(ax, (TWO_COLUMNS * 0.72, 0.6 + 0.075 * (len(styles) + 1) * len(drawn.categories)))
+    draw_forest(ax, drawn)
     forest_legend(ax, styles)
     finish(ax, x=f"{RHO} with {label(target).lower()}")
-    said = f"Rank correlations of each signal with {label(target).lower()}. {INTERVAL_COLUMNS}{_absent(absent)}"
-    _describe(ax, said, CONFOUNDS, known)
+    text = f"Rank correlations of each signal with {label(target).lower()}. {INTERVAL_COLUMNS}{_absent(absent)}"
+    _describe(ax, text, CONFOUNDS, frame)
     return ax
 
 
-@themed
+@figure("What signals add to step and norms", tables=(INCREMENTAL,), needs="scores of several runs")
 def incremental_value(data: Data, *, target: str = "forgetting", axes: Iterable[Axes] | None = None) -> list[Axes]:
     """What each signal adds to the step index and the norms: its slope beside them, and better predictions.
 
@@ -191,32 +214,29 @@ def incremental_value(data: Data, *, target: str = "forgetting", axes: Iterable[
     about = f"{label(target)}: what the signal adds to predictions for runs held out, and what it is called for it"
     gains = _added(target, ("spearman_gain", "gain_low", "gain_high"), f"Gain in {RHO}, held-out runs", about)
     row = [Panel("Beside step and norms", slopes), Panel("Better predictions", gains)]
-    return compose(as_tables(data, name=INCREMENTAL), [row], axes)
+    return compose(data, [row], axes)
 
 
 def _added(target: str, columns: tuple[str, str, str], unit: str, about: str, *, verdicts: bool = True) -> Prepare:
     def prepare(tables: Tables) -> list[Ready]:
         frame = need(tables.get(INCREMENTAL), ("signal", "target", "verdict", *columns), name=INCREMENTAL)
-        known, absent = _with_estimates(frame.filter(pl.col("target") == target), columns[0])
-        styles = {s: Series("", signal_color(s), signal_marker(s)) for s in unique(known, "signal")}
+        frame, absent = _with_estimates(frame.filter(pl.col("target") == target), columns[0])
+        styles = {s: Series("", signal_color(s), signal_marker(s)) for s in unique(frame, "signal")}
+        drawn = Estimates(
+            *(frame, "signal", "signal", styles),
+            value=columns[0],
+            interval=columns[1:],
+            dodge=False,
+            name=label,
+            unit=unit,
+        )
 
         def draw(ax: Axes) -> None:
-            draw_forest(
-                *(ax, known),
-                category="signal",
-                series="signal",
-                styles=styles,
-                columns=columns,
-                dodge=False,
-                name=label,
-                x_label=unit,
-                limits=None,
-            )
+            draw_forest(ax, drawn, limits=None)
             if verdicts:
-                _write_verdicts(ax, known)
-            _describe(
-                ax, f"{about}. Whiskers: 95 % intervals; hollow: no interval{_absent(absent)}", INCREMENTAL, known
-            )
+                _write_verdicts(ax, frame)
+            text = f"{about}. Whiskers: 95 % intervals; hollow: no interval{_absent(absent)}"
+            _describe(ax, text, INCREMENTAL, frame)
 
         return [Ready(draw, 0.65 + 0.17 * len(styles))]
 

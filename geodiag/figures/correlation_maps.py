@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, correlation_scale, strength_scale
-from geodiag.figures.correlation_panels import observations, strengths, unique, wrapped
-from geodiag.figures.data import NothingToDraw, Tables, need, with_baseline, with_intervals
+from geodiag.figures.correlation_panels import observations, strengths, wrapped
+from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_baseline, with_intervals
 from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
 from geodiag.figures.labels import RHO, STRENGTH, axis_number, label
 from geodiag.figures.panels import Prepare, Ready
@@ -22,7 +22,7 @@ NO_BOUNDS = "This table has no intervals"
 
 
 @dataclass(frozen=True)
-class Map:
+class CorrelationMap:
     """A heatmap of correlations: which tidy rows, and what is down and across."""
 
     table: str
@@ -47,13 +47,13 @@ class Map:
     """The columns to turn into rows, where the table has one for each of `across`."""
 
 
-def correlation_map(spec: Map, *, bar: bool = True) -> Prepare:
+def correlation_map(spec: CorrelationMap, *, bar: bool = True) -> Prepare:
     """One heatmap of correlations."""
     return lambda tables: [map_ready(spec, correlation_rows(spec, tables), tables, bar=bar)]
 
 
-def correlation_rows(spec: Map, tables: Tables) -> pl.DataFrame:
-    """The rows of a heatmap with the step index and intervals, as far as the data has them."""
+def correlation_rows(spec: CorrelationMap, tables: Tables) -> pl.DataFrame:
+    """The rows of a heatmap, with the step index and intervals as far as the data has them."""
     frame = tidy(spec, tables.get(spec.table))
     if not spec.by:
         return frame
@@ -62,7 +62,7 @@ def correlation_rows(spec: Map, tables: Tables) -> pl.DataFrame:
     return with_intervals(tables, frame, level=level, by=spec.by, target=spec.target)
 
 
-def tidy(spec: Map, frame: pl.DataFrame) -> pl.DataFrame:
+def tidy(spec: CorrelationMap, frame: pl.DataFrame) -> pl.DataFrame:
     """The table with one row a correlation, in a column `spearman`.
 
     Raises:
@@ -81,14 +81,14 @@ def tidy(spec: Map, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def map_ready(
-    spec: Map, frame: pl.DataFrame, tables: Tables, *, title: str = "", bar: bool = True, names: bool = True
+    spec: CorrelationMap, frame: pl.DataFrame, tables: Tables, *, title: str = "", bar: bool = True, names: bool = True
 ) -> Ready:
     """A heatmap of correlations, ready to be drawn.
 
     Args:
-        spec: what it shows.
+        spec: the heatmap.
         frame: its tidy rows.
-        tables: where they are from.
+        tables: the data that they are from.
         title: its title.
         bar: whether it has a colour bar.
         names: whether its rows are labelled.
@@ -111,11 +111,11 @@ def map_ready(
         )
         ax.set_title(title)
         text = f"{title}: {spec.about}" if title else spec.about
-        said = f"{text}. {interval_note(frame, BOUNDS)}" + ("; hatched: undefined" if matrix.undefined.any() else "")
-        counted = tables.count(spec.level) if spec.level else ""
-        n = observations(frame, counted, each=spec.down if "n" in frame.columns else "")
+        text = f"{text}. {interval_note(frame, BOUNDS)}" + ("; hatched: undefined" if matrix.undefined.any() else "")
+        count = tables.count(spec.level) if spec.level else ""
+        n = observations(frame, count, each=spec.down if "n" in frame.columns else "")
         runs = tables.runs if spec.level else None
-        describe(ax, said, table=spec.table, frame=frame, n=n, runs=runs, shows=(*down, *across))
+        describe(ax, text, table=spec.table, frame=frame, n=n, runs=runs, shows=(*down, *across))
 
     # However few rows there are, the colour bar needs room for its label.
     return Ready(draw, 0.4 + max(0.55 + (0.28 if is_bounded(frame) else 0.22) * len(down), LEAST_BAR))
@@ -127,7 +127,7 @@ def is_bounded(frame: pl.DataFrame) -> bool:
 
 
 def interval_note(frame: pl.DataFrame, bounds: str) -> str:
-    """What to say of intervals: how they are drawn, or why there are none."""
+    """The caption's sentence on intervals: how they are drawn, or why there are none."""
     estimated = frame.filter(pl.col("spearman").is_not_null())
     if is_bounded(frame):
         return f"{bounds}; where there is none, runs are too few" if estimated["ci_low"].null_count() else bounds
@@ -135,13 +135,13 @@ def interval_note(frame: pl.DataFrame, bounds: str) -> str:
     return f"No intervals: {reasons[0]}" if reasons else NO_BOUNDS
 
 
-def _scale(spec: Map) -> Scale:
+def _scale(spec: CorrelationMap) -> Scale:
     name = STRENGTH if spec.strength else RHO
     text = f"{name}\nwith {label(spec.target).lower()}" if spec.target else name
     return strength_scale(text) if spec.strength else correlation_scale(text)
 
 
-def _bounds(frame: pl.DataFrame, spec: Map, matrix: Cells) -> NDArray[np.object_]:
+def _bounds(frame: pl.DataFrame, spec: CorrelationMap, matrix: Cells) -> NDArray[np.object_]:
     """The intervals as text, empty where there is none."""
     texts = np.full(matrix.values.shape, "", dtype=object)
     for row in frame.filter(pl.col("ci_low").is_not_null()).iter_rows(named=True):

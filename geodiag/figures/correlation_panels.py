@@ -1,8 +1,9 @@
-"""Panels of correlations with intervals: signals with outcomes, and relations of pairs."""
+"""Panels of correlations with intervals, as forests and as bars: signals with outcomes, and relations of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from textwrap import fill
 from types import MappingProxyType
 
@@ -11,9 +12,9 @@ from matplotlib.axes import Axes
 
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.data import NothingToDraw, Tables, need, with_baseline, with_step
-from geodiag.figures.estimates import Series, bar_legend, draw_bars, draw_forest, forest_legend
-from geodiag.figures.labels import RHO, STRENGTH, label
+from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_baseline, with_step
+from geodiag.figures.estimates import Estimates, Series, bar_legend, draw_bars, draw_forest, forest_legend
+from geodiag.figures.labels import STRENGTH, label
 from geodiag.figures.panels import Prepare, Ready
 
 BOUNDED = "Whiskers: 95 % intervals from resampling whole runs"
@@ -25,17 +26,12 @@ def signal_styles(names: Sequence[str]) -> dict[str, Series]:
     return {name: Series(label(name), signal_color(name), signal_marker(name)) for name in names}
 
 
-def unique(frame: pl.DataFrame, column: str) -> list[str]:
-    """A column's values in order of appearance."""
-    return list(dict.fromkeys(frame[column].to_list()))
-
-
 def observations(frame: pl.DataFrame, otherwise: str, *, each: str = "") -> str:
-    """What a table's column `n` says of its rows, as "250", "240 to 250" or, with `each`, "91 in each size"."""
+    """A table's column `n`, as "250", "240 to 250" or, with `each`, "91 in each size"; `otherwise` without one."""
     if "n" not in frame.columns or frame["n"].drop_nulls().is_empty():
         return otherwise
-    found = sorted(int(n) for n in frame["n"].drop_nulls())
-    text = str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    counts = sorted(int(n) for n in frame["n"].drop_nulls())
+    text = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     return f"{text} in each {each}" if each else text
 
 
@@ -47,12 +43,12 @@ def strengths(frame: pl.DataFrame) -> pl.DataFrame:
         "ci_high": pl.when(down).then(-low).otherwise(high),
     }
     return frame.with_columns(
-        pl.col("spearman").abs(), *(found.alias(name) for name, found in turned.items() if name in frame.columns)
+        pl.col("spearman").abs(), *(end.alias(name) for name, end in turned.items() if name in frame.columns)
     )
 
 
 def estimates(tables: Tables, table: str, names: tuple[str, ...]) -> pl.DataFrame:
-    """A table of correlations with intervals, once it has one.
+    """A table of correlations with intervals.
 
     Raises:
         NothingToDraw: none is defined.
@@ -61,85 +57,6 @@ def estimates(tables: Tables, table: str, names: tuple[str, ...]) -> pl.DataFram
     if frame["spearman"].count() == 0:
         raise NothingToDraw(f"no correlation of {table} is defined", fix="it takes runs of more steps, or more runs")
     return frame
-
-
-def grouped_forest(table: str, category: str, *, about: str, legend: bool = True) -> Prepare:
-    """Signals' correlations with their intervals, a line for each size or method."""
-
-    def prepare(tables: Tables) -> list[Ready]:
-        frame = with_baseline(tables, estimates(tables, table, (category, "signal")), by=category, target="forgetting")
-        styles = signal_styles(unique(frame, "signal"))
-
-        def draw(ax: Axes) -> None:
-            draw_forest(ax, frame, category=category, series="signal", styles=styles)
-            if legend:
-                forest_legend(ax, styles)
-            _correlations_say(ax, f"{about}. {WHISKERS}", table, frame, tables, shows=styles)
-
-        return [Ready(draw, 0.75 + 0.085 * (len(styles) + 1) * frame[category].n_unique())]
-
-    return prepare
-
-
-def signal_forest(table: str, *, about: str) -> Prepare:
-    """Signals' correlations with their intervals, a line each."""
-
-    def prepare(tables: Tables) -> list[Ready]:
-        frame = with_step(tables, estimates(tables, table, ("signal",)))
-        styles = signal_styles(unique(frame, "signal"))
-
-        def draw(ax: Axes) -> None:
-            draw_forest(ax, frame, category="signal", series="signal", styles=styles, dodge=False, name=label)
-            _correlations_say(ax, f"{about}. {WHISKERS}", table, frame, tables, shows=styles)
-
-        return [Ready(draw, 0.6 + 0.2 * len(styles))]
-
-    return prepare
-
-
-def signal_bars(table: str, *, about: str) -> Prepare:
-    """Strengths of signals' correlations as bars."""
-
-    def prepare(tables: Tables) -> list[Ready]:
-        frame = with_step(tables, estimates(tables, table, ("signal",)))
-        styles = signal_styles(unique(frame, "signal"))
-
-        def draw(ax: Axes) -> None:
-            draw_bars(
-                ax,
-                strengths(frame),
-                category="signal",
-                series="signal",
-                styles=styles,
-                value="spearman",
-                low="ci_low",
-                high="ci_high",
-                dodge=False,
-                name=_narrow,
-                y_label=STRENGTH,
-            )
-            text = f"{about}, without their sign. {BOUNDED}; one that reaches below 0 has the other sign too"
-            _correlations_say(ax, text, table, frame, tables, shows=styles)
-
-        return [Ready(draw, 2.0)]
-
-    return prepare
-
-
-def wrapped(name: str, width: int = 10) -> str:
-    """A column's name on lines of at most `width` letters, where its words allow it."""
-    return fill(label(name), width, break_long_words=False, break_on_hyphens=False)
-
-
-def _narrow(name: str) -> str:
-    return wrapped(name, width=8)
-
-
-def _correlations_say(
-    ax: Axes, text: str, table: str, frame: pl.DataFrame, tables: Tables, *, shows: Iterable[str]
-) -> None:
-    n = observations(frame, tables.count("step"))
-    describe(ax, text, table=table, frame=frame, n=n, runs=tables.runs, shows=shows)
 
 
 PAIRS, RIVALS = "table06_pairwise_confidence", "table07_geometry_vs_gradient"
@@ -154,62 +71,153 @@ SIDES: Mapping[str, Series] = MappingProxyType(
 _RELATION = Series("", signal_color("active_conflict"))
 
 
-def relation_forest() -> Prepare:
-    """Correlations over pairs of tasks with their intervals."""
+def wrapped(name: str, width: int = 10) -> str:
+    """A column's name on lines of at most `width` letters, where its words allow it."""
+    return fill(label(name), width, break_long_words=False, break_on_hyphens=False)
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Correlations of one table that a forest or bars show."""
+
+    table: str
+    """The table."""
+    rows: Callable[[Tables], pl.DataFrame]
+    """Its rows, one a correlation."""
+    category: str
+    """The column that names a line or group."""
+    series: str
+    """The column that names a series."""
+    about: str
+    """What they are, for the caption."""
+    detail: str = ""
+    """A further sentence of the caption, after the first."""
+    styles: Callable[[pl.DataFrame], Mapping[str, Series]] = lambda frame: signal_styles(unique(frame, "signal"))
+    """How each series is drawn, from the rows."""
+    signals: str | None = "signal"
+    """The column that names the signals; None where they are none of the catalogue."""
+    level: str = "step"
+    """Whether correlations are over steps ("step") or pairs ("pair")."""
+
+    def of(self, frame: pl.DataFrame, *, name: Callable[[str], str]) -> Estimates:
+        """The estimates of its rows, categories labelled by `name`."""
+        dodge = self.category != self.series
+        return Estimates(frame, self.category, self.series, self.styles(frame), dodge=dodge, name=name)
+
+    def describe(self, ax: Axes, text: str, frame: pl.DataFrame, tables: Tables) -> None:
+        """Attach the caption."""
+        n = observations(frame, tables.count(self.level))
+        shows = [] if self.signals is None else frame[self.signals].drop_nulls().to_list()
+        describe(ax, text, table=self.table, frame=frame, n=n, runs=tables.runs, shows=shows)
+
+
+def signals_overall(table: str, *, about: str) -> Correlations:
+    """Signals' correlations over all runs, with those of the step index."""
+
+    def rows(tables: Tables) -> pl.DataFrame:
+        return with_step(tables, estimates(tables, table, ("signal",)))
+
+    return Correlations(table, rows, "signal", "signal", about)
+
+
+def signals_by(by: str, table: str, *, about: str) -> Correlations:
+    """Signals' correlations in each size or method, with those of the step index."""
+
+    def rows(tables: Tables) -> pl.DataFrame:
+        return with_baseline(tables, estimates(tables, table, (by, "signal")), by=by, target="forgetting")
+
+    return Correlations(table, rows, by, "signal", about)
+
+
+PAIR_RELATIONS = Correlations(
+    PAIRS,
+    lambda tables: estimates(tables, PAIRS, ("relation",)),
+    "relation",
+    "relation",
+    "Rank correlations over pairs of a new and an old task",
+    styles=lambda frame: dict.fromkeys(unique(frame, "relation"), _RELATION),
+    signals=None,
+    level="pair",
+)
+"""Correlations over pairs of tasks."""
+
+BEST_OF_BOTH = Correlations(
+    RIVALS,
+    lambda tables: rivals(tables),
+    "line",
+    "side",
+    "Rank correlations with each outcome",
+    ": under each outcome the geometry and the gradient signal compared",
+    styles=lambda _: SIDES,
+    signals="predictor",
+)
+"""The best signal of geometry and the best of gradients against each outcome."""
+
+
+def forest(
+    correlations: Correlations,
+    *,
+    line: float | None = None,
+    margin: float = 0.6,
+    name: Callable[[str], str] = str,
+    legend: bool = False,
+) -> Prepare:
+    """Correlations with their intervals, a line of the axes for each category.
+
+    Args:
+        correlations: what is drawn.
+        line: inches of a line; by default as much as its series need.
+        margin: inches of the axis below.
+        name: the label of a category.
+        legend: whether the series are named to the right.
+    """
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = estimates(tables, PAIRS, ("relation",))
-        styles = dict.fromkeys(frame["relation"].to_list(), _RELATION)
+        frame = correlations.rows(tables)
+        drawn = correlations.of(frame, name=name)
+        height = 0.085 * (len(drawn.styles) + 1) if line is None else line
 
         def draw(ax: Axes) -> None:
-            draw_forest(ax, frame, category="relation", series="relation", styles=styles, dodge=False, name=_broken)
-            n = observations(frame, tables.count("pair"))
-            text = f"Rank correlations over pairs of a new and an old task. {WHISKERS}"
-            describe(ax, text, table=PAIRS, frame=frame, n=n, runs=tables.runs)
+            draw_forest(ax, drawn)
+            if legend:
+                forest_legend(ax, drawn.styles)
+            correlations.describe(ax, f"{correlations.about}{correlations.detail}. {WHISKERS}", frame, tables)
 
-        return [Ready(draw, 0.6 + 0.27 * len(styles))]
+        return [Ready(draw, margin + height * len(drawn.categories))]
 
     return prepare
 
 
-def target_forest() -> Prepare:
-    """The best signal of geometry and the best of gradients against each outcome, with their intervals."""
+def strength_bars(
+    correlations: Correlations,
+    *,
+    height: float,
+    name: Callable[[str], str] = str,
+    legend: bool = False,
+    note: str = "",
+) -> Prepare:
+    """Strengths of correlations as bars, their intervals as whiskers.
+
+    Args:
+        correlations: what is drawn.
+        height: inches of the panel.
+        name: the label of a category.
+        legend: whether the series are named above the bars.
+        note: what the caption says of whiskers besides.
+    """
 
     def prepare(tables: Tables) -> list[Ready]:
-        frame = rivals(tables)
+        frame = correlations.rows(tables)
+        drawn = replace(correlations.of(strengths(frame), name=name), unit=STRENGTH)
 
         def draw(ax: Axes) -> None:
-            draw_forest(ax, frame, category="line", series="side", styles=SIDES, x_label=RHO)
-            forest_legend(ax, SIDES)
-            _relations_say(ax, frame, tables, "Rank correlations with each outcome", WHISKERS)
+            draw_bars(ax, drawn)
+            if legend:
+                bar_legend(ax, drawn.styles)
+            text = f"{correlations.about}, without their sign{correlations.detail}. {BOUNDED}{note}"
+            correlations.describe(ax, text, frame, tables)
 
-        return [Ready(draw, 0.6 + 0.42 * frame["line"].n_unique())]
-
-    return prepare
-
-
-def target_bars() -> Prepare:
-    """The same as bars of strengths."""
-
-    def prepare(tables: Tables) -> list[Ready]:
-        frame = rivals(tables)
-
-        def draw(ax: Axes) -> None:
-            draw_bars(
-                ax,
-                strengths(frame),
-                category="line",
-                series="side",
-                styles=SIDES,
-                value="spearman",
-                low="ci_low",
-                high="ci_high",
-                y_label=STRENGTH,
-            )
-            bar_legend(ax, SIDES)
-            _relations_say(ax, frame, tables, "Rank correlations with each outcome, without their sign", BOUNDED)
-
-        return [Ready(draw, 2.1)]
+        return [Ready(draw, height)]
 
     return prepare
 
@@ -227,7 +235,7 @@ def rivals(tables: Tables) -> pl.DataFrame:
     if frame.is_empty():
         raise NothingToDraw(f"no correlation of {RIVALS} is defined", fix="it takes runs of more steps, or more runs")
     names = zip(*(frame[name] for name in ("target", "geometry_predictor", "gradient_predictor")), strict=True)
-    lines = ["\n".join([label(target), f"{_side(one)},", _side(other)]) for target, one, other in names]
+    lines = ["\n".join([label(target), f"{_best(one)},", _best(other)]) for target, one, other in names]
     frame = frame.with_columns(line=pl.Series(lines))
     sides = [
         frame.select("target", "line", *(pl.col(f"{side}_{field}").alias(field) for field in fields), side=pl.lit(side))
@@ -236,22 +244,5 @@ def rivals(tables: Tables) -> pl.DataFrame:
     return pl.concat(sides).sort(pl.col("line").replace_strict({line: k for k, line in enumerate(lines)}))
 
 
-def _broken(relation: str) -> str:
-    return wrapped(relation, width=16)
-
-
-def _side(predictor: str | None) -> str:
+def _best(predictor: str | None) -> str:
     return "none" if predictor is None else label(predictor)
-
-
-def _relations_say(ax: Axes, frame: pl.DataFrame, tables: Tables, text: str, bounds: str) -> None:
-    said = f"{text}: under each outcome the geometry and the gradient signal compared. {bounds}"
-    describe(
-        ax,
-        said,
-        table=RIVALS,
-        frame=frame,
-        n=tables.count("step"),
-        runs=tables.runs,
-        shows=frame["predictor"].drop_nulls(),
-    )

@@ -1,8 +1,10 @@
-"""Tables that figures draw: from a store, from given frames, or from the published numbers."""
+"""What figures are drawn from: tables of a store, frames given, or the published tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache, cached_property
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -10,9 +12,9 @@ import polars as pl
 
 from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.signals import layer_signals
 from geodiag.store import StoreReader
 from geodiag.tables import ANALYSIS_TABLES, Options
+from geodiag.tables.compute import Computed
 from geodiag.tables.inputs import Inputs
 from geodiag.tables.intervals import OWN_INTERVALS
 from geodiag.tables.labels import PAPER_TARGETS
@@ -29,36 +31,45 @@ class NothingToDraw(GeodiagError):
 
 ROWS: Mapping[str, Callable[[Inputs], pl.DataFrame]] = MappingProxyType(
     {
-        "step_signals": lambda inputs: inputs.steps.frame,
-        "pair_signals": lambda inputs: inputs.pairs.frame,
-        "family_signals": lambda inputs: inputs.families,
-        "layer_signals": lambda inputs: layer_signals(inputs.store),
+        "step_signals": attrgetter("step_frame"),
+        "pair_signals": attrgetter("pair_frame"),
+        "family_signals": attrgetter("families"),
+        "layer_signals": attrgetter("layers"),
     }
 )
 """Row-level tables of a store by name. All other names are tables of `geodiag.tables`."""
+_CATALOGUE = {table.name: table for table in ANALYSIS_TABLES}
+_DEFAULTS = Options()
 
 
 class Tables:
-    """Tables by name, each fetched once and only when a figure asks for it.
+    """Tables by name. It keeps none: whoever makes a table at a cost keeps it, as `Inputs` does for a store.
 
     Args:
-        fetch: gives a table by its name, or raises `NothingToDraw`.
+        fetch: gives a table by its name, or raises `GeodiagError`.
         origin: where the numbers come from, in words.
-        runs: how many runs are behind them, where that is known.
+        runs: the number of runs behind them, or what counts them; None where that is not known.
         counts: observations behind correlations of steps ("step") and of pairs ("pair"), where the tables
             themselves do not say.
     """
 
     origin: str
     """Where the numbers come from, in words."""
-    runs: int | None
-    """How many runs are behind them."""
 
     def __init__(
-        self, fetch: Fetch, *, origin: str, runs: int | None = None, counts: Mapping[str, str] | None = None
+        self,
+        fetch: Fetch,
+        *,
+        origin: str,
+        runs: int | Callable[[], int] | None = None,
+        counts: Mapping[str, str] | None = None,
     ) -> None:
-        self._fetch, self.origin, self.runs, self._counts = fetch, origin, runs, counts
-        self._known: dict[str, pl.DataFrame | GeodiagError] = {}
+        self._fetch, self.origin, self._runs, self._counts = fetch, origin, runs, counts
+
+    @cached_property
+    def runs(self) -> int | None:
+        """Runs behind the numbers; None where that is not known."""
+        return self._runs() if callable(self._runs) else self._runs
 
     def count(self, level: str) -> str:
         """Observations behind the correlations of a level ("step" or "pair"), in all; empty if not known."""
@@ -73,18 +84,14 @@ class Tables:
         Raises:
             NothingToDraw: it is not there, has no rows, or cannot be made from this data.
         """
-        if name not in self._known:
-            try:
-                self._known[name] = self._fetch(name)
-            except GeodiagError as cause:
-                self._known[name] = cause
-        found = self._known[name]
-        if isinstance(found, GeodiagError):
+        try:
+            table = self._fetch(name)
+        except GeodiagError as cause:
             # Without the table's name, so that panels that lack the same thing say it in the same words.
-            raise NothingToDraw(found.what, fix=found.fix) from found
-        if found.is_empty():
+            raise NothingToDraw(cause.what, fix=cause.fix) from cause
+        if table.is_empty():
             raise NothingToDraw(f"table {name} has no rows", where=self.origin)
-        return found
+        return table
 
     def find(self, name: str) -> pl.DataFrame | None:
         """A table, or None where it cannot be had."""
@@ -95,7 +102,7 @@ class Tables:
 
 
 def as_tables(data: Data, *, name: str) -> Tables:
-    """Reads what a caller of a figure gave.
+    """The tables that a caller of a figure gave.
 
     Args:
         data: a store, a data frame that is the table `name`, a mapping of names to frames, or `Tables`.
@@ -131,25 +138,40 @@ def as_frame(data: Data) -> pl.DataFrame:
 
 def store_tables(store: StoreReader, options: Options | None = None) -> Tables:
     """Every table that can be made from a store, with statistics by `options`."""
-    inputs, known = Inputs(store, options or Options()), {table.name: table for table in ANALYSIS_TABLES}
+    inputs = Inputs(store, options or _DEFAULTS)
 
     def fetch(name: str) -> pl.DataFrame:
         if name in ROWS:
             return ROWS[name](inputs)
-        if name in known:
-            return known[name].compute(inputs)
-        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROWS, *known))}")
+        if name in _CATALOGUE:
+            return inputs.once(name, lambda: _CATALOGUE[name].compute(inputs))
+        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROWS, *_CATALOGUE))}")
 
-    return Tables(fetch, origin=str(store.path), runs=store.runs().height)
+    return Tables(fetch, origin=str(store.path), runs=lambda: store.runs().height)
+
+
+def computed_tables(computed: Computed) -> Tables:
+    """The tables of a store that are computed already, and its rows."""
+    inputs = computed.inputs
+
+    def fetch(name: str) -> pl.DataFrame:
+        if name in ROWS:
+            return ROWS[name](inputs)
+        if name in computed.frames:
+            return computed.frames[name]
+        raise NothingToDraw(computed.missing.get(name, f"there is no table {name}"))
+
+    return Tables(fetch, origin=str(inputs.store.path), runs=lambda: inputs.store.runs().height)
 
 
 def paper_tables() -> Tables:
     """The published tables. Row-level tables are not among them: the rows were never published."""
 
+    @cache
     def fetch(name: str) -> pl.DataFrame:
         if name not in paper.list_paper():
-            what = f"the rows of {name} were never published" if name in ROWS else f"the paper has no table {name}"
-            raise NothingToDraw(what, fix="draw it from a store")
+            reason = f"the rows of {name} were never published" if name in ROWS else f"the paper has no table {name}"
+            raise NothingToDraw(reason, fix="draw it from a store")
         return paper.load_paper(name)
 
     counts = {"step": f"{paper.STEP_ROWS} in all", "pair": f"{paper.PAIR_ROWS} in all"}
@@ -157,7 +179,7 @@ def paper_tables() -> Tables:
 
 
 def need(frame: pl.DataFrame, columns: tuple[str, ...], *, name: str) -> pl.DataFrame:
-    """The frame, once it is known to have the columns.
+    """The frame, after a check that it has the columns.
 
     Raises:
         SettingsError: it lacks some.
@@ -166,6 +188,11 @@ def need(frame: pl.DataFrame, columns: tuple[str, ...], *, name: str) -> pl.Data
     if missing:
         raise SettingsError(f"{name} lacks {', '.join(missing)}", fix=f"give {', '.join(columns)}")
     return frame
+
+
+def unique(frame: pl.DataFrame, column: str) -> list[str]:
+    """A column's values in order of appearance."""
+    return list(dict.fromkeys(frame[column].to_list()))
 
 
 def _given(frames: Mapping[str, pl.DataFrame]) -> Tables:
@@ -180,7 +207,7 @@ def _given(frames: Mapping[str, pl.DataFrame]) -> Tables:
 CONFOUNDS = "confounds"
 STEP_BASELINE = "step"
 _OURS = {"old_task_mean": "old_mean"}
-"""Outcomes that the published tables call otherwise."""
+"""Our columns for outcomes that have another name in the published tables."""
 
 
 def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting") -> pl.DataFrame:
@@ -191,18 +218,18 @@ def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting"
         frame: correlations of signals, over all runs, with columns signal, spearman, and perhaps target, interval, n.
         target: the outcome, where no column names it.
     """
-    found = tables.find(CONFOUNDS)
-    if found is None or STEP_BASELINE in frame["signal"]:
+    correlations = tables.find(CONFOUNDS)
+    if correlations is None or STEP_BASELINE in frame["signal"]:
         return frame
-    pooled = found.filter(pl.col("signal") == STEP_BASELINE, pl.col("correlation") == "pooled")
+    pooled = correlations.filter(pl.col("signal") == STEP_BASELINE, pl.col("correlation") == "pooled")
     targets = list(dict.fromkeys(frame["target"])) if "target" in frame.columns else [target]
-    wanted = pl.DataFrame({"target": targets, "own": [_OURS.get(name, name) for name in targets]})
+    columns = pl.DataFrame({"target": targets, "own": [_OURS.get(name, name) for name in targets]})
     # The interval is of the same kind as the others' in the frame.
-    rows = wanted.join(pooled.rename({"target": "own"}), on="own", maintain_order="left").rename(
+    rows = columns.join(pooled.rename({"target": "own"}), on="own", maintain_order="left").rename(
         {"rho": "spearman", "percentile_low_paper": "ci_low", "percentile_high_paper": "ci_high"}
     )
-    kept = [name for name in frame.columns if name in rows.columns]
-    return pl.concat([frame, rows.select(kept)], how="diagonal_relaxed")
+    shared = [name for name in frame.columns if name in rows.columns]
+    return pl.concat([frame, rows.select(shared)], how="diagonal_relaxed")
 
 
 INTERVAL_TABLE = "intervals"
@@ -221,15 +248,15 @@ def with_intervals(tables: Tables, frame: pl.DataFrame, *, level: str, by: str, 
         by: the grouping, as `intervals` names it.
         target: the outcome of steps, where no column names it.
     """
-    found = _rows(tables, level, by)
-    if found is None:
+    intervals = _intervals(tables, level, by)
+    if intervals is None:
         return frame
     key = {"group": _group(by), **(_relation() if level == "pair" else _outcome(frame, target))}
-    known = found.select(*_KEY, *_BOUNDS).rename({name: f"_{name}" for name in _KEY})
+    bounds = intervals.select(*_KEY, *_BOUNDS).rename({name: f"_{name}" for name in _KEY})
     keyed = frame.drop(_BOUNDS, strict=False).with_columns(
         expression.alias(f"_{name}") for name, expression in key.items()
     )
-    joined = keyed.join(known, on=[f"_{name}" for name in _KEY], how="left", maintain_order="left")
+    joined = keyed.join(bounds, on=[f"_{name}" for name in _KEY], how="left", maintain_order="left")
     return joined.drop(f"_{name}" for name in _KEY)
 
 
@@ -242,24 +269,24 @@ def with_baseline(tables: Tables, frame: pl.DataFrame, *, by: str, target: str =
         by: the grouping.
         target: the outcome, where no column names it.
     """
-    found = _rows(tables, "step", by)
-    if found is None or STEP_BASELINE in frame["signal"]:
+    intervals = _intervals(tables, "step", by)
+    if intervals is None or STEP_BASELINE in frame["signal"]:
         return frame
     cells = frame.select(name for name in ("size", "method", "target") if name in frame.columns).unique(
         maintain_order=True
     )
     group, outcome = _group(by).alias("_group"), _outcome(frame, target)["target"].alias("_target")
-    own = found.filter(pl.col("predictor") == STEP_BASELINE).select(
+    own = intervals.filter(pl.col("predictor") == STEP_BASELINE).select(
         "spearman", *_BOUNDS, _group="group", _target="target"
     )
-    wanted = cells.with_columns(group, outcome) if cells.width else pl.select(group, outcome)
-    rows = wanted.join(own, on=["_group", "_target"], maintain_order="left").drop("_group", "_target")
+    keyed = cells.with_columns(group, outcome) if cells.width else pl.select(group, outcome)
+    rows = keyed.join(own, on=["_group", "_target"], maintain_order="left").drop("_group", "_target")
     return pl.concat([frame, rows.with_columns(signal=pl.lit(STEP_BASELINE))], how="diagonal_relaxed")
 
 
-def _rows(tables: Tables, level: str, by: str) -> pl.DataFrame | None:
-    found = tables.find(INTERVAL_TABLE)
-    return None if found is None else found.filter(pl.col("level") == level, pl.col("by") == by)
+def _intervals(tables: Tables, level: str, by: str) -> pl.DataFrame | None:
+    table = tables.find(INTERVAL_TABLE)
+    return None if table is None else table.filter(pl.col("level") == level, pl.col("by") == by)
 
 
 def _group(by: str) -> pl.Expr:

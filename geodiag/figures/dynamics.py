@@ -11,15 +11,21 @@ from matplotlib.axes import Axes
 from geodiag.figures.axes import draw_lines, finish, grid_lines, has_values, many_axes, one_run, step_axis, zero_line
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.correlation_maps import Map, correlation_map
-from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
-from geodiag.figures.family_panels import locus_bars
+from geodiag.figures.correlation_maps import CorrelationMap, correlation_map
+from geodiag.figures.data import Data, NothingToDraw, Tables, need
+from geodiag.figures.family_figures import SHARES, top_layer_bars
 from geodiag.figures.labels import RHO, axis_number, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS, themed
+from geodiag.figures.registry import figure
+from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS
+from geodiag.tables.figure_data import labelled_values, scaled_within_runs
 from geodiag.tables.intervals import OWN_INTERVALS as OWN_SIZES
 from geodiag.tables.options import BASELINE_METHOD as OWN_METHOD
 from geodiag.tables.options import order_methods, order_sizes
+
+__all__ = ["fig01_state_dynamics", "fig10_state_dynamics_by_size", "fig11_step_dynamics", "step_dynamics"]
+
+SCORED = "scores of two steps or more"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ STRIPS: tuple[Strip, ...] = (
 """The strips of `step_dynamics` from the top. A strip without any value is left out."""
 
 
-@themed
+@figure("Steps of a run", tables=("step_signals",), per_run=True)
 def step_dynamics(data: Data, *, run: str | None = None, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Signals and outcomes of one run over its steps.
 
@@ -59,16 +65,16 @@ def step_dynamics(data: Data, *, run: str | None = None, axes: Iterable[Axes] | 
         NothingToDraw: no signal has a value.
         SettingsError: the run is not named, or not there.
     """
-    frame = one_run(need(as_tables(data, name="step_signals").get("step_signals"), ("run", "step"), name="rows"), run)
+    frame = one_run(need(data.get("step_signals"), ("run", "step"), name="rows"), run)
     strips = [s for s in STRIPS if any(has_values(frame, name) for name in s.names)]
     if not strips:
         raise NothingToDraw("no signal of the run has a value", run=run)
     size = ONE_COLUMN if frame.height <= 20 else TWO_COLUMNS, 1.1 * len(strips) + 1.0
-    found = many_axes(axes, len(strips), 1, size)
-    for ax, strip in zip(found, strips, strict=True):
+    drawn = many_axes(axes, len(strips), 1, size)
+    for ax, strip in zip(drawn, strips, strict=True):
         _draw_strip(ax, frame, strip, last=strip is strips[-1])
-    found[0].set_title(frame["run"][0])
-    return found
+    drawn[0].set_title(frame["run"][0])
+    return drawn
 
 
 def _draw_strip(ax: Axes, frame: pl.DataFrame, strip: Strip, *, last: bool) -> None:
@@ -81,10 +87,11 @@ def _draw_strip(ax: Axes, frame: pl.DataFrame, strip: Strip, *, last: bool) -> N
     ax.tick_params(labelbottom=last)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     text = f"{strip.meaning} over the steps of run {frame['run'][0]}; a gap in a line is a step without a value"
-    describe(ax, text, table="step_signals", frame=frame, shows=names)
+    describe(ax, text, table="step_signals", frame=labelled_values(frame, names), shows=names)
 
 
 LOSS = "retention_loss"
+BY_SIZE, BY_METHOD = "table04_scale_confidence", "table09_method_step_correlations"
 CURVE_LINE = 1.25 * TINY
 """Points from one line of the smallest text to the next."""
 STATE = ("active_conflict", "state_gap", "global_gap")
@@ -95,27 +102,29 @@ _COLUMNS = ("run", "size", "method", "step")
 
 @dataclass(frozen=True)
 class Edges:
-    """Which edges of a grid of axes one of them stands at, and so which labels it carries."""
+    """Edges of the grid that an axes lies at, where it has labels."""
 
     left: bool
-    """At the left edge."""
+    """Whether at the left edge."""
     right: bool
-    """At the right edge."""
+    """Whether at the right edge."""
     bottom: bool
-    """At the bottom."""
+    """Whether at the bottom."""
 
 
-@themed
+@figure(
+    "State dynamics under one method, and strength of signals by size", tables=("step_signals", BY_SIZE), needs=SCORED
+)
 def fig01_state_dynamics(data: Data, *, method: str | None = None, axes: Iterable[Axes] | None = None) -> list[Axes]:
-    """State gaps beside retention loss under one method, and how strongly each signal goes with forgetting.
+    """State gaps and retention loss under one method, and how strongly each signal goes with forgetting.
 
     Args:
         data: a store, or the tables.
         method: the method of the curves; sequential fine-tuning where it was run, else the first.
         axes: axes to draw in.
     """
-    spec = Map(
-        "table04_scale_confidence",
+    spec = CorrelationMap(
+        BY_SIZE,
         "signal",
         "size",
         "Strength of steps' rank correlations with forgetting, by size",
@@ -123,14 +132,14 @@ def fig01_state_dynamics(data: Data, *, method: str | None = None, axes: Iterabl
     )
     curves = Panel("Dynamics by size", scaled_curves((LOSS, "state_gap", "global_gap"), method=method))
     rows = [[curves], [Panel("Strength by size", correlation_map(spec))]]
-    return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
+    return compose(data, rows, axes, legend=True)
 
 
-@themed
+@figure("State-relative dynamics by size", tables=("step_signals", OWN_LOSS, BY_METHOD, SHARES), needs=SCORED)
 def fig10_state_dynamics_by_size(
     data: Data, *, method: str | None = None, axes: Iterable[Axes] | None = None
 ) -> list[Axes]:
-    """State-relative conflict of every size beside retention loss; the correlations; and where in a block it is.
+    """State-relative conflict and retention loss of every size; their correlations; and the families of top layers.
 
     Args:
         data: a store, or the tables.
@@ -141,29 +150,27 @@ def fig10_state_dynamics_by_size(
         "Rank correlations of steps' signals with retention loss, which is positive where scores were lost, each over "
         "the runs of one size under Seq. SFT"
     )
-    own = Map(OWN_LOSS, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
+    own = CorrelationMap(OWN_LOSS, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
     about = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost, by method"
-    table = "table09_method_step_correlations"
-    by_method = Map(table, "method", "signal", about, by="method", target="forgetting", wide=STATE)
+    by_method = CorrelationMap(BY_METHOD, "method", "signal", about, by="method", target="forgetting", wide=STATE)
     rows = [
         [Panel("Dynamics by size", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
         [
             Panel("Seq. SFT, with retention loss", correlation_map(own)),
             Panel("By method, with forgetting", correlation_map(by_method)),
         ],
-        [Panel("By family", locus_bars(height=1.7))],
+        [Panel("By family", top_layer_bars(height=1.7))],
     ]
-    return compose(as_tables(data, name="step_signals"), rows, axes, legend=True)
+    return compose(data, rows, axes, legend=True)
 
 
-@themed
+@figure("Step dynamics of every run", tables=("step_signals",), needs="steps of two tasks or more")
 def fig11_step_dynamics(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Conflict, gaps and retention loss over the steps of every run: methods down, sizes across."""
-    tables = as_tables(data, name="step_signals")
-    frame = need(tables.get("step_signals"), (*_COLUMNS, *STATE), name="step_signals")
+    frame = need(data.get("step_signals"), (*_COLUMNS, *STATE), name="step_signals")
     methods = order_methods(frame["method"])
     rows = [[Panel(method, _grid_row(method, bottom=method == methods[-1]))] for method in methods]
-    return compose(tables, rows, axes, legend=True, aligned=True)
+    return compose(data, rows, axes, legend=True, aligned=True)
 
 
 def scaled_curves(names: Sequence[str], *, method: str | None, correlations: bool = False) -> Prepare:
@@ -183,14 +190,6 @@ def scaled_curves(names: Sequence[str], *, method: str | None, correlations: boo
     return prepare
 
 
-def scaled(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Columns moved to 0..1 within each run, from lowest to highest value; null where there is but one value."""
-    low, high = ({name: getattr(pl.col(name), end)().over("run") for name in names} for end in ("min", "max"))
-    return frame.with_columns(
-        pl.when(high[n] > low[n]).then((pl.col(n) - low[n]) / (high[n] - low[n])).alias(n) for n in names
-    )
-
-
 def draw_runs(ax: Axes, frame: pl.DataFrame, names: Sequence[str]) -> None:
     """Curves of one or several runs; those of several are thin."""
     runs = frame["run"].unique().sort().to_list()
@@ -205,31 +204,31 @@ def _scaled_ready(
     frame: pl.DataFrame, size: str, names: Sequence[str], own: pl.DataFrame | None, *, first: bool
 ) -> Ready:
     rows = frame.filter(pl.col("size") == size)
-    method = rows["method"][0]
+    method, scaled = rows["method"][0], scaled_within_runs(labelled_values(rows, names), names)
 
     def draw(ax: Axes) -> None:
-        draw_runs(ax, scaled(rows, names), names)
+        draw_runs(ax, scaled, names)
         step_axis(ax, rows, tasks=False)
         ax.set_ylim(-0.05, 1.05)
         ax.set_yticks([0, 0.5, 1], labels=["lowest", "", "highest"] if first else [""] * 3)
         grid_lines(ax, axis="y")
         finish(ax, x="Step", y="Within the run" if first else "", title=f"{method}, {size}" if first else size)
-        said = _write_correlations(ax, own, size)
+        note = _write_correlations(ax, own, size)
         text = f"Signals over the steps of {size} under {method}, each from its lowest to its highest value in the run"
-        describe(ax, text + said, table="step_signals", frame=rows, shows=names)
+        describe(ax, text + note, table="step_signals", frame=rows, drawn=scaled, shows=names)
 
     return Ready(draw, 1.65 if own is None else 1.95)
 
 
 def _write_correlations(ax: Axes, own: pl.DataFrame | None, size: str) -> str:
-    """Writes a size's correlations with retention loss above its curves, where they are known."""
-    found = own.filter(pl.col("size") == size) if own is not None else pl.DataFrame()
-    if found.is_empty():
+    """Writes a size's correlations with retention loss above its curves, and returns the caption's sentence on them."""
+    correlations = own.filter(pl.col("size") == size) if own is not None else pl.DataFrame()
+    if correlations.is_empty():
         return ""
     # Distances are in points: what stands above axes keeps its place whatever their height.
     for k, name in enumerate(reversed(STATE)):
         ax.annotate(
-            f"{label(name)} {axis_number(found[name][0])}",
+            f"{label(name)} {axis_number(correlations[name][0])}",
             (0.5, 1),
             xytext=(0, 3 + CURVE_LINE * k),
             xycoords="axes fraction",
@@ -263,7 +262,8 @@ def _grid_ready(frame: pl.DataFrame, method: str, size: str, edge: Edges) -> Rea
             _draw_both(ax, rows, _limits(frame, STATE), _limits(frame, (LOSS,)), edge)
         ax.set_title(f"{method}, {size}" if edge.left else size)
         text = f"Conflict and gaps (left axis) and retention loss (right axis) over the steps of {size} under {method}"
-        describe(ax, text, table="step_signals", frame=rows, shows=STATE)
+        drawn = labelled_values(rows, [name for name in (*STATE, LOSS) if name in rows.columns])
+        describe(ax, text, table="step_signals", frame=drawn, shows=STATE)
 
     return Ready(draw, 1.3)
 
@@ -290,8 +290,8 @@ def _draw_both(
 
 def _limits(frame: pl.DataFrame, names: Sequence[str]) -> tuple[float, float]:
     """The range of columns over all runs, with a little room, so that axes of a kind can be compared."""
-    found = [x for name in names if name in frame.columns for x in frame[name].drop_nulls().to_list()]
-    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    numbers = [x for name in names if name in frame.columns for x in frame[name].drop_nulls().to_list()]
+    low, high = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     room = 0.06 * (high - low) or 0.5
     return low - room, high + room
 

@@ -1,213 +1,147 @@
-"""Figures by projection family and block."""
+"""Figures of projection families: their profile, and which of them the layers that stand out belong to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 
-from geodiag.errors import SettingsError
-from geodiag.figures.axes import finish, has_values, one_axes
+from geodiag.common.families import FAMILIES
+from geodiag.figures.axes import has_values
 from geodiag.figures.captions import describe
-from geodiag.figures.colors import Scale, centred_scale, share_scale, span_scale
-from geodiag.figures.data import Data, NothingToDraw, as_tables, need
-from geodiag.figures.family_panels import PROFILE, SHARES_BY_METHOD, family_share_panel, profile_bars
-from geodiag.figures.heatmap import Cells, cells, colour_bar, draw_cells, heatmap_size
-from geodiag.figures.labels import axis_label, axis_number, family_label, label, order_families
+from geodiag.figures.colors import share_scale, signal_color
+from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique
+from geodiag.figures.estimates import Estimates, Series, bar_legend, draw_bars
+from geodiag.figures.heatmap import cells, draw_cells
+from geodiag.figures.labels import family_label, label, order_families
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS, themed
-from geodiag.signals import FAMILY_SIGNALS
-from geodiag.tables.options import order_sizes
+from geodiag.figures.registry import figure
 
-FAMILY_COLUMNS = (
-    "active_sar",
-    "active_conflict",
-    "state_conflict",
-    "state_gap",
-    "mean_grad_cos",
-    "neg_grad_ratio",
-    "update_norm",
-)
-"""The signals of `family_heatmap` unless others are named."""
+__all__ = ["fig17_family_profile", "fig18_top_layers_by_method"]
 
+PROFILE, SHARES = "table17_family_summary", "table18_top_layer_families"
+SHARES_BY_METHOD = "fig18_top_layer_families_by_method_in_text"
 
-@themed
-def family_heatmap(
-    data: Data,
-    *,
-    signals: Sequence[str] = FAMILY_COLUMNS,
-    run: str | None = None,
-    step: int | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Mean of signals by projection family, over the runs and steps asked for.
-
-    Signals differ in unit and range, so each column has colours of its own, from its lowest to its highest
-    family; the numbers are in the cells.
-
-    Args:
-        data: a store, or rows of `family_signals`.
-        signals: columns, from the left; those without any value are left out.
-        run: one run; all by default.
-        step: one step; all by default.
-        ax: axes to draw in.
-
-    Raises:
-        NothingToDraw: none of these has a value.
-    """
-    frame = need(as_tables(data, name="family_signals").get("family_signals"), ("run", "step", "family"), name="rows")
-    frame = frame.filter(*([pl.col("run") == run] if run else []), *([pl.col("step") == step] if step else []))
-    names = [name for name in signals if has_values(frame, name)]
-    if not names:
-        raise NothingToDraw(f"no family has a value of {', '.join(signals)}", run=run, step=step)
-    matrix = _means(frame, names)
-    ax = one_axes(ax, heatmap_size(len(matrix.rows), len(names), cell=0.26, labels=14, width=ONE_COLUMN))
-    _draw_columns(ax, matrix)
-    finish(ax, y="Projection family")
-    said = (
-        f"Mean by projection family over {_scope(run, step)}; colours run from a column's lowest to its highest family"
-    )
-    describe(ax, said, table="family_signals", frame=frame, shows=names)
-    return ax
+RANKING_PANELS = {
+    "top_geometry_conflict": Series("Most geometry conflict", signal_color("active_conflict")),
+    "top_negative_gradient": Series("Most negative gradient", signal_color("neg_grad_ratio")),
+}
+"""The two rankings of layers."""
+_PROFILE_COLORS = {
+    "median_sar": signal_color("mean_sar"),
+    "mean_gc": signal_color("mean_conflict"),
+    "mean_grad_cos": signal_color("mean_grad_cos"),
+    "neg_grad_ratio": signal_color("neg_grad_ratio"),
+}
+_PROFILE_UNITS = {
+    "median_sar": "Ratio (0 to 1)",
+    "mean_gc": "Conflict (0 to 1)",
+    "mean_grad_cos": "Cosine (−1 to 1)",
+    "neg_grad_ratio": "Share (0 to 1)",
+}
 
 
-def _means(frame: pl.DataFrame, names: Sequence[str]) -> Cells:
-    means = frame.group_by("family").agg(pl.col(name).mean() for name in names)
-    tidy = means.unpivot(on=list(names), index="family", variable_name="signal")
-    families = order_families(frame["family"])
-    return cells(tidy, rows="family", columns="signal", value="value", row_order=families, column_order=names)
-
-
-def _draw_columns(ax: Axes, matrix: Cells) -> None:
-    low, high = np.nanmin(matrix.values, axis=0), np.nanmax(matrix.values, axis=0)
-    place = np.where(np.isnan(matrix.values), np.nan, 0.5)
-    varied = high > low
-    place[:, varied] = ((matrix.values - low) / np.where(varied, high - low, 1.0))[:, varied]
-    texts = np.array([[axis_number(value) for value in row] for row in matrix.values], dtype=object)
-    coloured = Cells(matrix.rows, matrix.columns, place, matrix.asked)
-    scale = Scale("viridis", 0.0, 1.0, "Within the column")
-    names = [label(name) for name in matrix.columns]
-    mesh = draw_cells(
-        ax,
-        coloured,
-        scale,
-        row_labels=[family_label(f) for f in matrix.rows],
-        column_labels=names,
-        texts=texts,
-        bar=False,
-        turn=True,
-    )
-    colour_bar(ax, mesh, scale, ticks={0.0: "lowest", 1.0: "highest"})
-
-
-def _scope(run: str | None, step: int | None) -> str:
-    which = f"run {run}" if run else "all runs"
-    return f"{which} at step {step}" if step else f"{which} and steps"
-
-
-BLOCKS = 40
-"""Blocks that two columns' width has room for."""
-
-
-@themed
+@figure("Profile of projection families", tables=(PROFILE,))
 def fig17_family_profile(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Alignment, conflict and gradients of each projection family."""
-    return compose(as_tables(data, name=PROFILE), [[Panel("Profile", profile_bars())]], axes)
+    return compose(data, [[Panel("Profile", profile_bars())]], axes)
 
 
-@themed
+@figure("Top layers by method", tables=(SHARES_BY_METHOD,))
 def fig18_top_layers_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Which families the layers that stand out belong to, method by method."""
     row = [
         Panel("Most geometry conflict", family_share_panel("top_geometry_conflict", bar=False)),
         Panel("Most negative gradient", family_share_panel("top_negative_gradient")),
     ]
-    return compose(as_tables(data, name=SHARES_BY_METHOD), [row], axes)
+    return compose(data, [row], axes)
 
 
-@themed
-def depth_profile(
-    data: Data,
-    *,
-    signal: str = "active_conflict",
-    run: str | None = None,
-    step: int | None = None,
-    axes: Iterable[Axes] | None = None,
-) -> list[Axes]:
-    """A signal of every layer: blocks across, families down, one axes a model size, averaged over runs and steps.
+def top_layer_bars(*, height: float = 1.9) -> Prepare:
+    """Families' shares among the layers that stand out at a step, in both rankings."""
 
-    Args:
-        data: a store, or rows of `layer_signals`.
-        signal: which, a name of `geodiag.signals.FAMILY_SIGNALS`.
-        run: one run; all by default.
-        step: one step; all by default.
-        axes: axes to draw in, one a size.
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(SHARES), ("ranking",), name=SHARES)
+        families = [name for name in FAMILIES if name in frame.columns]
+        tidy = frame.unpivot(on=families, index="ranking", variable_name="family", value_name="share")
+        styles = {name: RANKING_PANELS.get(name, Series(label(name), "#7F7F7F")) for name in unique(frame, "ranking")}
 
-    Raises:
-        NothingToDraw: no layer has a value of it.
-        SettingsError: there is no such signal.
-    """
-    known = [s.name for s in FAMILY_SIGNALS]
-    if signal not in known:
-        raise SettingsError(f"no layer signal {signal!r}", fix=f"one of: {', '.join(known)}")
-    tables = as_tables(data, name="layer_signals")
-    columns = ("run", "size", "step", "block", "family", signal)
-    frame = need(tables.get("layer_signals"), columns, name="layer_signals")
-    frame = frame.filter(*([pl.col("run") == run] if run else []), *([pl.col("step") == step] if step else []))
-    if not has_values(frame, signal):
-        raise NothingToDraw(f"no layer has a value of {signal}", run=run, step=step)
-    shown = {size: _block_cells(frame.filter(pl.col("size") == size), signal) for size in order_sizes(frame["size"])}
-    scale = _scale(signal, np.concatenate([matrix.values.ravel() for matrix in shown.values()]))
-    across = _across(list(shown.values()))
-    panels = [
-        Panel(size, _profile(frame.filter(pl.col("size") == size), matrix, signal, scale, first=k % across == 0))
-        for k, (size, matrix) in enumerate(shown.items())
-    ]
-    rows = [panels[k : k + across] for k in range(0, len(panels), across)]
-    narrow = across <= 2 and across * _deepest(list(shown.values())) <= BLOCKS // 2
-    found = compose(tables, rows, axes, width=ONE_COLUMN if narrow else TWO_COLUMNS, aligned=True)
-    (mesh,) = (c for c in found[-1].collections if isinstance(c, QuadMesh))
-    colour_bar(found, mesh, scale)
-    return found
+        drawn = Estimates(
+            *(tidy, "family", "ranking", styles),
+            value="share",
+            interval=None,
+            name=family_label,
+            unit="Share of top layers",
+        )
+
+        def draw(ax: Axes) -> None:
+            draw_bars(ax, drawn)
+            bar_legend(ax, styles)
+            text = (
+                "Families' shares among the layers with most geometry conflict, and most negative gradient, at a step"
+            )
+            describe(ax, text, table=SHARES, frame=frame, drawn=tidy, n=tables.count("step"), runs=tables.runs)
+
+        return [Ready(draw, height)]
+
+    return prepare
 
 
-def _deepest(matrices: Sequence[Cells]) -> int:
-    return max(len(matrix.columns) for matrix in matrices)
+def family_share_panel(ranking: str, *, bar: bool = True) -> Prepare:
+    """Families' shares in one ranking, method by method."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(SHARES_BY_METHOD), ("ranking", "method", "family", "share"), name=SHARES_BY_METHOD)
+        shares = frame["share"].drop_nulls()
+        frame = frame.filter(pl.col("ranking") == ranking)
+        if frame["share"].drop_nulls().is_empty():
+            raise NothingToDraw(f"{SHARES_BY_METHOD} has no share of {ranking}")
+        # One scale for all rankings, so that maps of two of them can share a colour bar.
+        scale = share_scale(shares, "Share of top layers", from_zero=True)
+        methods, families = unique(frame, "method"), order_families([*FAMILIES, *frame["family"]])
+        matrix = cells(frame, rows="method", columns="family", value="share", row_order=methods, column_order=families)
+
+        def draw(ax: Axes) -> None:
+            columns = [family_label(family) for family in families]
+            draw_cells(ax, matrix, scale, column_labels=columns, bar=bar)
+            text = f"{label(ranking)}: families' shares among the layers that stand out; blank: none is listed"
+            describe(ax, text, table=SHARES_BY_METHOD, frame=frame, n=tables.count("step"), runs=tables.runs)
+
+        return [Ready(draw, max(0.75 + 0.24 * len(methods), 1.45))]
+
+    return prepare
 
 
-def _across(matrices: Sequence[Cells]) -> int:
-    """How many sizes stand side by side, so that a block still has room for its number."""
-    return max(1, min(len(matrices), BLOCKS // max(_deepest(matrices), 8)))
+def profile_bars() -> Prepare:
+    """Alignment, conflict and gradients of each family, an axes each."""
+
+    def prepare(tables: Tables) -> list[Ready]:
+        frame = need(tables.get(PROFILE), ("family",), name=PROFILE)
+        names = [name for name in _PROFILE_COLORS if has_values(frame, name)]
+        if not names:
+            raise NothingToDraw(f"{PROFILE} has no value")
+        return [_profile_ready(frame, name, tables) for name in names]
+
+    return prepare
 
 
-def _block_cells(frame: pl.DataFrame, signal: str) -> Cells:
-    means = frame.group_by("block", "family").agg(pl.col(signal).mean())
-    blocks = [str(block) for block in range(int(str(frame["block"].max())) + 1)]
-    order = {"row_order": order_families(frame["family"]), "column_order": blocks}
-    named = means.with_columns(pl.col("block").cast(pl.String))
-    return cells(named, rows="family", columns="block", value=signal, **order)
+def _profile_ready(frame: pl.DataFrame, name: str, tables: Tables) -> Ready:
+    styles = dict.fromkeys(frame["family"].to_list(), Series("", _PROFILE_COLORS[name]))
 
-
-def _profile(frame: pl.DataFrame, matrix: Cells, signal: str, scale: Scale, *, first: bool) -> Prepare:
-    every = max(1, -(-len(matrix.columns) // 20))
-    names = [block if k % every == 0 else "" for k, block in enumerate(matrix.columns)]
+    drawn = Estimates(
+        *(frame, "family", "family", styles),
+        value=name,
+        interval=None,
+        dodge=False,
+        name=family_label,
+        unit=_PROFILE_UNITS[name],
+    )
 
     def draw(ax: Axes) -> None:
-        rows = [family_label(family) if first else "" for family in matrix.rows]
-        draw_cells(ax, matrix, scale, row_labels=rows, column_labels=names, digits=None, bar=False, turn=False)
-        finish(ax, x="Block", y="Family" if first else "")
-        text = f"{label(signal)} of each layer of {frame['size'][0]}, mean over steps and runs; blank: no such layer"
-        describe(ax, text, table="layer_signals", frame=frame, shows=[signal])
+        draw_bars(ax, drawn, turn=True)
+        ax.set_title(label(name))
+        text = f"{label(name)} of each projection family over all runs, steps and pairs"
+        describe(ax, text, table=PROFILE, frame=frame, runs=tables.runs)
 
-    return lambda _: [Ready(draw, 0.6 + 0.16 * max(len(matrix.rows), 5))]
-
-
-def _scale(signal: str, values: np.ndarray) -> Scale:
-    found = next(s for s in FAMILY_SIGNALS if s.name == signal)
-    title = axis_label(signal)
-    if found.low < 0:
-        return centred_scale(values, title, cmap="RdBu_r")
-    return share_scale(values, title) if found.high <= 1 else span_scale(values, title)
+    return Ready(draw, 1.7)

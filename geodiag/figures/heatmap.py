@@ -12,7 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from geodiag.figures.colors import Scale
+from geodiag.figures.colors import Scale, takes_dark_ink
 from geodiag.figures.labels import axis_number
 from geodiag.figures.theme import HATCH, INK, ONE_COLUMN, SMALL, TEXT, TINY, TWO_COLUMNS
 
@@ -61,11 +61,11 @@ def cells(
     values = np.full((len(row_order), len(column_order)), np.nan)
     asked = np.zeros(values.shape, dtype=bool)
     places = ({name: k for k, name in enumerate(row_order)}, {name: k for k, name in enumerate(column_order)})
-    for row, column, found in frame.select(rows, columns, value).iter_rows():
+    for row, column, number in frame.select(rows, columns, value).iter_rows():
         if row in places[0] and column in places[1]:
             at = places[0][row], places[1][column]
             asked[at] = True
-            values[at] = np.nan if found is None else found
+            values[at] = np.nan if number is None else number
     return Cells(tuple(row_order), tuple(column_order), values, asked)
 
 
@@ -88,14 +88,14 @@ def draw_cells(
 
     Args:
         ax: where to.
-        matrix: what.
+        matrix: the values.
         scale: colours, range and label of the colour bar.
         row_labels: labels for the rows' names.
         column_labels: labels for the columns' names.
         digits: decimals of the numbers in the cells; None writes none.
-        texts: what stands in the cells instead of the value, shape (rows, columns).
-        below: what stands below it, smaller; "" for nothing.
-        bar: whether a colour bar stands beside the axes.
+        texts: text in the cells instead of the value, shape (rows, columns).
+        below: smaller text below it; "" for none.
+        bar: whether the axes have a colour bar.
         turn: whether column labels stand upright; by default where there are more than fit lying.
     """
     mesh = ax.pcolormesh(
@@ -118,16 +118,16 @@ def draw_cells(
 def colour_bar(
     ax: Axes | Sequence[Axes], mesh: QuadMesh, scale: Scale, *, ticks: Mapping[float, str] | None = None
 ) -> None:
-    """A colour bar that says what is measured and names both ends of its range.
+    """A colour bar with the scale's label and ticks at both ends of its range.
 
     Args:
-        ax: the axes it stands beside.
+        ax: the axes that it belongs to.
         mesh: the cells it explains.
         scale: their scale.
-        ticks: values and what they are called; both ends, the middle and between by default.
+        ticks: values and their labels; both ends, the middle and between by default.
     """
-    beside = [ax] if isinstance(ax, Axes) else list(ax)
-    bar = beside[0].figure.colorbar(mesh, ax=beside, fraction=0.05, pad=0.02, aspect=25)
+    owners = [ax] if isinstance(ax, Axes) else list(ax)
+    bar = owners[0].figure.colorbar(mesh, ax=owners, fraction=0.05, pad=0.02, aspect=25)
     named = ticks or {tick: f"{tick:.3g}".replace("-", "−") for tick in even_ticks(scale.low, scale.high)}
     bar.set_ticks(list(named), labels=list(named.values()))
     bar.ax.tick_params(labelsize=SMALL, length=2, width=0.5)
@@ -197,17 +197,19 @@ def _annotate(
 ) -> None:
     for row, column in np.argwhere(~np.isnan(matrix.values)):
         value = matrix.values[row, column]
-        said = axis_number(value, digits) if texts is None else str(texts[row, column])
+        text = axis_number(value, digits) if texts is None else str(texts[row, column])
         more = "" if below is None else str(below[row, column])
-        place = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "color": _ink(mesh, value)}
-        ax.text(s=said, va="bottom" if more else "center", fontsize=SMALL, **place)
+        place = {
+            "x": column + 0.5,
+            "y": row + 0.5,
+            "ha": "center",
+            "color": INK if takes_dark_ink(mesh.to_rgba(np.array([value]))[0, :3]) else "white",
+        }
+        ax.text(s=text, va="bottom" if more else "center", fontsize=SMALL, **place)
         if more:
             ax.text(s=more, va="top", fontsize=TINY, **place)
 
 
 def _ink(mesh: QuadMesh, value: float) -> str:
-    """Black or white, whichever has more contrast on the cell (relative luminance as in WCAG 2)."""
     shade = np.asarray(mesh.to_rgba(np.array([value])))[0, :3]
-    linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
-    return INK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
+    return INK if takes_dark_ink(shade) else "white"

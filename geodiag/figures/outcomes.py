@@ -1,4 +1,4 @@
-"""What became of the scores: the most harmful transitions, and where runs ended."""
+"""Outcomes: the most harmful transitions, and scores after the last step."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from matplotlib.ticker import MaxNLocator
 from geodiag.figures.axes import finish, grid_lines, has_values, values
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import EMPHASIS, Scale, method_styles
-from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
+from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
 from geodiag.figures.labels import axis_number, label, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import INK, themed
+from geodiag.figures.registry import figure
+from geodiag.figures.theme import INK
 from geodiag.tables.options import order_methods, order_sizes
+
+__all__ = ["fig16_harmful_transitions", "fig19_final_performance"]
 
 HARMFUL, FINAL = "table16_harmful_transitions", "table21_final_performance"
 _PLACE = ("size", "method", "step", "new_task", "old_task")
@@ -25,23 +28,23 @@ _GEOMETRY = ("sar", "geometry_conflict", "grad_cos")
 _OUTCOMES = ("overall", "old_mean", "forgetting")
 
 
-@themed
+@figure("Most harmful transitions", tables=(HARMFUL,), needs="scores of two steps or more")
 def fig16_harmful_transitions(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """The steps at which an old task lost most, with the alignment and conflict of the two tasks."""
     title = "Loss of the old task"
     rows = [[Panel(title, harmful_bars(title, with_geometry=True))]]
-    return compose(as_tables(data, name=HARMFUL), rows, axes)
+    return compose(data, rows, axes)
 
 
-@themed
+@figure("Final performance", tables=(FINAL,), needs="scores")
 def fig19_final_performance(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Scores after the last step, by size and method."""
     row = [Panel(label(name), final_scores(name)) for name in _OUTCOMES]
-    return compose(as_tables(data, name=FINAL), [row], axes, legend=True)
+    return compose(data, [row], axes, legend=True)
 
 
 def harmful_bars(title: str, *, with_geometry: bool, most: int | None = None) -> Prepare:
-    """The most harmful transitions as bars, and beside them, where asked for, what their geometry says."""
+    """The most harmful transitions as bars and, with `with_geometry`, the alignment, conflict and gradients of each."""
 
     def prepare(tables: Tables) -> list[Ready]:
         frame = need(tables.get(HARMFUL), (*_PLACE, "drop", "forgetting"), name=HARMFUL)
@@ -55,8 +58,8 @@ def harmful_bars(title: str, *, with_geometry: bool, most: int | None = None) ->
             describe(ax, text, table=HARMFUL, frame=frame, runs=tables.runs)
 
         bars = Ready(draw, height)
-        found = [name for name in _GEOMETRY if has_values(frame, name)]
-        return [bars, _geometry_strip(frame, found, tables, height)] if with_geometry and found else [bars]
+        geometry = [name for name in _GEOMETRY if with_geometry and has_values(frame, name)]
+        return [bars, _geometry_strip(frame, geometry, tables, height)] if geometry else [bars]
 
     return prepare
 
@@ -108,10 +111,10 @@ def _draw_losses(ax: Axes, frame: pl.DataFrame) -> None:
 
 
 def _geometry_strip(frame: pl.DataFrame, names: list[str], tables: Tables, height: float) -> Ready:
-    found = np.column_stack([values(frame, name) for name in names])
+    numbers = np.column_stack([values(frame, name) for name in names])
     rows = tuple(str(k) for k in range(frame.height))
-    scale = Scale("viridis", -1.0 if np.nanmin(found) < 0 else 0.0, 1.0, "")
-    matrix = Cells(rows, tuple(names), found, np.ones(found.shape, dtype=bool))
+    scale = Scale("viridis", -1.0 if np.nanmin(numbers) < 0 else 0.0, 1.0, "")
+    matrix = Cells(rows, tuple(names), numbers, np.ones(numbers.shape, dtype=bool))
 
     def draw(ax: Axes) -> None:
         columns = [label(name) for name in names]

@@ -14,24 +14,74 @@ from geodiag.figures.axes import finish, has_values, one_axes
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, centred_scale, method_styles, ordered_colors, share_scale
 from geodiag.figures.correlation_maps import interval_note, is_bounded
-from geodiag.figures.correlation_panels import BOUNDED, observations, target_bars, unique
-from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need, with_intervals
-from geodiag.figures.estimates import Series, draw_bars
-from geodiag.figures.family_panels import family_share_panel, locus_bars
+from geodiag.figures.correlation_panels import BEST_OF_BOTH, BOUNDED, RIVALS, observations, strength_bars
+from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique, with_intervals
+from geodiag.figures.estimates import Estimates, Series, draw_bars
+from geodiag.figures.family_figures import SHARES, SHARES_BY_METHOD, family_share_panel, top_layer_bars
 from geodiag.figures.heatmap import Cells, cells, draw_cells, heatmap_size
-from geodiag.figures.labels import RHO, label, order_tasks, task_title
-from geodiag.figures.outcomes import harmful_bars
-from geodiag.figures.panels import Panel, Prepare, Ready, compose
+from geodiag.figures.labels import label, order_tasks, task_title
+from geodiag.figures.outcomes import HARMFUL, harmful_bars
+from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
+from geodiag.figures.registry import figure
 from geodiag.figures.scatter import regime_clouds
-from geodiag.figures.theme import TWO_COLUMNS, themed
+from geodiag.figures.theme import TWO_COLUMNS
+from geodiag.tables.figure_data import task_means
 from geodiag.tables.options import order_methods
+
+__all__ = [
+    "fig03_alignment_and_harm",
+    "fig14_pair_change_by_method",
+    "fig15_pair_conflict_by_method",
+    "pair_change_heatmap",
+    "pair_conflict_heatmap",
+]
 
 _KEY = ("run", "step", "new_task", "old_task", "age")
 EMPTY = "hatched: without a value; blank: no such pair"
 """What empty cells of a task by task heatmap mean."""
+BY_METHOD, BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
+SCORED, COMPARED = "scores of two steps or more", "tasks that were compared"
 
 
-@themed
+@dataclass(frozen=True)
+class TaskMap:
+    """A value of pairs that is drawn task by task."""
+
+    value: str
+    """The column of `pair_signals`."""
+    about: str
+    """What it is, for the caption of one heatmap."""
+    about_methods: str
+    """The same for the caption of one a method."""
+    scale: Callable[[NDArray[np.float64]], Scale]
+    """The scale of all values."""
+    note: str = ""
+    """What its colours mean."""
+    directed: bool = True
+    """Whether it differs between new-old and old-new."""
+
+    def means(self, frame: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
+        """Means over runs, one row a pair of tasks."""
+        return task_means(frame, self.value, tasks=None if self.directed else tasks)
+
+
+CONFLICT = TaskMap(
+    "mean_conflict",
+    "Geometry conflict of two tasks' updates, mean over layers",
+    "Mean geometry conflict of the two tasks' updates over layers and runs",
+    lambda values: share_scale(values, "Geometry conflict"),
+    directed=False,
+)
+CHANGE = TaskMap(
+    "drop",
+    "Change of the old task's score in the step that trained the new task",
+    "Mean change of the old task's score in the step that trained the new task",
+    lambda values: centred_scale(values, "Score change (fraction)"),
+    note="; red: lost",
+)
+
+
+@figure("Conflict of tasks", tables=("pair_signals",), needs=COMPARED)
 def pair_conflict_heatmap(data: Data, *, run: str | None = None, ax: Axes | None = None) -> Axes:
     """Geometry conflict of every two tasks' updates, tasks in training order, averaged over runs.
 
@@ -43,18 +93,10 @@ def pair_conflict_heatmap(data: Data, *, run: str | None = None, ax: Axes | None
     Raises:
         NothingToDraw: no pair has a conflict.
     """
-    frame = pair_figure_rows(data, "mean_conflict", run)
-    tasks = order_tasks(frame)
-    matrix = task_cells(ordered(frame, tasks), "mean_conflict", tasks)
-    ax = one_axes(ax, pair_size(matrix))
-    draw_pairs(ax, matrix, share_scale(matrix.values, "Geometry conflict"))
-    finish(ax, x="Old task", y="New task", title=run or "")
-    said = f"Geometry conflict of two tasks' updates, mean over layers{_over(run)}; {EMPTY}"
-    describe(ax, said, table="pair_signals", frame=frame)
-    return ax
+    return _draw_map(data, CONFLICT, run, ax)
 
 
-@themed
+@figure("Change of old tasks", tables=("pair_signals",), needs=SCORED)
 def pair_change_heatmap(data: Data, *, run: str | None = None, ax: Axes | None = None) -> Axes:
     """Change of every old task's score while a new task was trained, averaged over runs.
 
@@ -66,42 +108,38 @@ def pair_change_heatmap(data: Data, *, run: str | None = None, ax: Axes | None =
     Raises:
         NothingToDraw: no old task was scored at two steps in a row.
     """
-    frame = pair_figure_rows(data, "drop", run)
-    matrix = task_cells(frame, "drop", order_tasks(frame))
+    return _draw_map(data, CHANGE, run, ax)
+
+
+def _draw_map(tables: Tables, spec: TaskMap, run: str | None, ax: Axes | None) -> Axes:
+    """One heatmap of a run, or of the mean over all."""
+    frame = pair_figure_rows(tables, spec.value, run)
+    tasks = order_tasks(frame)
+    means = spec.means(frame, tasks)
+    matrix = task_cells(means, spec.value, tasks)
     ax = one_axes(ax, pair_size(matrix))
-    draw_pairs(ax, matrix, centred_scale(matrix.values, "Score change (fraction)"))
+    draw_pairs(ax, matrix, spec.scale(matrix.values))
     finish(ax, x="Old task", y="New task", title=run or "")
-    said = f"Change of the old task's score in the step that trained the new task{_over(run)}; red: lost; {EMPTY}"
-    describe(ax, said, table="pair_signals", frame=frame)
+    text = f"{spec.about}{'' if run else ' and runs'}{spec.note}; {EMPTY}"
+    describe(ax, text, table="pair_signals", frame=frame, drawn=means)
     return ax
 
 
-def pair_figure_rows(data: Data, value: str, run: str | None = None) -> pl.DataFrame:
-    """Pair rows of one run or of all, once one of them has the value.
+def pair_figure_rows(tables: Tables, value: str, run: str | None = None) -> pl.DataFrame:
+    """Pair rows of one run or of all.
 
     Raises:
-        NothingToDraw: none has.
+        NothingToDraw: none of them has the value.
     """
-    frame = need(as_tables(data, name="pair_signals").get("pair_signals"), (*_KEY, value), name="rows")
+    frame = need(tables.get("pair_signals"), (*_KEY, value), name="rows")
     frame = frame if run is None else frame.filter(pl.col("run") == run)
     if not has_values(frame, value):
         raise NothingToDraw(f"no pair of tasks has a {value}", run=run)
     return frame
 
 
-def ordered(frame: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
-    """Pairs with the task that comes first in `tasks` as the old one: for values that have no direction."""
-    place = {task: k for k, task in enumerate(tasks)}
-    later = pl.col("new_task").replace_strict(place) > pl.col("old_task").replace_strict(place)
-    new, old = pl.col("new_task"), pl.col("old_task")
-    return frame.with_columns(
-        new_task=pl.when(later).then(new).otherwise(old), old_task=pl.when(later).then(old).otherwise(new)
-    )
-
-
-def task_cells(frame: pl.DataFrame, value: str, tasks: Sequence[str]) -> Cells:
+def task_cells(means: pl.DataFrame, value: str, tasks: Sequence[str]) -> Cells:
     """Means over runs as a matrix, new tasks down, old tasks across."""
-    means = frame.group_by("new_task", "old_task").agg(pl.col(value).mean())
     new, old = set(means["new_task"]), set(means["old_task"])
     down, across = [task for task in tasks if task in new], [task for task in tasks if task in old]
     return cells(means, rows="new_task", columns="old_task", value=value, row_order=down, column_order=across)
@@ -120,21 +158,18 @@ def draw_pairs(ax: Axes, matrix: Cells, scale: Scale, *, bar: bool = True) -> No
     draw_cells(ax, matrix, scale, row_labels=rows, column_labels=columns, digits=digits, bar=bar, turn=True)
 
 
-def _over(run: str | None) -> str:
-    return "" if run else " and runs"
-
-
-BY_METHOD, BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
-
-
-@themed
+@figure(
+    "Alignment, conflict and harm",
+    tables=("pair_signals", RIVALS, BY_METHOD, BY_SIZE, HARMFUL, SHARES, SHARES_BY_METHOD),
+    needs=f"{COMPARED}, and scores",
+)
 def fig03_alignment_and_harm(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """From pairs of tasks to layers: alignment and conflict, what they say of harm, and where they sit."""
     harm = "Most harmful transitions"
     rows = [
         [
             Panel("Alignment, conflict and harm", regime_clouds(), width=1.5),
-            Panel("Geometry against gradients", target_bars()),
+            Panel("Geometry against gradients", strength_bars(BEST_OF_BOTH, height=2.1, legend=True)),
         ],
         [
             Panel(label("gc_drop"), relation_bars("gc_drop")),
@@ -142,46 +177,71 @@ def fig03_alignment_and_harm(data: Data, *, axes: Iterable[Axes] | None = None) 
         ],
         [
             Panel(harm, harmful_bars(harm, with_geometry=False, most=8)),
-            Panel("Top layers", locus_bars()),
+            Panel("Top layers", top_layer_bars()),
         ],
         [
             Panel("Most geometry conflict", family_share_panel("top_geometry_conflict", bar=False)),
             Panel("Most negative gradient", family_share_panel("top_negative_gradient")),
         ],
     ]
-    return compose(as_tables(data, name="pair_signals"), rows, axes)
+    return compose(data, rows, axes)
 
 
-@themed
+@figure("Change of old tasks by method", tables=("pair_signals",), needs=SCORED)
 def fig14_pair_change_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Change of every old task's score while a new task was trained, method by method, averaged over runs."""
-    about = "Mean change of the old task's score in the step that trained the new task; red: lost"
-    spec = TaskMaps("drop", about, lambda values: centred_scale(values, "Score change (fraction)"))
-    return _draw_maps(as_tables(data, name="pair_signals"), spec, axes)
+    return _draw_maps(data, CHANGE, axes)
 
 
-@themed
+@figure("Conflict of tasks by method", tables=("pair_signals",), needs=COMPARED)
 def fig15_pair_conflict_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Geometry conflict of every two tasks' updates, method by method, averaged over runs."""
-    about = "Mean geometry conflict of the two tasks' updates over layers and runs"
-    spec = TaskMaps("mean_conflict", about, lambda values: share_scale(values, "Geometry conflict"), directed=False)
-    return _draw_maps(as_tables(data, name="pair_signals"), spec, axes)
+    return _draw_maps(data, CONFLICT, axes)
+
+
+def _draw_maps(tables: Tables, spec: TaskMap, axes: Iterable[Axes] | None) -> list[Axes]:
+    """A heatmap for each method, all with one scale."""
+    frame = pair_figure_rows(tables, spec.value)
+    tasks = order_tasks(frame)
+    rows = {method: frame.filter(pl.col("method") == method) for method in order_methods(frame["method"])}
+    means = {method: spec.means(part, tasks) for method, part in rows.items()}
+    shown = {method: task_cells(part, spec.value, tasks) for method, part in means.items()}
+    scale = spec.scale(np.concatenate([matrix.values.ravel() for matrix in shown.values()]))
+    across = 2 if len(tasks) <= 20 and len(shown) > 1 else 1
+    panels = [
+        Panel(method, _map_panel(rows[method], means[method], matrix, spec, scale, across=across))
+        for method, matrix in shown.items()
+    ]
+    return compose(tables, rows_of(panels, across), axes, aligned=True)
+
+
+def _map_panel(
+    frame: pl.DataFrame, means: pl.DataFrame, matrix: Cells, spec: TaskMap, scale: Scale, *, across: int
+) -> Prepare:
+    def draw(ax: Axes) -> None:
+        draw_pairs(ax, matrix, scale)
+        finish(ax, x="Old task", y="New task")
+        text = f"{frame['method'][0]}: {spec.about_methods}{spec.note}; {EMPTY}"
+        describe(ax, text, table="pair_signals", frame=frame, drawn=means)
+
+    height = pair_size(matrix, width=TWO_COLUMNS / across)[1]
+    return lambda _: [Ready(draw, height)]
 
 
 def relation_bars(relation: str) -> Prepare:
     """A correlation over pairs, for each method and then for each size."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        found = [(by, tables.find(name)) for by, name in (("method", BY_METHOD), ("size", BY_SIZE))]
+        groups = [(by, tables.find(name)) for by, name in (("method", BY_METHOD), ("size", BY_SIZE))]
         parts = [
             _relation_rows(tables, frame, relation, by)
-            for by, frame in found
+            for by, frame in groups
             if frame is not None and has_values(frame, relation)
         ]
         if not parts:
             raise NothingToDraw(f"neither {BY_METHOD} nor {BY_SIZE} has {label(relation)}")
         frame = pl.concat(parts, how="diagonal")
-        return [_relation_ready(frame, relation, _group_styles(found), tables)]
+        return [_relation_ready(frame, relation, _group_styles(groups), tables)]
 
     return prepare
 
@@ -191,64 +251,12 @@ def _relation_rows(tables: Tables, frame: pl.DataFrame, relation: str, by: str) 
     return with_intervals(tables, rows, level="pair", by=by).rename({by: "group"})
 
 
-@dataclass(frozen=True)
-class TaskMaps:
-    """Task by task heatmaps with one scale, one a method."""
-
-    value: str
-    """The column of `pair_signals`."""
-    about: str
-    """What it is, for the caption."""
-    scale: Callable[[NDArray[np.float64]], Scale]
-    """The scale of all values."""
-    directed: bool = True
-    """Whether it differs between new-old and old-new."""
-
-
-def _draw_maps(tables: Tables, spec: TaskMaps, axes: Iterable[Axes] | None) -> list[Axes]:
-    frame = pair_figure_rows(tables, spec.value)
-    tasks, methods = order_tasks(frame), order_methods(frame["method"])
-    across = 2 if len(tasks) <= 20 and len(methods) > 1 else 1
-    shown = {method: _method_cells(frame, method, spec, tasks) for method in methods}
-    scale = spec.scale(np.concatenate([matrix.values.ravel() for matrix in shown.values()]))
-    panels = [
-        Panel(method, _map_panel(frame.filter(pl.col("method") == method), shown[method], spec, scale, across=across))
-        for method in methods
-    ]
-    rows = [panels[k : k + across] for k in range(0, len(panels), across)]
-    return compose(tables, rows, axes, aligned=True)
-
-
-def _method_cells(frame: pl.DataFrame, method: str, spec: TaskMaps, tasks: Sequence[str]) -> Cells:
-    rows = frame.filter(pl.col("method") == method)
-    return task_cells(rows if spec.directed else ordered(rows, tasks), spec.value, tasks)
-
-
-def _map_panel(rows: pl.DataFrame, matrix: Cells, spec: TaskMaps, scale: Scale, *, across: int) -> Prepare:
-    def draw(ax: Axes) -> None:
-        draw_pairs(ax, matrix, scale)
-        finish(ax, x="Old task", y="New task")
-        describe(ax, f"{rows['method'][0]}: {spec.about}; {EMPTY}", table="pair_signals", frame=rows)
-
-    height = pair_size(matrix, width=TWO_COLUMNS / across)[1]
-    return lambda _: [Ready(draw, height)]
-
-
 def _relation_ready(frame: pl.DataFrame, relation: str, styles: dict[str, Series], tables: Tables) -> Ready:
+    interval = ("ci_low", "ci_high") if is_bounded(frame) else None
+    drawn = Estimates(frame, "group", "group", styles, interval=interval, dodge=False)
+
     def draw(ax: Axes) -> None:
-        draw_bars(
-            ax,
-            frame,
-            category="group",
-            series="group",
-            styles=styles,
-            value="spearman",
-            low="ci_low" if is_bounded(frame) else None,
-            high="ci_high" if is_bounded(frame) else None,
-            dodge=False,
-            y_label=RHO,
-            turn=True,
-        )
+        draw_bars(ax, drawn, turn=True)
         text = f"Rank correlation over pairs, {label(relation)}, by method and by size. {interval_note(frame, BOUNDED)}"
         n = observations(frame, "", each="method or size")
         describe(ax, text, table=f"{BY_METHOD}, {BY_SIZE}", frame=frame, n=n, runs=tables.runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import matplotlib.pyplot as plt
@@ -18,7 +19,7 @@ from geodiag.figures.theme import TWO_COLUMNS
 
 @dataclass(frozen=True)
 class Ready:
-    """Axes' worth of numbers, ready to be drawn."""
+    """The numbers of one axes, ready to be drawn."""
 
     draw: Callable[[Axes], None]
     """Draws them."""
@@ -34,11 +35,11 @@ class Panel:
     """A part of a figure under one letter: one axes, or several of a kind side by side."""
 
     title: str
-    """What it shows."""
+    """Its heading, and its name where it is left out."""
     prepare: Prepare
     """Takes its numbers from tables; raises `NothingToDraw` where they lack them."""
     width: float = 1.0
-    """Its share of the row, beside the others in it."""
+    """Its share of the row's width, relative to the row's other panels."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,25 @@ def compose(
     filled, missing = _fill(tables, rows)
     if not filled:
         raise NothingToDraw("; ".join(dict.fromkeys(m.reason for m in missing)))
-    found = _given_axes(axes, filled) if axes is not None else _grid(filled, width, aligned=aligned)
+    drawn = _given_axes(axes, filled) if axes is not None else _grid(filled, width, aligned=aligned)
     letters = iter("abcdefghijklmnopqrstuvwxyz")
-    places = iter(found)
-    several = sum(len(row) for row in filled) > 1
-    for part in (part for row in filled for part in row):
-        mark = f"({next(letters)}) " if several else ""
+    places = iter(drawn)
+    parts = list(chain.from_iterable(filled))
+    for part in parts:
+        mark = f"({next(letters)}) " if len(parts) > 1 else ""
         for k, ready in enumerate(part.ready):
             ax = next(places)
             ready.draw(ax)
             _head(ax, mark if k == 0 else "", part.panel.title if len(part.ready) == 1 else "")
     if legend:
-        _shared_legend(found, below=axes is None)
-    describe_missing(found[0], missing)
-    return found
+        _shared_legend(drawn, below=axes is None)
+    describe_missing(drawn[0], missing)
+    return drawn
+
+
+def rows_of(panels: Sequence[Panel], across: int) -> list[Sequence[Panel]]:
+    """Panels in rows of at most `across`."""
+    return [panels[k : k + across] for k in range(0, len(panels), across)]
 
 
 def _fill(tables: Tables, rows: Sequence[Sequence[Panel]]) -> tuple[list[list[_Filled]], list[Missing]]:
@@ -111,12 +117,12 @@ def _grid(filled: Sequence[Sequence[_Filled]], width: float, *, aligned: bool) -
         grid = figure.add_gridspec(len(filled), max(counts), height_ratios=heights)
         return [figure.add_subplot(grid[k, j]) for k, count in enumerate(counts) for j in range(count)]
     rows = figure.add_gridspec(len(filled), 1, height_ratios=heights)
-    found: list[Axes] = []
+    grid_axes: list[Axes] = []
     for k, row in enumerate(filled):
         shares = [part.panel.width / len(part.ready) for part in row for _ in part.ready]
         inner = rows[k].subgridspec(1, len(shares), width_ratios=shares)
-        found += [figure.add_subplot(inner[0, j]) for j in range(len(shares))]
-    return found
+        grid_axes += [figure.add_subplot(inner[0, j]) for j in range(len(shares))]
+    return grid_axes
 
 
 def _given_axes(axes: Iterable[Axes], filled: Sequence[Sequence[_Filled]]) -> list[Axes]:
@@ -133,11 +139,11 @@ def _head(ax: Axes, mark: str, title: str) -> None:
 
 def _shared_legend(axes: Sequence[Axes], *, below: bool) -> None:
     """One legend of everything that has a label, each label once."""
-    found: dict[str, Artist] = {}
+    handles: dict[str, Artist] = {}
     for ax in axes:
         for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(text, handle)
-    if not found:
+            handles.setdefault(text, handle)
+    if not handles:
         return
-    where = {"loc": "outside lower center", "ncols": min(len(found), 6)} if below else {"loc": "best"}
-    (axes[0].figure if below else axes[0]).legend(list(found.values()), list(found), **where)
+    where = {"loc": "outside lower center", "ncols": min(len(handles), 6)} if below else {"loc": "best"}
+    (axes[0].figure if below else axes[0]).legend(list(handles.values()), list(handles), **where)

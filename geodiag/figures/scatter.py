@@ -1,4 +1,4 @@
-"""Clouds of points: one for each step of a run, or each pair of a new and an old task."""
+"""Scatter plots: a point for each step of a run, or each pair of a new and an old task."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from matplotlib.ticker import MaxNLocator
 from geodiag.figures.axes import finish, values, zero_line
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, UNCHANGED, method_styles
-from geodiag.figures.data import Data, NothingToDraw, Tables, as_tables, need
+from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.labels import axis_label, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.theme import themed
+from geodiag.figures.registry import figure
+from geodiag.tables.figure_data import HARM, labelled_values, pair_regimes
 from geodiag.tables.options import order_methods
 
-FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
-"""The signals that the paper holds against forgetting."""
-SEVERAL, SHARED = "several methods", (UNCHANGED, "o")
-"""What points are called at which those of several methods coincide, and their colour and marker."""
-HARM = 0.01
-"""A change of an old task's score below this is taken for no change: one point in a hundred."""
+__all__ = ["fig06_signals_and_forgetting", "fig07_alignment_conflict_change"]
 
+FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
+"""The signals that the paper plots against forgetting."""
+SEVERAL, SHARED = "several methods", (UNCHANGED, "o")
+"""Points at which those of several methods coincide: their label, colour and marker."""
 REGIMES = {"harmed": (EMPHASIS, "v"), "unchanged": (UNCHANGED, "o"), "helped": (BENEFIT, "^")}
-"""What may become of an old task, and the colour and marker of its pairs."""
+"""Regimes of `pair_regimes`, with the colour and marker of their pairs."""
 
 
 @dataclass(frozen=True)
-class Cloud:
+class PointCloud:
     """One scatter plot."""
 
     table: str
@@ -43,38 +43,35 @@ class Cloud:
     """What a point is, for the caption."""
 
 
-@themed
+@figure("Signals against forgetting", tables=("step_signals",), needs="scores of two steps or more")
 def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Four signals of every step against its forgetting, coloured by method."""
-    tables = as_tables(data, name="step_signals")
-    clouds = [Cloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in FOUR]
+    clouds = [PointCloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in FOUR]
     rows = [[Panel(label(cloud.x), method_cloud(cloud)) for cloud in pair] for pair in (clouds[:2], clouds[2:])]
-    return compose(tables, rows, axes, legend=True)
+    return compose(data, rows, axes, legend=True)
 
 
-@themed
+@figure(
+    "Alignment, conflict and old-task change", tables=("pair_signals",), needs="tasks that were compared, and scores"
+)
 def fig07_alignment_conflict_change(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Pairs of tasks: alignment against conflict, and conflict against the old task's change, by method."""
     about = "Each point is a new and an old task at a step of a run"
     titles = "Alignment and conflict", "Conflict and old-task change"
     clouds = [
-        Cloud("pair_signals", "mean_sar", "mean_conflict", about),
-        Cloud("pair_signals", "mean_conflict", "drop", about),
+        PointCloud("pair_signals", "mean_sar", "mean_conflict", about),
+        PointCloud("pair_signals", "mean_conflict", "drop", about),
     ]
-    tables = as_tables(data, name="pair_signals")
-    return compose(
-        tables,
-        [[Panel(title, method_cloud(cloud)) for title, cloud in zip(titles, clouds, strict=True)]],
-        axes,
-        legend=True,
-    )
+    row = [Panel(title, method_cloud(cloud)) for title, cloud in zip(titles, clouds, strict=True)]
+    return compose(data, [row], axes, legend=True)
 
 
-def method_cloud(cloud: Cloud) -> Prepare:
+def method_cloud(cloud: PointCloud) -> Prepare:
     """Points coloured by method."""
 
     def prepare(tables: Tables) -> list[Ready]:
         frame = points(tables, cloud, "method")
+        rows = labelled_values(frame, (cloud.x, cloud.y))
         styles = method_styles(order_methods(frame["method"]))
         shared = pl.col("method").n_unique().over(cloud.x, cloud.y) > 1
         drawn = frame.with_columns(method=pl.when(shared).then(pl.lit(SEVERAL)).otherwise("method"))
@@ -88,7 +85,7 @@ def method_cloud(cloud: Cloud) -> Prepare:
             shows = (cloud.x, cloud.y)
             grey = "; dark grey: points at which those of several methods coincide" if present is not styles else ""
             text = f"{cloud.about}; colour: method, later ones on top{grey}"
-            describe(ax, text, table=cloud.table, frame=frame, shows=shows)
+            describe(ax, text, table=cloud.table, frame=rows, shows=shows)
 
         return [Ready(draw, 2.1)]
 
@@ -96,18 +93,18 @@ def method_cloud(cloud: Cloud) -> Prepare:
 
 
 def regime_clouds() -> Prepare:
-    """Pairs of tasks by percentile of alignment and by conflict: an axes for each of what became of the old task."""
+    """Pairs of tasks by percentile of alignment and by conflict, an axes for each regime."""
 
     def prepare(tables: Tables) -> list[Ready]:
         about = "Each point is a new and an old task at a step of a run"
-        frame = with_regime(points(tables, Cloud("pair_signals", "mean_sar", "mean_conflict", about), "drop"))
+        frame = pair_regimes(points(tables, PointCloud("pair_signals", "mean_sar", "mean_conflict", about), "drop"))
         return [_regime_ready(frame, regime, about) for regime in REGIMES]
 
     return prepare
 
 
 def _regime_ready(frame: pl.DataFrame, regime: str, about: str) -> Ready:
-    cloud = Cloud("pair_signals", "percentile", "mean_conflict", about)
+    cloud = PointCloud("pair_signals", "percentile", "mean_conflict", about)
     part, (color, marker) = frame.filter(pl.col("regime") == regime), REGIMES[regime]
 
     def draw(ax: Axes) -> None:
@@ -124,23 +121,13 @@ def _regime_ready(frame: pl.DataFrame, regime: str, about: str) -> Ready:
             f"{about}; coloured: pairs whose old task was {regime} at the step, {part.height} of {frame.height}; "
             f"harmed and helped: its score fell or rose by {HARM:g} or more; grey: all pairs"
         )
-        describe(ax, text, table="pair_signals", frame=frame)
+        drawn = labelled_values(part, ("mean_sar", "percentile", "mean_conflict", "drop", "regime"))
+        describe(ax, text, table="pair_signals", frame=frame, drawn=drawn)
 
     return Ready(draw, 2.1)
 
 
-def with_regime(frame: pl.DataFrame) -> pl.DataFrame:
-    """Pairs with the percentile of their alignment among all and what became of the old task.
-
-    percentile = 100 (average rank - 1/2) / n;  regime: "harmed", "helped" or "unchanged".
-    """
-    drop = pl.col("drop")
-    regime = pl.when(drop <= -HARM).then(pl.lit("harmed")).when(drop >= HARM).then(pl.lit("helped"))
-    percentile = 100 * (pl.col("mean_sar").rank("average") - 0.5) / pl.len()
-    return frame.with_columns(percentile=percentile, regime=regime.otherwise(pl.lit("unchanged")))
-
-
-def points(tables: Tables, cloud: Cloud, *others: str) -> pl.DataFrame:
+def points(tables: Tables, cloud: PointCloud, *others: str) -> pl.DataFrame:
     """The rows that have both values, and the other columns.
 
     Raises:
@@ -153,14 +140,14 @@ def points(tables: Tables, cloud: Cloud, *others: str) -> pl.DataFrame:
     return frame
 
 
-def _draw_points(ax: Axes, frame: pl.DataFrame, cloud: Cloud, *, color: str, marker: str, name: str) -> None:
+def _draw_points(ax: Axes, frame: pl.DataFrame, cloud: PointCloud, *, color: str, marker: str, name: str) -> None:
     # Many points are drawn smaller and fainter, so that what lies below still shows.
     size, faint = (9.0, 0.8) if frame.height <= 150 else (5.0, 0.55)
     x, y = values(frame, cloud.x), values(frame, cloud.y)
     ax.scatter(x, y, s=size, alpha=faint, color=color, marker=marker, linewidths=0, label=name)
 
 
-def _finish(ax: Axes, cloud: Cloud) -> None:
+def _finish(ax: Axes, cloud: PointCloud) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(6))
     low, high = ax.get_ylim()
     if low < 0 < high:

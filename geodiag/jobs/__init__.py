@@ -1,6 +1,6 @@
 """Extraction as a batch job: runs in, a store out, nothing lost on the way."""
 
-from geodiag.jobs.batch import extract_all
+from geodiag.jobs.batch import Work, extract_all
 from geodiag.jobs.check import check_all
 from geodiag.jobs.devices import extract_on, parse_devices
 from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
@@ -14,6 +14,7 @@ __all__ = [
     "RunOutcome",
     "Shard",
     "Silent",
+    "Work",
     "check_all",
     "extract_all",
     "extract_on",

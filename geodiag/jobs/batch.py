@@ -1,134 +1,139 @@
-"""Many runs: each on its own, so that one that fails costs only itself."""
+"""Extraction of many runs: each on its own, so that one that fails costs only itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from geodiag.checkpoints import Reading
-from geodiag.errors import SettingsError, as_problem
+from geodiag.common.device import pick_device
+from geodiag.common.problems import as_problem
+from geodiag.errors import SettingsError
+from geodiag.extraction.measurements import MEASUREMENTS, Measurement
+from geodiag.extraction.measurements.geometry.run import prepare_geometry
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.measurements.gradients.plan import GradientOptions
-from geodiag.extraction.run import RunExtraction, pick_device, prepare
-from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome
+from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
+from geodiag.jobs.measure import store_measurement
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
+from geodiag.jobs.stored_config import run_config
 from geodiag.runs import Manifest, check_unique_runs, find_manifests, load_manifest
 
 
-def extract_all(
-    runs: Path,
-    store: Path,
-    settings: GeometrySettings,
-    *,
-    device: str = "auto",
-    memory: int | None = None,
-    overwrite: bool = False,
-    strict: bool = False,
-    gradients: GradientOptions | None = None,
-    geometry: bool = True,
-    reading: Reading = "mmap",
-    shard: Shard | None = None,
-    progress: Progress | None = None,
-) -> BatchReport:
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """An extraction to be made: what is measured, how, and into which store."""
+
+    store: Path
+    """The store's folder; made when it is not there."""
+    measured: tuple[str, ...] = ("geometry",)
+    """Names of measurements."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Options by measurement; those of one that is not named are its defaults."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:<n>`."""
+    memory: int | None = None
+    """Bytes that updates or gradients may take on the device at once; None is half of what is free there."""
+    overwrite: bool = False
+    """Replace what the store holds with other settings or inputs, of the measurements named."""
+    strict: bool = False
+    """Stop at the first run that fails instead of going on with the rest."""
+    reading: Reading = "mmap"
+    """How weights are read from local disks, `mmap` or `buffered` (network file systems)."""
+    shard: Shard | None = None
+    """One part of the work, beside other processes that do theirs on the same folders."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """Those named, in the order in which they are made."""
+        return [measurement for measurement in MEASUREMENTS if measurement.name in self.measured]
+
+    def options(self, measurement: Measurement) -> Any:
+        """The options of a measurement."""
+        return self.settings.get(measurement.name) or measurement.options()
+
+    @property
+    def geometry(self) -> GeometrySettings:
+        """The settings of the geometry, which also select the layers of every measurement."""
+        return self.settings.get("geometry") or GeometrySettings()
+
+
+def extract_all(runs: Path, work: Work, *, progress: Progress | None = None) -> BatchReport:
     """Extracts every run below a folder into a store.
 
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
-        store: the store's folder; made when it is not there.
-        settings: what to compute.
-        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
-        memory: bytes that full updates may take on the device at once; None is half of what is free there.
-        overwrite: replace runs that the store holds with other settings or inputs.
-        strict: stop at the first run that fails instead of going on with the rest.
-        gradients: measure gradient conflict too, on these probes; None leaves it.
-        geometry: False measures gradients only, of runs that are in the store.
-        reading: how weights are read from local disks, `mmap` or `buffered` (network file systems).
-        shard: do one part of the work, beside other processes that do theirs on the same folders: of geometry some
-            layers of every run, of gradients alone some runs.
+        work: what is measured, and how.
         progress: told of what happens.
 
     Raises:
         GeodiagError: there is no run, the device does not exist, or `strict` is set and a run failed.
     """
-    memory = default_budget(pick_device(device)) if memory is None else memory
-    told = progress or Silent()
-    job = _Job(store, settings, device, memory, overwrite, strict, gradients, geometry, reading, shard, told)
+    progress = progress or Silent()
     outcomes: list[RunOutcome] = []
-    taken: list[Manifest] = []
-    for path in _share(find_manifests(runs), job):
-        outcomes.append(_attempt(job, path, taken))
+    manifests: list[Manifest] = []
+    for path in _share(find_manifests(runs), work):
+        outcomes.append(_attempt(work, path, manifests, progress))
         error = outcomes[-1].error
-        if strict and error is not None:
+        if work.strict and error is not None:
             raise error
     return BatchReport(tuple(outcomes))
 
 
-@dataclass(frozen=True)
-class _Job:
-    store: Path
-    settings: GeometrySettings
-    device: str
-    memory: int
-    overwrite: bool
-    strict: bool
-    gradients: GradientOptions | None
-    geometry: bool
-    reading: Reading
-    shard: Shard | None
-    progress: Progress
-
-
-def _share(paths: list[Path], job: _Job) -> list[Path]:
-    """The runs to work on: a state's gradients come from one pass over the whole model, so a run is not divided."""
-    if job.shard is None or job.gradients is None:
+def _share(paths: list[Path], work: Work) -> list[Path]:
+    """The runs to work on; a measurement that is not divided inside a run divides the runs."""
+    whole = [measurement for measurement in work.measurements if measurement.divided == "runs"]
+    if work.shard is None or not whole:
         return paths
-    if job.geometry:
+    if len(work.measurements) > 1:
         raise SettingsError(
-            "gradients are measured on stored runs, and shards store a run only when the last of them is done",
+            f"{whole[0].name} are measured on stored runs, and shards store a run only when the last of them is done",
             where="--shard",
-            fix="extract without --gradients first, then with --gradients-only, which takes --shard too",
+            fix=f"extract without {whole[0].added_by} first, then with {whole[0].alone_by}, which takes --shard too",
         )
-    return paths[job.shard.index - 1 :: job.shard.count]
+    return paths[work.shard.index - 1 :: work.shard.count]
 
 
-def _attempt(job: _Job, path: Path, taken: list[Manifest]) -> RunOutcome:
-    """One run, whatever becomes of it; `taken` gains its manifest, so that its id is used once."""
+def _attempt(work: Work, path: Path, manifests: list[Manifest], progress: Progress) -> RunOutcome:
+    """One run, whatever becomes of it; `manifests` gains its manifest, so that its id is used once."""
     name = str(path)
     try:
         manifest = load_manifest(path)
         name = manifest.run
-        taken.append(manifest)
-        if twice := [error for error in check_unique_runs(taken) if error.where == path]:
+        manifests.append(manifest)
+        if twice := [error for error in check_unique_runs(manifests) if error.where == path]:
             raise twice[0]
-        extraction = prepare(manifest, job.settings, device=job.device, memory=job.memory, reading=job.reading)
-        did = combined_outcome(_work(job, extraction))
-        return RunOutcome(name, did.status, did.detail)
+        outcome = combined_outcome(list(_measured(work, manifest, progress)))
+        return RunOutcome(name, outcome.status, outcome.detail)
     except Exception as cause:
         again = "then run the same command again: what was finished is kept"
-        problem = as_problem(cause, where=job.store, run=name, again=again, less="give a smaller --memory-budget")
-        return RunOutcome(name, "failed", str(problem), problem)
+        problem = as_problem(cause, where=work.store, run=name, again=again, less="give a smaller --memory-budget")
+        return failed_run(name, problem)
     finally:
-        job.progress.run_ended(name)
+        progress.run_ended(name)
 
 
-def _work(job: _Job, extraction: RunExtraction) -> list[Outcome]:
-    did = []
-    if job.geometry:
-        did.append(store_run(extraction, job.store, overwrite=job.overwrite, shard=job.shard, progress=job.progress))
-    if job.gradients is not None:
-        from geodiag.jobs.gradients import store_gradients
-
-        did.append(
-            store_gradients(
-                extraction,
-                job.store,
-                job.gradients,
-                memory=job.memory,
-                overwrite=job.overwrite,
-                strict=job.strict,
-                progress=job.progress,
-            )
+def _measured(work: Work, manifest: Manifest, progress: Progress) -> Iterator[Outcome]:
+    """What every measurement did to one run."""
+    memory = default_budget(pick_device(work.device)) if work.memory is None else work.memory
+    settings = work.geometry
+    geometry = prepare_geometry(manifest, settings, device=work.device, memory=memory, reading=work.reading)
+    for measurement in work.measurements:
+        if measurement.founds_run:
+            yield store_run(geometry, work.store, overwrite=work.overwrite, shard=work.shard, progress=progress)
+            continue
+        options = work.options(measurement)
+        plan = measurement.plan(geometry.run, options, selection=settings, strict=work.strict)
+        yield store_measurement(
+            measurement,
+            plan,
+            work.store,
+            run=manifest.run,
+            config=run_config(geometry),
+            overwrite=work.overwrite,
+            shard=work.shard,
+            progress=progress,
         )
-    return did

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geodiag.common.families import FAMILIES
 from geodiag.common.text import counted
 from geodiag.errors import GeodiagError
-from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.run import RunExtraction, adapter_notes, prepare
-from geodiag.jobs.events import BatchReport, RunOutcome
-from geodiag.runs import (
-    Manifest,
-    check_manifest,
-    check_unique_runs,
-    find_manifests,
-    load_manifest,
-    load_scores,
-    score_notes,
-)
+from geodiag.extraction.run import PreparedRun, adapter_notes, prepare_run
+from geodiag.jobs.events import BatchReport, RunOutcome, failed_run
+from geodiag.runs import Manifest, RunScores, check_run, check_unique_runs, find_manifests
 
 
 def check_all(runs: Path) -> BatchReport:
@@ -27,40 +19,36 @@ def check_all(runs: Path) -> BatchReport:
         runs: a folder of runs, a run's folder, or a `run.yaml`.
 
     Returns:
-        For every run one outcome that says, a line each, what was matched by family, what was left out and why, and
-        what a person should know of it; or one outcome for each thing that is wrong.
+        One outcome a run. Of a run in order its detail says, a line each, what was matched by family, what was left
+        out and why, and what a person should know of it; of any other its errors are everything that is wrong.
 
     Raises:
         ManifestError: there is no run.
     """
-    outcomes: list[RunOutcome] = []
-    taken: list[Manifest] = []
-    for path in find_manifests(runs):
-        outcomes += _check_one(path, taken)
-    return BatchReport(tuple(outcomes))
+    checked: list[Manifest] = []
+    return BatchReport(tuple(_check_one(path, checked) for path in find_manifests(runs)))
 
 
-def _check_one(path: Path, taken: list[Manifest]) -> list[RunOutcome]:
-    errors: list[GeodiagError] = list(check_manifest(path))
-    if errors:
-        return [RunOutcome(str(path), "failed", str(error), error) for error in errors]
-    manifest = load_manifest(path)
-    taken.append(manifest)
-    errors = [error for error in check_unique_runs(taken) if error.where == path]
+def _check_one(path: Path, checked: list[Manifest]) -> RunOutcome:
+    """One run; `checked` gains its manifest, so that its id is used once."""
+    run = check_run(path)
+    if run.manifest is None or run.scores is None:
+        return failed_run(str(path), *run.errors)
+    checked.append(run.manifest)
+    errors: list[GeodiagError] = [error for error in check_unique_runs(checked) if error.where == path]
     try:
-        extraction = prepare(manifest, GeometrySettings(), device="cpu")
+        prepared = prepare_run(run.manifest, families=FAMILIES, device="cpu")
     except GeodiagError as error:
         errors.append(error)
     if errors:
-        return [RunOutcome(manifest.run, "failed", str(error), error) for error in errors]
-    return [RunOutcome(manifest.run, "checked", "\n  ".join(_told(extraction)))]
+        return failed_run(run.manifest.run, *errors)
+    return RunOutcome(run.manifest.run, "checked", "\n  ".join(_summary(prepared, run.scores)))
 
 
-def _told(extraction: RunExtraction) -> list[str]:
-    manifest, (first, *more) = extraction.plan.manifest, extraction.table.lines
-    notes = [*adapter_notes(extraction), *score_notes(manifest, load_scores(manifest))]
+def _summary(run: PreparedRun, scores: RunScores) -> list[str]:
+    manifest, (first, *more) = run.plan.manifest, run.table.lines
     return [
         f"{counted(len(manifest.steps), 'step')}; {first}",
         *more,
-        *(f"note: {note.removeprefix(f'run {manifest.run}: ')}" for note in notes),
+        *(f"note: {note.removeprefix(f'run {manifest.run}: ')}" for note in (*adapter_notes(run), *scores.notes)),
     ]

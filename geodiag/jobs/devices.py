@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -11,13 +12,11 @@ from typing import Any
 
 import torch
 
+from geodiag.common.device import pick_device
 from geodiag.common.stopping import released_at_the_end
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.measurements.gradients.plan import GradientOptions
-from geodiag.extraction.run import pick_device
-from geodiag.jobs.batch import extract_all
-from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
+from geodiag.jobs.batch import Work, extract_all
+from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent, failed_run
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests
@@ -39,68 +38,48 @@ def parse_devices(text: str) -> tuple[str, ...]:
     return tuple(f"cuda:{n}" for n in range(torch.cuda.device_count()))
 
 
-def extract_on(
-    devices: Sequence[str],
-    runs: Path,
-    store: Path,
-    settings: GeometrySettings,
-    *,
-    memory: int | None = None,
-    gradients: GradientOptions | None = None,
-    geometry: bool = True,
-    strict: bool = False,
-    progress: Progress | None = None,
-    **options: Any,
-) -> BatchReport:
+def extract_on(devices: Sequence[str], runs: Path, work: Work, *, progress: Progress | None = None) -> BatchReport:
     """Extracts every run below a folder, on one device in this process, or on several in one process each.
 
-    Every process takes its share of each run's layers, and then of the runs' gradients; the last one to finish a run
+    Every process takes its share of each run's layers, then of what else is measured; the last one to finish a run
     brings it into the store.
 
     Args:
         devices: from `parse_devices`.
-        runs, store, settings: as `extract_all` takes them.
-        memory: bytes that full updates may take on each device; None is half of what is free there.
-        gradients, geometry, strict: as `extract_all` takes them.
+        runs: a folder of runs, a run's folder, or a `run.yaml`.
+        work: what is measured, and how; its memory is that of each device.
         progress: told of what happens on each.
-        options: the rest of what `extract_all` takes.
 
     Raises:
         GeodiagError: there is no run, or `strict` is set and a run failed.
     """
-    told = progress or Silent()
-    more: dict[str, Any] = {"memory": memory, "strict": strict, **options}
+    progress = progress or Silent()
     if len(devices) == 1:
-        both: dict[str, Any] = {"gradients": gradients, "geometry": geometry}
-        return extract_all(runs, store, settings, device=devices[0], progress=told, **both, **more)
-    if options.get("shard") is not None:
+        return extract_all(runs, replace(work, device=devices[0]), progress=progress)
+    if work.shard is not None:
         what = "one shard on several devices"
         raise SettingsError(what, where="--shard", fix="give each device a shard of its own, or leave --shard out")
     find_manifests(runs)  # none there is an error of the call, not of every process
-    rounds: list[dict[str, Any]] = [{"gradients": None, "geometry": True}] * geometry
-    rounds += [{"gradients": gradients, "geometry": False}] * (gradients is not None)
-    options = {key: value for key, value in more.items() if key != "shard"}
-    reports = [_side_by_side(devices, (runs, store, settings), {**options, **one}, told) for one in rounds]
-    report = _joined([outcome for found in reports for outcome in found])
-    if strict and report.failed:
+    rounds = [replace(work, measured=(measurement.name,), strict=False) for measurement in work.measurements]
+    outcomes = [_side_by_side(devices, runs, one, progress) for one in rounds]
+    report = _joined([outcome for of_round in outcomes for outcome in of_round])
+    if work.strict and report.failed:
         raise GeodiagError(report.failed[0].detail)
     return report
 
 
-def _side_by_side(
-    devices: Sequence[str], job: tuple[Path, Path, GeometrySettings], options: dict[str, Any], told: Progress
-) -> list[RunOutcome]:
+def _side_by_side(devices: Sequence[str], runs: Path, work: Work, progress: Progress) -> list[RunOutcome]:
     """What every process says became of every run."""
     context = get_context("spawn")
     events = context.SimpleQueue()
     shared = devices.count("cpu") or 1
-    if options["memory"] is None and "cpu" in devices:
-        options = {**options, "memory": default_budget(torch.device("cpu")) // shared}
+    if work.memory is None and "cpu" in devices:
+        work = replace(work, memory=default_budget(torch.device("cpu")) // shared)
     threads = max(1, torch.get_num_threads() // shared)
     started = [
         context.Process(
             target=_share_of_work,
-            args=(events, device, Shard(n, len(devices)), job, options, threads),
+            args=(events, runs, replace(work, device=device, shard=Shard(n, len(devices))), threads),
             daemon=True,  # they end with this process, whatever ends it
         )
         for n, device in enumerate(devices, start=1)
@@ -114,7 +93,7 @@ def _side_by_side(
 
     with released_at_the_end(stop):
         try:
-            return _listen(events, started, told)
+            return _listen(events, started, progress)
         except BaseException:
             stop()
             raise
@@ -168,19 +147,11 @@ class _Relay:
         self._events.put((name, arguments, keywords))
 
 
-def _share_of_work(
-    events: Any,
-    device: str,
-    shard: Shard,
-    job: tuple[Path, Path, GeometrySettings],
-    options: dict[str, Any],
-    threads: int,
-) -> None:
-    """What each process does; Ctrl-C is for the one that started it, which ends them all."""
+def _share_of_work(events: Any, runs: Path, work: Work, threads: int) -> None:
+    """Entry point of a worker process, one per device. Ignores SIGINT: the parent stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    relay = _Relay(events, device)
-    report = extract_all(*job, device=device, shard=shard, progress=relay, **{**options, "strict": False})
+    report = extract_all(runs, work, progress=_Relay(events, work.device))
     events.put(("report", [(one.run, one.status, one.detail) for one in report.outcomes], {}))
 
 
@@ -195,5 +166,4 @@ def _joined(outcomes: Sequence[RunOutcome]) -> BatchReport:
 
 
 def _with_error(one: RunOutcome) -> RunOutcome:
-    error = GeodiagError(one.detail) if one.status == "failed" else None
-    return RunOutcome(one.run, one.status, one.detail, error)
+    return failed_run(one.run, GeodiagError(one.detail)) if one.status == "failed" else one

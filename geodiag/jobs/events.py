@@ -23,19 +23,35 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What became of one run of a batch."""
+    """The result of one run of a batch."""
 
     run: str
     """The run's id, or its manifest's path where that could not be read."""
     status: Status
     detail: str
-    """What was done, or the error's one line."""
-    error: GeodiagError | None = None
+    """What was done, or what is wrong: one line an error."""
+    errors: tuple[GeodiagError, ...] = ()
+    """Everything that is wrong with a failed run, in the order of the checks; an extraction stops at the first."""
+
+    @property
+    def error(self) -> GeodiagError | None:
+        """The first error; None for a run that did not fail."""
+        return self.errors[0] if self.errors else None
+
+
+def failed_run(run: str, *errors: GeodiagError) -> RunOutcome:
+    """The outcome of a run that failed.
+
+    Args:
+        run: its id, or its manifest's path where that could not be read.
+        errors: what is wrong with it, at least one.
+    """
+    return RunOutcome(run, "failed", "\n".join(map(str, errors)), errors)
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of every run of a batch, in order."""
+    """The outcome of every run of a batch, in order."""
 
     outcomes: tuple[RunOutcome, ...]
 
@@ -76,7 +92,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """A `Progress` that discards every event."""
 
     def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
         """Ignored."""

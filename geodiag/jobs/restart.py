@@ -13,9 +13,11 @@ from typing import Any
 import polars as pl
 
 from geodiag.checkpoints import Layer
+from geodiag.common.files import file_name
 from geodiag.errors import StoreError
+from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 from geodiag.extraction.measurements.geometry.bases import Basis, read_bases, write_bases
-from geodiag.extraction.measurements.geometry.rows import Row
+from geodiag.extraction.measurements.measurement import Row
 from geodiag.jobs.stored_config import changed_inputs, changed_settings, staging_key
 from geodiag.store import TABLES, StoreReader
 
@@ -43,15 +45,15 @@ class Staging:
         """Those of `parts` whose rows are here."""
         # One listing instead of a look for each: network file systems remember for seconds that a file is not there.
         there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
-        return {part for part in parts if _safe(part) in there}
+        return {part for part in parts if file_name(part) in there}
 
-    def put(self, part: str, rows: Mapping[str, list[Row]]) -> None:
+    def put(self, part: str, rows: Mapping[str, Sequence[Row]]) -> None:
         """Keeps the rows of one finished part.
 
         Raises:
             OSError: it cannot be written; nothing of it stays.
         """
-        target, draft = self.folder / _safe(part), self.folder / f".{_safe(part)}.{uuid.uuid4().hex}"
+        target, draft = self.folder / file_name(part), self.folder / f".{file_name(part)}.{uuid.uuid4().hex}"
         draft.mkdir(parents=True)
         try:
             for table in self.tables:
@@ -72,10 +74,10 @@ class Staging:
         for part in names:
             try:
                 frames[part] = {
-                    table: pl.read_parquet(self.folder / _safe(part) / f"{table}.parquet") for table in self.tables
+                    table: pl.read_parquet(self.folder / file_name(part) / f"{table}.parquet") for table in self.tables
                 }
             except (OSError, pl.exceptions.PolarsError):
-                shutil.rmtree(self.folder / _safe(part), ignore_errors=True)
+                shutil.rmtree(self.folder / file_name(part), ignore_errors=True)
         if broken := len(names) - len(frames):
             what = f"{broken} of {len(names)} finished parts could not be read back and were dropped"
             raise StoreError(what, where=self.folder, run=self.run, fix="run it again: the others are kept")
@@ -84,6 +86,11 @@ class Staging:
     def clear(self) -> None:
         """Lets go of everything, once it is in the store."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def staged_name(run: str, measurement: str) -> str:
+    """The name under which a later measurement stages a run's parts; `+` is in no run's id."""
+    return f"{run}+{measurement}"
 
 
 def sweep(store: Path, run: str) -> None:
@@ -99,16 +106,19 @@ def rows_frame(table: str, rows: Sequence[Row]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def _safe(part: str) -> str:
-    return part.replace("/", "~")
-
-
 BASES_FOLDER = ".bases"
 """Where a store keeps the bases of its runs' task updates."""
-GROWING_TABLES = ("updates", "pairs", "unions")
-"""Tables to which added steps add rows."""
-LATER_TABLES = ("gradients",)
-"""Tables that are measured after the run is stored, and stay as they are."""
+
+
+def growing_tables() -> list[str]:
+    """Tables of the geometry to which added steps add rows."""
+    founding = [table for measurement in MEASUREMENTS if measurement.founds_run for table in measurement.tables]
+    return [table.name for table in founding if "step" in table.key]
+
+
+def later_measurements() -> list[Measurement]:
+    """Measurements that add to a stored run, and whose rows stay as they are when it gains steps."""
+    return [measurement for measurement in MEASUREMENTS if not measurement.founds_run]
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ class KeptBases:
         return self.store / BASES_FOLDER / f"{self.run}-{self.key}"
 
     def _file(self, layer: Layer) -> Path:
-        return self._folder / f"{layer.name.replace('/', '~')}.safetensors"
+        return self._folder / f"{file_name(layer.name)}.safetensors"
 
 
 def no_bases(_: Layer) -> Mapping[str, Basis]:
@@ -159,7 +169,8 @@ class StoredSteps:
 
     def bases(self, store: Path, run: str) -> KeptBases:
         """The bases kept when they were."""
-        own = {key: value for key, value in self.config.items() if key not in LATER_TABLES}
+        later = {measurement.name for measurement in later_measurements()}
+        own = {key: value for key, value in self.config.items() if key not in later}
         return KeptBases(store, run, staging_key(own))
 
     def joined(
@@ -167,12 +178,26 @@ class StoredSteps:
     ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
         """The stored rows with the new ones below, and the config of both."""
         reader = StoreReader(store).only([run])
-        found = dict(tables)
-        for name in (*GROWING_TABLES, *LATER_TABLES):
+        joined = dict(tables)
+        for name in growing_tables():
             if reader.has(name):
                 stored = reader.scan(name).drop("run").collect()
-                found[name] = pl.concat([stored, tables[name].select(stored.columns)]) if name in tables else stored
-        return found, {**config, **{key: self.config[key] for key in LATER_TABLES if key in self.config}}
+                joined[name] = pl.concat([stored, tables[name].select(stored.columns)]) if name in tables else stored
+        kept, settings = kept_measurements(reader, self.config)
+        return joined | kept, {**config, **settings}
+
+
+def kept_measurements(reader: StoreReader, config: Mapping[str, Any]) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+    """The tables of later measurements that a stored run has, and what they were made with.
+
+    Args:
+        reader: the store, confined to the run.
+        config: the run's stored configuration.
+    """
+    later = later_measurements()
+    names = [*(table.name for measurement in later for table in measurement.tables), "merges"]
+    tables = {name: reader.scan(name).drop("run").collect() for name in names if reader.has(name)}
+    return tables, {measurement.name: config[measurement.name] for measurement in later if measurement.name in config}
 
 
 def stored_before(store: Path, run: str, config: Mapping[str, Any]) -> StoredSteps | None:

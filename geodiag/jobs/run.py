@@ -12,29 +12,39 @@ from typing import Any
 
 import polars as pl
 
-from geodiag import __version__
 from geodiag.checkpoints import Layer
+from geodiag.common import __version__
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements.geometry.bases import Basis
-from geodiag.extraction.measurements.geometry.rows import PER_LAYER_TABLES, active_rows
-from geodiag.extraction.run import RunExtraction
+from geodiag.extraction.measurements.geometry.run import GeometryRun
+from geodiag.extraction.measurements.geometry.tables import GEOMETRY_TABLES
+from geodiag.extraction.plan import active_rows
 from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import Busy, run_lock
-from geodiag.jobs.restart import KeptBases, Staging, StoredSteps, no_bases, rows_frame, stored_before, sweep
+from geodiag.jobs.restart import (
+    KeptBases,
+    Staging,
+    StoredSteps,
+    kept_measurements,
+    no_bases,
+    rows_frame,
+    stored_before,
+    sweep,
+)
 from geodiag.jobs.shards import Shard
-from geodiag.jobs.stored_config import changed_inputs, changed_settings, run_config, staging_key
-from geodiag.runs import Manifest, load_scores, score_notes
+from geodiag.jobs.stored_config import SELECTION_KEYS, changed_inputs, changed_settings, run_config, staging_key
+from geodiag.runs import Manifest, read_scores
 from geodiag.store import StoreReader, add_table, create_store, recover, write_run
 
 
 def store_run(
-    extraction: RunExtraction, store: Path, *, overwrite: bool, progress: Progress, shard: Shard | None = None
+    geometry: GeometryRun, store: Path, *, overwrite: bool, progress: Progress, shard: Shard | None = None
 ) -> Outcome:
     """Extracts one run and brings it into the store whole.
 
     Args:
-        extraction: a run that has passed its checks.
+        geometry: a run that has passed its checks.
         store: the store's folder; made when it is not there.
         overwrite: replace a run that was extracted with other settings or from other checkpoints. A shard leaves
             one alone that was made by this version of the same settings and checkpoints: another shard made it.
@@ -50,15 +60,15 @@ def store_run(
         CheckpointError: a weight cannot be read or is not finite.
         ScoresError: the scores are wrong.
     """
-    manifest = extraction.plan.manifest
-    scores = load_scores(manifest)
-    for note in (*extraction.notes, *score_notes(manifest, scores)):
+    manifest = geometry.run.plan.manifest
+    scores = read_scores(manifest)
+    for note in (*geometry.notes, *scores.notes):
         progress.note(note)
     create_store(store)
     recover(store)
-    config = run_config(extraction)
+    config = run_config(geometry)
     before = None if overwrite else stored_before(store, manifest.run, config)
-    task = _Task(extraction, store, config, scores, overwrite, shard, progress, before)
+    task = _Task(geometry, store, config, scores.frame, overwrite, shard, progress, before)
     return task.whole() if shard is None else task.part(shard)
 
 
@@ -66,7 +76,7 @@ def store_run(
 class _Task:
     """One run to bring into one store, as a whole or as one shard of it."""
 
-    extraction: RunExtraction
+    geometry: GeometryRun
     store: Path
     config: Mapping[str, Any]
     scores: pl.DataFrame
@@ -78,17 +88,22 @@ class _Task:
 
     @property
     def run(self) -> str:
-        return self.extraction.plan.manifest.run
+        return self.geometry.run.plan.manifest.run
 
     @cached_property
     def names(self) -> list[str]:
-        return [layer.name for layer in self.extraction.layers]
+        return self.geometry.parts
 
     @cached_property
     def staging(self) -> Staging:
         # Parts of added steps alone must not be taken for whole ones, should the stored steps be removed meanwhile.
         added = {} if self.before is None else {"stored_steps": self.before.steps}
-        return Staging(self.store, self.run, staging_key({**self.config, **added}), tables=PER_LAYER_TABLES)
+        return Staging(
+            self.store,
+            self.run,
+            staging_key({**self.config, **added}),
+            tables=[table.name for table in GEOMETRY_TABLES],
+        )
 
     @cached_property
     def bases(self) -> KeptBases:
@@ -107,7 +122,7 @@ class _Task:
 
     def part(self, shard: Shard) -> Outcome:
         """A shard's layers beside other shards; the commit where they turn out to be the last."""
-        mine = [layer.name for layer in shard.layers(self.extraction.layers, run=self.run)]
+        mine = shard.parts({layer.name: layer.stored_bytes for layer in self.geometry.run.layers}, run=self.run)
         missing = self._missing()  # looked at first: once a run is stored, its finished layers are swept
         if (settled := self._settled()) is not None:
             return settled
@@ -144,7 +159,7 @@ class _Task:
             return (
                 Outcome("unchanged", "unchanged") if self.shard is not None and current and self._made_by_us() else None
             )
-        _check_same(stored, self.config, self.extraction.plan.manifest, self.store)
+        _check_same(stored, self.config, self.geometry.run.plan.manifest, self.store)
         return _refresh_scores(self.store, self.run, self.scores) if current else None
 
     def _made_by_us(self) -> bool:
@@ -155,11 +170,11 @@ class _Task:
         """Every layer of `layers` that is not finished yet, into the staging area, its bases first."""
         done = self.staging.done(layers)
         self.progress.run_started(self.run, parts=len(layers), done=len(done), what="layers")
-        left = self.extraction
+        left = self.geometry
         known: Callable[[Layer], Mapping[str, Basis]] = no_bases
         if self.before is not None:
             left, known = left.after(self.before.steps), self.before.bases(self.store, self.run).of
-        for part in left.parts(done=done | (set(self.names) - set(layers)), known=known):
+        for part in left.layer_results(done=done | (set(self.names) - set(layers)), known=known):
             self.bases.put(part.layer, {**known(part.layer), **part.bases})
             self.staging.put(part.layer.name, part.rows)
             self.progress.part_done(self.run, part.layer.name)
@@ -171,12 +186,32 @@ class _Task:
         if self.before is not None:
             tables, config = self.before.joined(self.store, self.run, tables, config)
             what += f" of {counted(len(config['tasks']) - self.before.steps, 'step')} added to {self.before.steps}"
-        tables |= {"active": rows_frame("active", active_rows(self.extraction.plan)), "scores": self.scores}
-        tables["runs"] = rows_frame("runs", [_run_row(self.extraction, config)])
+        elif self.overwrite:
+            kept, settings = self._kept()
+            tables, config = tables | kept, {**config, **settings}
+        tables |= {"active": rows_frame("active", active_rows(self.geometry.run.plan)), "scores": self.scores}
+        tables["runs"] = rows_frame("runs", [_run_row(self.geometry, config)])
         write_run(self.store, self.run, tables, overwrite=self.run in StoreReader(self.store).run_ids())
         sweep(self.store, self.run)
         self.bases.sweep_others()
         return Outcome("done", what)
+
+    def _kept(self) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+        """Tables of later measurements that a new geometry of the same checkpoints, layers and active sets leaves."""
+        stored = _stored_config(self.store, self.run, damaged_too=True)
+        if not stored:
+            return {}, {}
+        try:
+            tables, settings = kept_measurements(StoreReader(self.store).only([self.run]), stored)
+        except (StoreError, OSError, pl.exceptions.PolarsError):
+            self.progress.note(f"run {self.run}: what else was measured cannot be read and goes")
+            return {}, {}
+        shared = {key: stored.get(key) for key in SELECTION_KEYS} == {key: self.config[key] for key in SELECTION_KEYS}
+        if tables and (not shared or changed_inputs(stored, self.config)):
+            names = ", ".join(sorted(settings))
+            self.progress.note(f"run {self.run}: its {names} were measured on other layers or checkpoints and go")
+            return {}, {}
+        return tables, settings
 
 
 def _stored_config(store: Path, run: str, *, damaged_too: bool) -> dict[str, Any] | None:
@@ -220,14 +255,14 @@ def _refresh_scores(store: Path, run: str, scores: pl.DataFrame) -> Outcome:
     return Outcome("done", "scores refreshed")
 
 
-def _run_row(extraction: RunExtraction, config: Mapping[str, Any]) -> dict[str, Any]:
-    manifest = extraction.plan.manifest
+def _run_row(geometry: GeometryRun, config: Mapping[str, Any]) -> dict[str, Any]:
+    manifest = geometry.run.plan.manifest
     return {
         "size": manifest.size,
         "method": manifest.method,
         "seed": manifest.seed,
         "n_steps": len(manifest.steps),
-        "n_layers": len(extraction.layers),
+        "n_layers": len(geometry.run.layers),
         "base": str(manifest.base),
         "config": json.dumps(config, sort_keys=True),
         "geodiag_version": __version__,

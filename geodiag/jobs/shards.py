@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
 
 
@@ -33,23 +32,26 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 
-    def layers(self, layers: Iterable[Layer], *, run: str) -> list[Layer]:
-        """The layers of a run that are this shard's, in the run's order.
+    def parts(self, weights: Mapping[str, float], *, run: str) -> list[str]:
+        """The parts of a run that are this shard's, in the order given.
 
-        They are dealt by stored bytes, the largest first, each to the shard that has the least so far. Who gets the
+        They are dealt by weight, the heaviest first, each to the shard that has the least so far. Who gets the
         first one depends on the run's name, so that what does not come out even falls to another shard in each run.
         Every shard finds the same from the run alone, whatever other runs there are.
+
+        Args:
+            weights: by part: a layer's stored bytes, or 1.
+            run: the run's id.
         """
-        given, mine = [0] * self.count, set()
+        given, mine = [0.0] * self.count, set()
         first = zlib.crc32(run.encode())
         order = [(first + n) % self.count for n in range(self.count)]
-        layers = list(layers)
-        for layer in sorted(layers, key=lambda layer: (-layer.stored_bytes, layer.name)):
+        for part in sorted(weights, key=lambda part: (-weights[part], part)):
             least = min(order, key=lambda n: given[n])
-            given[least] += layer.stored_bytes
+            given[least] += weights[part]
             if least == self.index - 1:
-                mine.add(layer.name)
-        return [layer for layer in layers if layer.name in mine]
+                mine.add(part)
+        return [part for part in weights if part in mine]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 from geodiag.common.stopping import GRACE
 from geodiag.common.text import counted
 from geodiag.errors import SettingsError
-from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.measurements.gradients.plan import GradientOptions
+from geodiag.extraction.measurements import Measurement
+from geodiag.jobs.batch import Work
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests, load_manifest
 from geodiag.store import create_store
@@ -95,65 +94,37 @@ class Command:
 
 
 def submit_extraction(
-    runs: Path,
-    store: Path,
-    settings: GeometrySettings,
-    slurm: SlurmOptions,
-    *,
-    geometry: bool = True,
-    gradients: GradientOptions | None = None,
-    **options: Any,
+    runs: Path, work: Work, slurm: SlurmOptions, *, arguments: Callable[[Measurement], Sequence[str]]
 ) -> Submission:
-    """Submits an extraction: an array of shards, a job behind them that finishes the store, then the gradients.
+    """Submits an extraction: an array of shards a measurement, and a job behind it that finishes what they left.
 
     Args:
         runs: a folder of runs, a run's folder, or a `run.yaml`, seen by every node.
-        store: the store, seen by every node.
-        settings: what to compute.
+        work: what is measured; its store is seen by every node.
         slurm: how the jobs are asked for.
-        geometry: whether geometry is extracted.
-        gradients: the probes' options, where gradients are measured: in an array by runs.
-        options: of `extract_arguments`.
+        arguments: the command line behind `geodiag` that makes one of its measurements.
 
     Raises:
         GeodiagError: there is no run or one is wrong, submitit or Slurm is not there, or Slurm refuses.
     """
     manifests = [load_manifest(path) for path in find_manifests(runs)]
-    arguments = extract_arguments(runs, store, settings, gradients=gradients, **options)
-    create_store(store)
-    executor = _executor(store, slurm, device=str(options["device"]))
+    create_store(work.store)
+    executor = _executor(work.store, slurm, device=work.device)
     jobs: dict[str, str] = {}
-    if geometry:
-        job = _submit(executor, [(*arguments, *_share(n, slurm.shards)) for n in range(slurm.shards)], after=None)
-        jobs[job] = f"{counted(slurm.shards, 'shard')} of {counted(len(manifests), 'run')}"
-        job = _submit(executor, [(*arguments, *_share(0, 1))], after=job)
-        jobs[job] = "what they leave, and the summary"
-    if gradients is not None:
-        count, only = min(slurm.shards, len(manifests)), "--gradients-only"
+    for measurement in work.measurements:
+        command = arguments(measurement)
+        divided = slurm.shards if measurement.divided == "parts" else min(slurm.shards, len(manifests))
         after = next(reversed(jobs), None)
-        job = _submit(executor, [(*arguments, only, *_share(n, count)) for n in range(count)], after=after)
-        jobs[job] = f"gradients in {counted(count, 'shard')}"
-    return Submission(jobs, store.absolute() / LOGS)
-
-
-def extract_arguments(
-    runs: Path,
-    store: Path,
-    settings: GeometrySettings,
-    *,
-    device: str,
-    memory: int | None,
-    reading: str,
-    overwrite: bool,
-    gradients: GradientOptions | None,
-) -> list[str]:
-    """The command line of an extraction, behind `geodiag`, with every setting written out."""
-    given = {f.name.replace("_", "-"): getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    given["lambda"], given["families"] = given.pop("lam"), ",".join(settings.families)
-    given |= {"store": store.absolute(), "device": device, "memory-budget": memory, "read": reading}
-    given["probes-per-task"] = None if gradients is None else gradients.probes_per_task
-    options = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
-    return ["extract", str(runs.absolute()), *options, *(["--overwrite"] if overwrite else [])]
+        job = _submit(executor, [(*command, *_share(n, divided)) for n in range(divided)], after=after)
+        jobs[job] = (
+            f"{counted(divided, 'shard')} of {counted(len(manifests), 'run')}"
+            if measurement.founds_run
+            else f"{measurement.name} in {counted(divided, 'shard')}"
+        )
+        if measurement.divided == "parts":
+            job = _submit(executor, [(*command, *_share(0, 1))], after=job)
+            jobs[job] = "what they leave, and the summary"
+    return Submission(jobs, work.store.absolute() / LOGS)
 
 
 def check_engine(name: str) -> str:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from geodiag import __version__
 from geodiag.checkpoints import fingerprint
-from geodiag.extraction.run import RunExtraction
+from geodiag.common import __version__
+from geodiag.extraction.measurements.geometry.run import GeometryRun
 
 SETTING_KEYS = (
     "rank",
@@ -25,25 +25,34 @@ SETTING_KEYS = (
 """The keys of a run's config that decide its numbers; runs compare only where these are equal."""
 
 
-def run_config(extraction: RunExtraction) -> dict[str, Any]:
+SELECTION_KEYS = ("families", "layers", "updates", "memory")
+"""Keys that decide which layers and which updates every measurement looks at."""
+VALUES_0_1_0: dict[str, Any] = {}
+"""Values that geodiag 0.1.0 worked with in settings that came later, by key: what a stored configuration without the
+key means."""
+
+
+def run_config(geometry: GeometryRun) -> dict[str, Any]:
     """Every setting of an extraction, and the fingerprints of what it reads, as one JSON object."""
-    manifest, folder = extraction.plan.manifest, extraction.plan.manifest.path.parent
-    return extraction.settings.to_config() | {
+    run = geometry.run
+    manifest, folder = run.plan.manifest, run.plan.manifest.path.parent
+    return geometry.settings.to_config() | {
         "updates": manifest.updates,
         "memory": manifest.memory,
         "tasks": list(manifest.tasks),
         "labels": {step.task: step.label for step in manifest.steps},
-        "left_out": len(extraction.table.left_out),
-        "checkpoints": {_name(path, folder): fingerprint(c) for path, c in extraction.checkpoints.items()},
+        "left_out": len(run.table.left_out),
+        "checkpoints": {_name(path, folder): fingerprint(c) for path, c in run.checkpoints.items()},
     }
 
 
 def changed_settings(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """`rank 32 -> 16` for every setting that differs; empty where the numbers would be the same."""
+    before = VALUES_0_1_0 | dict(stored)
     return [
-        f"{key} {_shown(stored.get(key))} -> {_shown(wanted[key])}"
+        f"{key} {_shown(before.get(key))} -> {_shown(wanted[key])}"
         for key in SETTING_KEYS
-        if stored.get(key) != wanted[key]
+        if before.get(key) != wanted[key]
     ]
 
 

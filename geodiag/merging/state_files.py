@@ -1,7 +1,7 @@
 """Checkpoints under construction: files of their final size, into which layer after layer is written in place.
 
-No shard is ever held in memory, and no weight is written twice: each file starts with its header, holds what is the
-base's own as a copy of the base's bytes, and gets every merged layer at the place where the header says it lies.
+No shard is ever held in memory, and no weight is written twice: each file starts with its header, holds a copy of the
+bytes of every tensor that stays the base's, and gets every merged layer at the offset that the header gives it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from geodiag.checkpoints import Checkpoint, Layer
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
-from geodiag.checkpoints.safetensors_header import DTYPES, READABLE
+from geodiag.checkpoints.safetensors_header import DTYPES, READABLE, read_header
 
 _CODES = {name: code for code, name in DTYPES.items()}
 _CHUNK = 16 * 2**20
@@ -29,14 +28,14 @@ _CHUNK = 16 * 2**20
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a tensor lies in a state's folder."""
+    """Location of a tensor in a state's folder."""
 
     file: Path
     """The file, relative to the folder."""
     offset: int
     """Its first byte in that file."""
     size: int
-    """How many bytes it takes."""
+    """Its size in bytes."""
     dtype: str
     """The type it is stored in, as torch names it."""
     shape: tuple[int, ...]
@@ -48,13 +47,13 @@ class StateLayout:
     """The files of every state of a merge, which are those of the base: same names, tensors and shards."""
 
     base: Checkpoint
-    """What the states start from."""
+    """The checkpoint that the states start from."""
     headers: Mapping[Path, bytes]
     """The beginning of each file, up to its first weight."""
     slots: Mapping[str, Slot]
     """Every tensor by its name."""
     copied: tuple[str, ...]
-    """Tensors that are the base's own, or that layers fill in part only."""
+    """Tensors that stay the base's, or that layers fill in part only."""
 
     @property
     def size(self) -> int:
@@ -62,7 +61,7 @@ class StateLayout:
         return sum(map(len, self.headers.values())) + sum(slot.size for slot in self.slots.values())
 
     def create(self, folder: Path) -> None:
-        """Writes every file at its final size, with the base's own tensors in it; layers are still missing."""
+        """Write every file at its final size, with the copied tensors in it; layers are still missing."""
         for relative, header in self.headers.items():
             path = folder / relative
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +76,7 @@ class StateLayout:
             (folder / "model.safetensors.index.json").write_text(self._index(), encoding="utf-8")
 
     def put(self, folder: Path, layer: Layer, weight: Tensor) -> None:
-        """Writes one layer's weight (d_out, d_in) in its place; it is on the disk when this returns."""
+        """Write one layer's weight (d_out, d_in) at its offset; it is on the disk when this returns."""
         slot = self.slots[layer.tensor]
         path = folder / slot.file
         memory = np.memmap(path, dtype=np.uint8, mode="r+", offset=slot.offset, shape=(slot.size,))
@@ -86,17 +85,17 @@ class StateLayout:
         memory.flush()
 
     def _base_bytes(self, name: str) -> Iterator[bytes]:
-        """The base's tensor in the type that states have it in."""
+        """The bytes of the base's tensor, converted to the type of the states."""
         info, file = self.base.tensors[name]
         if self.slots[name].dtype != info.dtype:
             converted = self.base.read(name).to(getattr(torch, self.slots[name].dtype)).contiguous()
             yield converted.view(-1).view(torch.uint8).numpy().tobytes()
             return
-        start, size = _stored_places(file)[name]
+        span = read_header(file).tensors[name]
         with file.open("rb") as source:
-            source.seek(start)
-            for done in range(0, size, _CHUNK):
-                yield source.read(min(_CHUNK, size - done))
+            source.seek(span.start)
+            for done in range(0, span.size, _CHUNK):
+                yield source.read(min(_CHUNK, span.size - done))
 
     def _index(self) -> str:
         weight_map = {name: slot.file.as_posix() for name, slot in sorted(self.slots.items())}
@@ -105,7 +104,7 @@ class StateLayout:
 
 
 def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
-    """Writes a layer's weight into the tensor that holds it; the reverse of `Part.take`, and rounds to its type."""
+    """Write a layer's weight into the tensor that holds it, rounded to its type; the reverse of `MatrixPart.take`."""
     matrix = stored if part.expert is None else stored[part.expert]
     matrix = matrix.T if part.transposed else matrix
     if part.rows is None:
@@ -115,12 +114,12 @@ def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
 
 
 def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> StateLayout:
-    """The files that states of this base have.
+    """The files of states that start from a base.
 
     Args:
-        base: the checkpoint whose files they take after.
+        base: the checkpoint, whose file names, tensors and shards the states have.
         layers: the layers that will be written.
-        dtype: the type of all weights, or `base` for each its own. What is no plain number stays as it is.
+        dtype: the type of all weights, or `base` for each its own. Quantised tensors and other types stay as they are.
     """
     folder = base.path if base.path.is_dir() else base.path.parent
     whole = {layer.tensor for layer in layers if layer.part == WHOLE}
@@ -134,20 +133,19 @@ def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> St
 
 
 def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple[bytes, dict[str, Slot]]:
-    """The header of one file, and where its tensors lie: widest types first, so that each starts aligned."""
-    raw = _header(file)[0]
-    sizes = {name: size for name, (_, size) in _stored_places(file).items()}
+    """The header of one file and the slots of its tensors, widest types first, so that each starts aligned."""
+    stored = read_header(file)
     names = [name for name, (_, held_in) in base.tensors.items() if held_in == file]
     types = {name: _type(base.info(name).dtype, dtype) for name in names}
     places: dict[str, tuple[int, int]] = {}
     end = 0
     for name in sorted(names, key=lambda name: (-_width(types[name]), name)):
         same = types[name] == base.info(name).dtype
-        size = sizes[name] if same else math.prod(base.info(name).shape) * _width(types[name])
+        size = stored.tensors[name].size if same else math.prod(base.info(name).shape) * _width(types[name])
         places[name], end = (end, size), end + size
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"} | raw.get("__metadata__", {})}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt", **stored.metadata}}
     for name, (start, size) in places.items():
-        code = raw[name]["dtype"] if types[name] == base.info(name).dtype else _CODES[types[name]]
+        code = stored.tensors[name].code if types[name] == base.info(name).dtype else _CODES[types[name]]
         entries[name] = {"dtype": code, "shape": list(base.info(name).shape), "data_offsets": [start, start + size]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -159,28 +157,14 @@ def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple
     return header, slots
 
 
-def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """What a file says of its tensors, and where the first of them starts."""
-    with file.open("rb") as stored:
-        length = int.from_bytes(stored.read(8), "little")
-        return json.loads(stored.read(length)), 8 + length
-
-
-def _stored_places(file: Path) -> dict[str, tuple[int, int]]:
-    """The first byte and the size of every tensor in a file."""
-    entries, start = _header(file)
-    spans = {name: entry["data_offsets"] for name, entry in entries.items() if name != "__metadata__"}
-    return {name: (start + first, last - first) for name, (first, last) in spans.items()}
-
-
 def _type(stored: str, wanted: str) -> str:
     return wanted if wanted != "base" and stored in READABLE else stored
 
 
 def _width(dtype: str) -> int:
-    """Bytes of one number; 1 for types that torch does not know."""
-    known = getattr(torch, dtype, None)
-    return known.itemsize if isinstance(known, torch.dtype) else 1
+    """Bytes of one number; 1 for types that torch does not have."""
+    number = getattr(torch, dtype, None)
+    return number.itemsize if isinstance(number, torch.dtype) else 1
 
 
 SIDE_FILES = (
@@ -188,13 +172,13 @@ SIDE_FILES = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "spiece.model"),
     *("chat_template*", "*.tiktoken", "*.py"),
 )
-"""What a model needs beside its weights: its configuration, its tokenizer, and code that came along."""
+"""Files of a model other than its weights: its configuration, its tokenizer, and code that came along."""
 
 
 def side_files(base: Checkpoint) -> list[Path]:
-    """The files beside the base's weights that every state gets a copy of, sorted."""
+    """The base's files other than weights that every state gets a copy of, sorted."""
     if not base.path.is_dir():
         config = base.path.parent / "config.json"
         return [config] if config.is_file() else []
-    found = {path for pattern in SIDE_FILES for path in base.path.glob(pattern) if path.is_file()}
-    return sorted(path for path in found if path.suffix != ".safetensors" and os.access(path, os.R_OK))
+    matches = {path for pattern in SIDE_FILES for path in base.path.glob(pattern) if path.is_file()}
+    return sorted(path for path in matches if path.suffix != ".safetensors" and os.access(path, os.R_OK))

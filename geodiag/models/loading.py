@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from geodiag.checkpoints import Checkpoint, open_checkpoint
+from geodiag.checkpoints import Checkpoint, open_checkpoint, open_model
+from geodiag.common.adapters import find_adapter
+from geodiag.common.text import first_line
 from geodiag.errors import CheckpointError, SettingsError
 
-_ADAPTER_CONFIG, _ADAPTER = "adapter_config.json", "adapter_model.safetensors"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -24,7 +25,7 @@ def load_model(state: Path, *, base: Path, device: torch.device, precision: str)
     Weights are read as `open_checkpoint` reads them, so pickles are refused; no code that lies beside them runs.
 
     Args:
-        state: a checkpoint, or a PEFT adapter folder, which is merged into the base in float32.
+        state: what `open_model` takes: a checkpoint, or a PEFT adapter, which is merged into the base in float32.
         base: the run's base; it also gives the configuration where the state has none.
         device: where the model goes.
         precision: `float32` or `bfloat16`.
@@ -34,12 +35,14 @@ def load_model(state: Path, *, base: Path, device: torch.device, precision: str)
             fit the base.
         SettingsError: transformers, or peft for an adapter, is not installed.
     """
-    adapter = (state / _ADAPTER_CONFIG).is_file()
-    weights = open_checkpoint(base if adapter else state)
     dtype = getattr(torch, precision)
+    base_weights = open_checkpoint(base)
+    weights = open_model(state, base=base_weights)
     with _quiet():
-        model = _causal_model(weights, base=base, dtype=torch.float32 if adapter else dtype)
-        model = _merged(model, state) if adapter else model
+        if weights.kind == "adapter":
+            model = _merged(_causal_model(base_weights, base=base, dtype=torch.float32), weights.path)
+        else:
+            model = _causal_model(weights, base=base, dtype=dtype)
     model.eval().requires_grad_(False)
     return model.to(device=device, dtype=dtype)
 
@@ -51,24 +54,30 @@ def load_tokenizer(state: Path, *, base: Path) -> Any:
         CheckpointError: neither has one, or it cannot be read.
         SettingsError: transformers is not installed.
     """
-    folders = [path if path.is_dir() else path.parent for path in (state, base)]
+    adapter = find_adapter(state)
+    folders = _folders(*((state, base) if adapter is None else (state, adapter.folder, base)))
     folder = next((f for f in folders if any((f / name).is_file() for name in _TOKENIZER)), None)
     if folder is None:
         what = "neither the state nor the base has a tokenizer"
-        raise CheckpointError(what, where=folders[1], fix="save it there: tokenizer.save_pretrained(folder)")
+        raise CheckpointError(what, where=folders[-1], fix="save it there: tokenizer.save_pretrained(folder)")
     with _quiet(), _installed("transformers"):
         from transformers import AutoTokenizer
 
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"the tokenizer cannot be read ({_first_line(error)})", where=folder) from error
+            raise CheckpointError(f"the tokenizer cannot be read ({first_line(error)})", where=folder) from error
+
+
+def _folders(*paths: Path) -> list[Path]:
+    """Each path that is a folder, and the folder of each that is a file."""
+    return [path if path.is_dir() else path.parent for path in paths]
 
 
 def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.Module:
     with _installed("transformers"):
         from transformers import AutoConfig, AutoModelForCausalLM
-    folder = next((p for p in (weights.path, base) if (p / "config.json").is_file()), None)
+    folder = next((p for p in _folders(weights.path, base) if (p / "config.json").is_file()), None)
     if folder is None:
         what = "neither it nor the base has a config.json, so no model can be built"
         raise CheckpointError(what, where=weights.path, fix="give Hugging Face folders")
@@ -81,7 +90,7 @@ def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.
             None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
-        what = f"cannot be loaded as a causal language model ({_first_line(error)})"
+        what = f"cannot be loaded as a causal language model ({first_line(error)})"
         raise CheckpointError(what, where=weights.path, fix=f"the configuration is {folder / 'config.json'}") from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(found["missing_keys"])
@@ -93,16 +102,13 @@ def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.
 def _merged(model: nn.Module, adapter: Path) -> nn.Module:
     with _installed("peft"):
         from peft import PeftModel
-    if not (adapter / _ADAPTER).is_file():
-        fix = "save the adapter in safetensors"
-        raise CheckpointError(f"holds no {_ADAPTER}", where=adapter, fix=fix)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft calls transformers by names of older releases
             warnings.filterwarnings("error", message="Found missing adapter keys")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, UserWarning) as error:
-        what = f"the adapter does not fit the run's base ({_first_line(error)})"
+        what = f"the adapter does not fit the run's base ({first_line(error)})"
         raise CheckpointError(what, where=adapter, fix="give the base that it was trained on") from error
     return merged
 
@@ -132,8 +138,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

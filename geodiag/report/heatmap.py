@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from geodiag.figures.colors import takes_dark_ink
+
 Rgb = tuple[int, int, int]
 
 LOSS_GAIN: tuple[Rgb, ...] = ((178, 24, 43), (239, 138, 98), (247, 247, 247), (103, 169, 207), (33, 102, 172))
@@ -19,8 +21,8 @@ def cell_style(value: float | None, *, low: float, high: float, colors: Sequence
 
     Args:
         value: the value.
-        low: what has the first colour; values under it have it too.
-        high: what has the last one.
+        low: the value of the first colour; values under it have it too.
+        high: the value of the last colour.
         colors: equally spaced colours.
     """
     if value is None:
@@ -40,14 +42,8 @@ def mix(share: float, colors: Sequence[Rgb]) -> Rgb:
 
 
 def ink(shade: Rgb) -> str:
-    """Black or white, whichever has more contrast on a colour (relative luminance as in WCAG 2)."""
-    r, g, b = (_linear(channel / 255) for channel in shade)
-    luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
-    return "#000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#fff"
-
-
-def _linear(channel: float) -> float:
-    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+    """Black or white, whichever has more contrast on a colour."""
+    return "#000" if takes_dark_ink(channel / 255 for channel in shade) else "#fff"
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Heatmap:
     """A matrix of values."""
 
     title: str
-    """What it shows."""
+    """Its heading."""
     note: str
     """How to read it."""
     rows: Sequence[str]
@@ -63,23 +59,23 @@ class Heatmap:
     columns: Sequence[str]
     """Names of the columns."""
     values: Mapping[tuple[int, int], float | None]
-    """Values by (row, column); what is not there stays blank."""
+    """Values by (row, column); others are blank."""
     low: float
-    """What has the first colour."""
+    """The value of the first colour."""
     high: float
-    """What has the last one."""
+    """The value of the last colour."""
     colors: Sequence[Rgb] = LOSS_GAIN
-    """The colours between."""
+    """Equally spaced colours from `low` to `high`."""
     digits: int = 2
     """Decimals of a value."""
     scale: float = 1.0
-    """What a value is multiplied by before it is written."""
+    """Factor of a value as written."""
     unit: str = ""
-    """What follows a value where it is told in full."""
+    """Unit of a value in the cell's full text."""
     corner: str = ""
-    """What the rows are."""
+    """Names of the rows and columns, for the corner cell."""
     absent: str = "not known"
-    """What is said of a cell whose value is None."""
+    """Text of a cell whose value is None."""
     steps: Mapping[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     """The (run, step) that a cell leads to."""
     marks: frozenset[tuple[int, int]] = frozenset()
@@ -111,11 +107,11 @@ def _cell(heat: Heatmap, at: tuple[int, int]) -> str:
     value = heat.values[at]
     row, column = heat.rows[at[0]], heat.columns[at[1]]
     number = "–" if value is None else cell_text(value * heat.scale, heat.digits)
-    told = escape(f"{row}, {column}: {heat.absent if value is None else number + heat.unit}", quote=True)
+    text = escape(f"{row}, {column}: {heat.absent if value is None else number + heat.unit}", quote=True)
     style = cell_style(value, low=heat.low, high=heat.high, colors=heat.colors)
     kind = "none" if value is None else "mark" if at in heat.marks else ""
     return (
-        f"<td{_attribute('class', kind)}{_attribute('style', style)}{_target(heat.steps.get(at))} title='{told}'>"
+        f"<td{_attribute('class', kind)}{_attribute('style', style)}{_target(heat.steps.get(at))} title='{text}'>"
         f"{number}</td>"
     )
 

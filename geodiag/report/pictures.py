@@ -1,28 +1,23 @@
-"""The figures, inlined as PNG."""
+"""Figures as inlined PNG pictures, with their captions."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
-from io import BytesIO
 
 import matplotlib.pyplot as plt
-import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from PIL import Image
 
-from geodiag.figures import FIGURES, Caption, Figure, NothingToDraw, Tables, caption, theme
-from geodiag.figures.data import ROWS
+from geodiag.figures import FIGURES, Caption, Figure, NothingToDraw, Tables, caption, computed_tables
+from geodiag.figures.theme import png_bytes
 from geodiag.tables.compute import Computed
 
-DPI = 200
+PICTURE_DPI = 200
 """Dots an inch of the files."""
 PIXELS = 140
 """CSS pixels that an inch takes on the page: letters of 7 points come out at 13 to 14 pixels."""
-PICTURE_PALETTE_SIZE = 256
-"""Colours of a file; a third of the bytes of true colour, and nothing that can be seen is lost."""
 LONG_PICTURE = 260
 """Characters from which a caption is folded."""
 
@@ -38,18 +33,18 @@ class Picture:
     caption: str
     """What it shows, from how many observations."""
     notes: str = ""
-    """What must be said of a signal drawn."""
+    """Caveats of the signals drawn."""
     source: str = ""
     """The image as a data URI; empty where it was not drawn."""
     size: tuple[int, int] = (0, 0)
     """Width and height on the page, in CSS pixels."""
     reason: str = ""
-    """Why it was not drawn."""
+    """The reason why it was not drawn."""
 
 
 def draw_pictures(computed: Computed) -> list[Picture]:
     """Every figure that is not about one run alone, from tables that are computed already."""
-    tables = _tables(computed)
+    tables = computed_tables(computed)
     return [_draw(figure, tables) for figure in FIGURES if not figure.per_run]
 
 
@@ -64,50 +59,32 @@ def pictures_html(pictures: list[Picture]) -> str:
     return f"<ul class='index'>{index}</ul><div class='pictures'>{shown}</div>{excuse}"
 
 
-def _tables(computed: Computed) -> Tables:
-    inputs = computed.inputs
-
-    def fetch(name: str) -> pl.DataFrame:
-        if name in ROWS:
-            return ROWS[name](inputs)
-        if name in computed.frames:
-            return computed.frames[name]
-        raise NothingToDraw(computed.missing.get(name, f"there is no table {name}"))
-
-    return Tables(fetch, origin=str(inputs.store.path), runs=inputs.store.runs().height)
-
-
 def _draw(figure: Figure, tables: Tables) -> Picture:
     try:
-        found = figure.draw(tables)
+        result = figure.draw(tables)
     except NothingToDraw as reason:
         return Picture(figure.name, figure.title, "", reason=str(reason))
-    axes: list[Axes] = [found] if isinstance(found, Axes) else list(found)
+    axes: list[Axes] = [result] if isinstance(result, Axes) else list(result)
     canvas = axes[0].get_figure(root=True)
     assert isinstance(canvas, Canvas)
     try:
         width, height = (round(PIXELS * inches) for inches in canvas.get_size_inches())
         return Picture(
-            figure.name, figure.title, *_told([caption(ax) for ax in axes]), _inline(canvas), (width, height)
+            figure.name, figure.title, *_texts([caption(ax) for ax in axes]), _inline(canvas), (width, height)
         )
     finally:
         plt.close(canvas)
 
 
-def _told(captions: list[Caption]) -> tuple[str, str]:
-    """What the panels show, and what must be said of their signals, each sentence once."""
+def _texts(captions: list[Caption]) -> tuple[str, str]:
+    """The panels' captions, and the caveats of their signals, each sentence once."""
     texts = dict.fromkeys(" ".join(part for part in (c.text, c.counts) if part) for c in captions)
     return " ".join(texts), " ".join(dict.fromkeys(note for c in captions for note in c.notes))
 
 
 def _inline(canvas: Canvas) -> str:
     """A figure as a data URI, the same bytes every time."""
-    drawn, out = BytesIO(), BytesIO()
-    with theme():
-        canvas.savefig(drawn, format="png", dpi=DPI)
-    with Image.open(drawn) as image:
-        image.convert("RGB").quantize(PICTURE_PALETTE_SIZE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
-    return f"data:image/png;base64,{b64encode(out.getvalue()).decode()}"
+    return f"data:image/png;base64,{b64encode(png_bytes(canvas, dpi=PICTURE_DPI)).decode()}"
 
 
 def _figure(picture: Picture) -> str:

@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import polars as pl
 
-from geodiag import __version__
+from geodiag.common import __version__
+from geodiag.common.text import counted
 from geodiag.explain import StoreEvidence, explain_step
-from geodiag.explain.html import explanation_html as explanation_html
-from geodiag.explain.html import style_sheet
-from geodiag.report.heatmap import heatmap_html as heatmap_html
+from geodiag.explain.html import explanation_html, style_sheet
+from geodiag.report.heatmap import heatmap_html
 from geodiag.report.pictures import draw_pictures, pictures_html
 from geodiag.report.runs import StepKey, cost_map, first_step, run_panel, runs_table
 from geodiag.report.signals import correlations_html
@@ -34,11 +35,11 @@ from geodiag.tables.page import make_page
 class Pieces:
     """Many texts of HTML cut at their tags, every piece kept once.
 
-    Explanations of one run's steps repeat its courses and phrases, too far apart for gzip's window of 32 kB. Sorted
-    pieces bring likenesses together: the page of a large store becomes four times smaller than by gzip alone.
+    Explanations of one run's steps repeat series and phrases, further apart than gzip's window of 32 kB. Sorted
+    pieces bring equal ones together: the page of a large store becomes four times smaller than by gzip alone.
 
     Args:
-        texts: everything that will be asked for.
+        texts: all texts.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -46,7 +47,7 @@ class Pieces:
         self._at = {piece: at for at, piece in enumerate(self.pieces)}
 
     def places(self, text: str) -> list[int]:
-        """Where the pieces of a text stand; joined in this order they are the text."""
+        """Indices of a text's pieces; joined in this order they are the text."""
         return [self._at[piece] for piece in _cut(text)]
 
 
@@ -109,13 +110,13 @@ def write_report(store: StoreReader, out: str | Path, options: Options | None = 
 def explanations(evidence: StoreEvidence, first: StepKey) -> dict[str, object]:
     """Every run's panel, its steps and their explanations, as HTML in pieces."""
     panels = {run: run_panel(evidence, run) for run in evidence.runs}
-    said = {run: {step: _said(evidence, run, step) for step, _ in _steps(evidence, run)} for run in evidence.runs}
-    pieces = Pieces([*panels.values(), *(text for texts in said.values() for text in texts.values())])
+    texts = {run: {step: _text(evidence, run, step) for step, _ in _steps(evidence, run)} for run in evidence.runs}
+    pieces = Pieces([*panels.values(), *chain.from_iterable(by_step.values() for by_step in texts.values())])
     runs = {
         run: {
             "panel": pieces.places(panels[run]),
             "steps": [[step, _step_name(evidence, run, step, task)] for step, task in _steps(evidence, run)],
-            "said": {step: pieces.places(text) for step, text in said[run].items()},
+            "said": {step: pieces.places(text) for step, text in texts[run].items()},
         }
         for run in evidence.runs
     }
@@ -123,8 +124,7 @@ def explanations(evidence: StoreEvidence, first: StepKey) -> dict[str, object]:
 
 
 def _title(evidence: StoreEvidence) -> str:
-    count = len(evidence.runs)
-    return f"Forgetting in {count} run{'' if count == 1 else 's'}"
+    return f"Forgetting in {counted(len(evidence.runs), 'run')}"
 
 
 def _steps(evidence: StoreEvidence, run: str) -> list[tuple[int, str | None]]:
@@ -136,7 +136,7 @@ def _step_name(evidence: StoreEvidence, run: str, step: int, task: str | None) -
     return f"{step}" if task is None else f"{step}: {evidence.labels(run).get(task, task)}"
 
 
-def _said(evidence: StoreEvidence, run: str, step: int) -> str:
+def _text(evidence: StoreEvidence, run: str, step: int) -> str:
     return explanation_html(explain_step(evidence.store, run, step, evidence=evidence), style=False)
 
 

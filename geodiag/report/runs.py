@@ -14,7 +14,7 @@ from geodiag.tables.labels import table_label
 
 
 def run_panel(evidence: StoreEvidence, run: str) -> str:
-    """The run's scores, the conflict of its tasks, and where its steps changed the weights."""
+    """The run's scores, the conflict of its tasks, and the shares of families in its steps' changes."""
     maps = (score_map(evidence, run), conflict_map(evidence, run), share_table(evidence, run))
     return "".join(heatmap_html(heat) for heat in maps if heat is not None)
 
@@ -53,7 +53,7 @@ def conflict_map(evidence: StoreEvidence, run: str) -> Heatmap | None:
     if not pairs:
         return None
     order, names = list(_trained(evidence, run)), evidence.labels(run)
-    found = [row["mean_conflict"] for row in pairs]
+    conflicts = [row["mean_conflict"] for row in pairs]
     return Heatmap(
         title="Geometry conflict.",
         note="Of the new task's update (row) and each old one's (column), the mean over layers; light: unlike.",
@@ -62,8 +62,8 @@ def conflict_map(evidence: StoreEvidence, run: str) -> Heatmap | None:
         values={
             (order.index(row["new_task"]) - 1, order.index(row["old_task"])): row["mean_conflict"] for row in pairs
         },
-        low=min(found),
-        high=max(found),
+        low=min(conflicts),
+        high=max(conflicts),
         colors=AMOUNT,
         corner="new, old",
         steps={(order.index(row["new_task"]) - 1, order.index(row["old_task"])): (run, row["step"]) for row in pairs},
@@ -71,11 +71,11 @@ def conflict_map(evidence: StoreEvidence, run: str) -> Heatmap | None:
 
 
 def share_table(evidence: StoreEvidence, run: str) -> Heatmap | None:
-    """Families by steps: shares of the squared change. None where it is not known, or there is one family."""
+    """Families by steps: shares of the squared change. None without known norms, or with a single family."""
     shares = evidence.shares_of("family", "step").get(run, {})
     if len(shares) < 2:
         return None
-    steps = sorted({step for course in shares.values() for step in course})
+    steps = sorted({step for by_step in shares.values() for step in by_step})
     order = sorted((str(family) for family in shares), key=lambda f: (FAMILIES.index(f) if f in FAMILIES else 99, f))
     return Heatmap(
         title="Where the steps changed the weights.",
@@ -84,11 +84,11 @@ def share_table(evidence: StoreEvidence, run: str) -> Heatmap | None:
         columns=[str(step) for step in steps],
         values={
             (order.index(str(family)), steps.index(step)): share
-            for family, course in shares.items()
-            for step, share in course.items()
+            for family, by_step in shares.items()
+            for step, share in by_step.items()
         },
         low=0.0,
-        high=max(share for course in shares.values() for share in course.values()),
+        high=max(share for by_step in shares.values() for share in by_step.values()),
         colors=AMOUNT,
         digits=0,
         scale=100,
@@ -107,16 +107,16 @@ def _trained(evidence: StoreEvidence, run: str) -> dict[str, int]:
 OUTCOMES = ("OP", "BWT", "FWT", "forgetting", "retention_loss")
 """Outcomes of a run in its table, at the last step."""
 RUN_HEADINGS = ("run", "size", "method", "seed", "steps", *(table_label(name) for name in OUTCOMES), "costliest step")
-"""What the columns are called."""
+"""Headings of the columns."""
 
 StepKey = tuple[str, int]
 """A run and a step of it."""
 Costly = tuple[float | None, int]
-"""What a step changed on average in old tasks' scores, and the step."""
+"""Mean change of old tasks' scores at a step, and the step."""
 
 
 def runs_table(evidence: StoreEvidence) -> str:
-    """One row a run, each leading to its costliest step; what the columns mean below."""
+    """One row a run with a link to its costliest step, and the meanings of the columns below."""
     worst = costliest(evidence)
     rows = [_row(row, worst[row["run"]]) for row in run_outcomes(evidence.store).iter_rows(named=True)]
     right = [name not in ("run", "size", "method") for name in RUN_HEADINGS]
@@ -149,17 +149,17 @@ def cost_map(evidence: StoreEvidence) -> Heatmap:
 
 
 def costliest(evidence: StoreEvidence) -> dict[str, Costly]:
-    """The step of each run at which old tasks lost most on average, with that mean; its last step where none is known.
+    """The step of each run at which old tasks lost most on average; its last step where none was scored.
 
     Returns:
         (mean change, step) by run.
     """
-    found: dict[str, Costly] = {}
+    costly: dict[str, Costly] = {}
     for run, columns in evidence.steps_of.items():
         both = zip(columns["mean_drop"], columns["step"], strict=True)
-        known = [(float(drop), int(step)) for drop, step in both if drop is not None]
-        found[run] = min(known) if known else (None, int(columns["step"][-1]))
-    return found
+        changes = [(float(drop), int(step)) for drop, step in both if drop is not None]
+        costly[run] = min(changes) if changes else (None, int(columns["step"][-1]))
+    return costly
 
 
 def first_step(evidence: StoreEvidence) -> StepKey:
@@ -170,9 +170,9 @@ def first_step(evidence: StoreEvidence) -> StepKey:
 
 
 def _meanings() -> str:
-    known = {target.name: target for target in RUN_TARGETS}
-    told = [f"<b>{escape(table_label(name))}</b>: {escape(known[name].meaning)}" for name in OUTCOMES]
-    return " ".join([*told, "<b>Costliest step</b>: where old tasks lost most on average, and how much."])
+    targets = {target.name: target for target in RUN_TARGETS}
+    meanings = [f"<b>{escape(table_label(name))}</b>: {escape(targets[name].meaning)}" for name in OUTCOMES]
+    return " ".join([*meanings, "<b>Costliest step</b>: where old tasks lost most on average, and how much."])
 
 
 def _row(row: dict[str, object], worst: Costly) -> list[str]:

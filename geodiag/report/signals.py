@@ -12,19 +12,19 @@ from geodiag.signals import SIGNALS, TARGETS, Signal
 from geodiag.tables.confounds import WAYS, Way
 
 BASELINE = "step"
-"""The signal that any other must beat."""
+"""The signal that every other is compared with."""
 GAP = (
     "<p class='summary'><b>The global gap carries the step index.</b> By our reading of its definition it is the state "
     "gap times 2/(t + 1) at step t, up to the regulariser and where all t tasks are active. What is lost drifts with "
     "the step as well, so the two can go together for no better reason than the order of the steps. Hold every signal "
     "against the bare step index in the first row, and look at <i>step-partial</i>, where the step is held fixed.</p>"
 )
-"""What must be said before any correlation is shown."""
+"""The caveat above all correlations."""
 ABSENT = "not defined: held fixed here, or too few values"
 
 
 def correlations_html(confounds: pl.DataFrame) -> str:
-    """Forgetting, asked five ways; then every outcome, with a choice of the way.
+    """Five correlations of signals with forgetting; then with every outcome, with a choice of the correlation.
 
     Args:
         confounds: the table of that name.
@@ -71,18 +71,18 @@ def _way_map(confounds: pl.DataFrame, way: Way) -> Heatmap:
 def _heatmap(
     rows: pl.DataFrame, signals: list[Signal], across: str, columns: Mapping[str, str], *, title: str, note: str
 ) -> Heatmap:
-    """Correlations of signals, row by row, with what the column `across` names."""
+    """Correlations of signals, row by row, with the names of the column `across` as columns."""
     order = list(columns)
     down = {signal.name: at for at, signal in enumerate(signals)}
-    known = rows.filter(pl.col("signal").is_in(list(down))).select("signal", across, "rho", "low", "high").rows()
-    found = {(down[signal], order.index(column)): rest for signal, column, *rest in known}
-    clear = (at for at, (_, low, high) in found.items() if low is not None and (low > 0 or high < 0))
+    measured = rows.filter(pl.col("signal").is_in(list(down))).select("signal", across, "rho", "low", "high").rows()
+    estimates = {(down[signal], order.index(column)): rest for signal, column, *rest in measured}
+    clear = (at for at, (_, low, high) in estimates.items() if low is not None and (low > 0 or high < 0))
     return Heatmap(
         title=title,
         note=note,
         rows=[_row_name(signal) for signal in signals],
         columns=list(columns.values()),
-        values={at: rho for at, (rho, _, _) in found.items()},
+        values={at: rho for at, (rho, _, _) in estimates.items()},
         low=-1.0,
         high=1.0,
         corner="signal",
@@ -93,8 +93,8 @@ def _heatmap(
 
 def _measured(confounds: pl.DataFrame) -> list[Signal]:
     """The signals that were measured, the baseline first."""
-    known = confounds.drop_nulls("rho")["signal"].to_list()
-    return sorted((signal for signal in SIGNALS if signal.name in known), key=lambda signal: signal.name != BASELINE)
+    defined = confounds.drop_nulls("rho")["signal"].to_list()
+    return sorted((signal for signal in SIGNALS if signal.name in defined), key=lambda signal: signal.name != BASELINE)
 
 
 def _row_name(signal: Signal) -> str:
@@ -106,7 +106,7 @@ def _shown(way: str) -> str:
 
 
 def _glossary() -> str:
-    """What every signal is and when it misleads."""
+    """The meaning, direction and caveat of every signal."""
     entries = "".join(
         f"<dt>{escape(signal.label)}</dt><dd>{escape(f'{signal.meaning} {_sentence(signal.reading)} {signal.caveat}')}"
         "</dd>"

@@ -25,11 +25,11 @@ PARTS: dict[TablePart, tuple[str, str]] = {
     ),
     "figure": ("Numbers behind figures", "Estimates alone, but for the first, which has their intervals."),
 }
-"""Groups of tables, and what to know of each."""
+"""Title and introduction of each group of tables."""
 
 
 def tables_html(page: Page) -> str:
-    """Every table in its group, folded; those that could not be made at the end, with the reason."""
+    """Every table in its group, folded; at the end, tables that could not be made, with the reason."""
     parts = []
     for part, (title, text) in PARTS.items():
         sections = [section for section in page.sections if section.table.part == part]
@@ -55,7 +55,7 @@ def table_html(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Se
         headings: one a column.
         rows: cells, as HTML.
         right: which columns are numbers.
-        caption: what it is, for those who do not see where it stands.
+        caption: its name for screen readers.
     """
     classes = [" class='number'" if number else "" for number in right]
     head = "".join(
@@ -80,11 +80,11 @@ def marked_up(text: str) -> str:
 
 def _section(section: PageSection) -> str:
     table = section.table
-    told = [f"<p><b>Asks</b> {escape(table.question)}</p>"]
-    told += [f"<p><b>Shows</b> {escape(section.shows)}</p>"] if section.shows else []
-    told += [f"<p><b>Distrust</b> {escape(table.distrust)}</p>"]
+    lines = [f"<p><b>Asks</b> {escape(table.question)}</p>"]
+    lines += [f"<p><b>Shows</b> {escape(section.shows)}</p>"] if section.shows else []
+    lines += [f"<p><b>Distrust</b> {escape(table.distrust)}</p>"]
     panels = "".join(_panel(panel, table.title) for panel in section.panels)
-    return f"<details><summary>{escape(table.title)}</summary>{''.join(told)}{panels}</details>"
+    return f"<details><summary>{escape(table.title)}</summary>{''.join(lines)}{panels}</details>"
 
 
 def _panel(panel: TablePanel, title: str) -> str:

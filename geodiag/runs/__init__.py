@@ -1,4 +1,4 @@
-"""What a user brings: the manifest of a run, its scores and its probes."""
+"""Input files of a user: the manifest of a run, its scores and its probe examples."""
 
 from typing import TYPE_CHECKING
 
@@ -7,10 +7,10 @@ from geodiag.runs.draft import FILL_IN, Draft, DraftStep, write_draft
 from geodiag.runs.draft_layouts import draft_manifest
 from geodiag.runs.examples import Probe, choose_probes, load_probes, repeated_probes
 from geodiag.runs.findings import check_unique_runs
-from geodiag.runs.load import check_manifest, find_manifests, load_manifest
+from geodiag.runs.load import RunCheck, check_manifest, check_run, find_manifests, load_manifest
 from geodiag.runs.manifest import OVERALL_TASK, Manifest, Step, fold_task_name
-from geodiag.runs.scores.checks import score_notes, unscored_tasks, untrained_tasks
-from geodiag.runs.scores.loading import SCORES_SCHEMA, load_scores
+from geodiag.runs.scores.checks import unscored_tasks, untrained_tasks
+from geodiag.runs.scores.loading import SCORES_SCHEMA, RunScores, load_scores, read_scores, score_notes
 
 __all__ = [
     "FILL_IN",
@@ -20,8 +20,11 @@ __all__ = [
     "DraftStep",
     "Manifest",
     "Probe",
+    "RunCheck",
+    "RunScores",
     "Step",
     "check_manifest",
+    "check_run",
     "check_unique_runs",
     "choose_probes",
     "draft_manifest",
@@ -30,6 +33,7 @@ __all__ = [
     "load_manifest",
     "load_probes",
     "load_scores",
+    "read_scores",
     "repeated_probes",
     "score_notes",
     "unscored_tasks",

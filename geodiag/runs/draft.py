@@ -1,8 +1,7 @@
-"""Drafting a `run.yaml`: what is known of a run as its text, and what is not as lines to fill in."""
+"""The draft of a `run.yaml`: its text with lines to fill in, and guesses from a folder of checkpoints."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,19 +11,20 @@ from typing import Any
 
 import yaml
 
-from geodiag.errors import ManifestError
+from geodiag.common.adapters import ADAPTER_CONFIG
+from geodiag.common.jsonfile import read_json_object
+from geodiag.errors import CheckpointError, ManifestError
 from geodiag.runs.manifest import fold_task_name
-from geodiag.runs.scores.result_folders import is_folder
-from geodiag.runs.scores.source import ScoreSource
+from geodiag.runs.scores.loading import holds_results
 from geodiag.runs.yaml_source import YamlSource, scalars
 
 FILL_IN = "FILL_IN"
-"""What stands where only a person knows the value; a manifest with it left in is refused."""
+"""The placeholder of a value that only a person knows; a manifest with it left in is refused."""
 
 
 @dataclass(frozen=True)
 class DraftStep:
-    """One step of a draft; None is not known."""
+    """One step of a draft; None for a value to fill in."""
 
     task: str | None
     """The task trained at it."""
@@ -33,19 +33,19 @@ class DraftStep:
     expert: str | None = None
     """The path of its task's expert."""
     comment: str = ""
-    """What to say behind the line."""
+    """The comment at the end of its line."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A run as far as its folder tells; None is not known."""
+    """A run as guessed from its folder; None for a value to fill in."""
 
     folder: Path
-    """Where the manifest belongs."""
+    """The run's folder, into which the manifest is written."""
     layout: str
-    """What the folder was recognised as."""
+    """The layout that was recognised, as a noun phrase."""
     run: str
-    """An id made of the folder's name."""
+    """The run's id, made of the folder's name."""
     size: str | None
     method: str | None
     base: str | None
@@ -55,7 +55,7 @@ class Draft:
     """`all`, `anchor`, or a number."""
     steps: tuple[DraftStep, ...]
     base_comment: str = "the checkpoint that the run started from"
-    """What to say of the base."""
+    """The comment on the base."""
     scores: str | None = None
     probes: str | None = None
     ordered: bool = True
@@ -63,14 +63,13 @@ class Draft:
 
     @property
     def path(self) -> Path:
-        """The file that it belongs into."""
+        """The manifest's file."""
         return self.folder / "run.yaml"
 
     @property
     def text(self) -> str:
         """The manifest's text."""
-        known = "\n".join((*self._head(), "steps:", *self._order(), *map(self._step, self.steps)))
-        return known + "\n"
+        return "\n".join((*self._head(), "steps:", *self._order(), *map(self._step, self.steps))) + "\n"
 
     @property
     def to_fill_in(self) -> tuple[str, ...]:
@@ -109,7 +108,7 @@ def write_draft(draft: Draft, *, overwrite: bool = False) -> None:
     """Write a draft as the `run.yaml` of its folder.
 
     Args:
-        draft: what to write.
+        draft: the draft.
         overwrite: replace a `run.yaml` that is there.
 
     Raises:
@@ -133,9 +132,9 @@ def unfilled(source: YamlSource) -> ManifestError | None:
     if not lines:
         return None
     many = f"{len(lines)} lines are" if len(lines) > 1 else "1 line is"
-    told = ", ".join(map(str, lines[:12])) + (", ..." if len(lines) > 12 else "")
-    what = f"{many} still to fill in (line{'s' if len(lines) > 1 else ''} {told})"
-    return ManifestError(what, where=f"{source.path}:{lines[0]}", fix=f"replace every {FILL_IN}")
+    numbers = ", ".join(map(str, lines[:12])) + (", ..." if len(lines) > 12 else "")
+    problem = f"{many} still to fill in (line{'s' if len(lines) > 1 else ''} {numbers})"
+    return ManifestError(problem, where=f"{source.path}:{lines[0]}", fix=f"replace every {FILL_IN}")
 
 
 def _line(key: str, value: str | None, comment: str) -> str:
@@ -147,12 +146,11 @@ def _optional(key: str, value: str | None, example: str) -> str:
 
 
 def _yaml(values: dict[str, str]) -> str:
-    """In flow style on one line, with quotes where they are needed; digits stay the number that they are."""
+    """Keys and values in flow style on one line, quoted where YAML needs it; `memory: 3` stays a number."""
     typed = {key: int(value) if key == "memory" and value.isdigit() else value for key, value in values.items()}
     return yaml.safe_dump(typed, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
 
 
-ADAPTER_CONFIG = "adapter_config.json"
 _BASES = ("base", "base_model", "pretrained", "step_0", "step_00", "step_00_base", "step_0_base")
 _EXPERTS = ("experts", "expert", "expert_models")
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?[BbMm])(?![A-Za-z0-9])")
@@ -167,59 +165,60 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def written_scores(path: Path, folder: Path) -> str:
-    """A path as a manifest in `folder` writes it: relative where it lies near, absolute elsewhere."""
+def written_path(path: Path, folder: Path) -> str:
+    """A path as a manifest in `folder` writes it: relative below the folder's parent, absolute elsewhere."""
     return Path(os.path.relpath(path, folder)).as_posix() if path.is_relative_to(folder.parent) else path.as_posix()
 
 
 def guess_run(folder: Path) -> str:
-    """An id made of the folder's name: what an id may not have becomes `-`."""
+    """An id made of the folder's name: characters that an id may not have become `-`."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-.")
     return name[:200] or "run"
 
 
 def guess_base(folder: Path, states: Sequence[Path]) -> tuple[str | None, str]:
-    """The base's path, and what to say of it: a folder of its name, or what the checkpoints say they came from."""
-    for place in (folder, folder.parent):
+    """The base's path and the comment on it: a folder of a usual name, or the base that the checkpoints name."""
+    for parent in (folder, folder.parent):
         for name in _BASES:
-            if (place / name).is_dir():
-                return written_scores(place / name, folder), f"a folder named {name} lies here"
+            if (parent / name).is_dir():
+                return written_path(parent / name, folder), f"a folder named {name} lies here"
     named = _named_bases(states)
     if len(named) == 1 and Path(named[0]).is_dir():
-        return written_scores(Path(os.path.abspath(named[0])), folder), "named by the checkpoints"
+        return written_path(Path(os.path.abspath(named[0])), folder), "named by the checkpoints"
     return None, "the checkpoint that the run started from" + (
         f"; the checkpoints name {', '.join(named[:3])}" if named else ""
     )
 
 
 def guess_size(folder: Path, states: Sequence[Path]) -> str | None:
-    """`8B` from the names of the base or of the folder; None where none says."""
+    """A size such as `8B` in the name of the base or of the folder; None where there is none."""
     for text in (*_named_bases(states), folder.name):
-        if found := _SIZE.findall(re.sub(r"[_-]", " ", text)):
-            return str(found[-1]).upper()
+        if sizes := _SIZE.findall(re.sub(r"[_-]", " ", text)):
+            return str(sizes[-1]).upper()
     return None
 
 
 def guess_experts(folder: Path, tasks: Iterable[str]) -> dict[str, str]:
-    """The experts' paths by task: folders named after the tasks in a folder `experts`, here or beside."""
-    places = [place / name for place in (folder, folder.parent) for name in _EXPERTS if (place / name).is_dir()]
-    found = {_plain(child.name): child for place in reversed(places) for child in folders_in(place)}
-    return {task: written_scores(found[_plain(task)], folder) for task in tasks if _plain(task) in found}
+    """The experts' paths by task: folders named after them in a folder `experts`, in the run's folder or its parent."""
+    parents = [parent / name for parent in (folder, folder.parent) for name in _EXPERTS if (parent / name).is_dir()]
+    by_task = {_without_number(child.name): child for parent in reversed(parents) for child in folders_in(parent)}
+    matches = {task: by_task.get(_without_number(task)) for task in tasks}
+    return {task: written_path(path, folder) for task, path in matches.items() if path is not None}
 
 
 def guess_file(folder: Path, kind: str) -> str | None:
-    """The scores or probes that lie in the folder under a usual name; of folders only those with results in them."""
-    found = (folder / name for name in _FILES[kind])
-    return next((path.name for path in found if path.is_file() or is_folder(ScoreSource(path))), None)
+    """The name of the run's `scores` or `probes` in its folder, one of the usual ones; a folder has to hold results."""
+    paths = (folder / name for name in _FILES[kind])
+    return next((path.name for path in paths if path.is_file() or holds_results(path)), None)
 
 
-def _plain(name: str) -> str:
+def _without_number(name: str) -> str:
     """A task's name without the number that orders it: `01_biology` is biology."""
     return re.sub(r"^(?:step_)?\d+_", "", fold_task_name(name))
 
 
 def _named_bases(states: Sequence[Path]) -> list[str]:
-    """What checkpoints say that they were trained from, each once."""
+    """The bases that checkpoints name in their configuration, each once."""
     named: dict[str, None] = {}
     for state in states:
         for file, key in ((ADAPTER_CONFIG, "base_model_name_or_path"), ("config.json", "_name_or_path")):
@@ -231,9 +230,8 @@ def _named_bases(states: Sequence[Path]) -> list[str]:
 
 
 def _json(file: Path) -> Mapping[str, Any]:
-    """A small file that may help; what cannot be read does not, and extraction says why."""
+    """A checkpoint's configuration, empty where it cannot be read: extraction reports that."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json_object(file)
+    except CheckpointError:
         return {}
-    return data if isinstance(data, dict) else {}

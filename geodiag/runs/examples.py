@@ -19,10 +19,10 @@ from geodiag.errors import ProbesError
 from geodiag.runs.manifest import fold_task_name
 
 FIELDS = ("task", "prompt", "target")
-"""The keys of a probe file; all are text."""
+"""The keys of one probe in a file; their values are text."""
 
 PROBE_LINE = '{"task": "...", "prompt": "...", "target": "..."}'
-"""What one line of a probe file looks like."""
+"""One line of a probe file, as an error shows it."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Probe:
     task: str
     """The task's folded name."""
     prompt: str
-    """What comes before the answer; no loss is taken on it. May be empty."""
+    """The text before the answer, on which no loss is taken; may be empty."""
     target: str
     """The answer, on which the loss is taken."""
     where: str
     """`file:line`, or `file, row n` where a file has no lines."""
 
     def digest(self, seed: int) -> str:
-        """A hash of the example's text and a seed: its place in an order that any machine repeats."""
+        """A hash of the example's text and a seed, by which examples are ordered in the same way on every machine."""
         text = json.dumps([seed, self.task, self.prompt, self.target])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -54,8 +54,8 @@ def text_probe(record: Mapping[str, Any], *, where: str) -> Probe:
         if key not in record:
             raise ProbesError(f"no key {key!r}", where=where, fix=f"write {PROBE_LINE}")
         if not isinstance(record[key], str):
-            what = f"{key!r} is {json.dumps(record[key], default=str)[:60]}, not text"
-            raise ProbesError(what, where=where, fix=f"write {PROBE_LINE}")
+            problem = f"{key!r} is {json.dumps(record[key], default=str)[:60]}, not text"
+            raise ProbesError(problem, where=where, fix=f"write {PROBE_LINE}")
     task, prompt, target = (record[key] for key in FIELDS)
     if not fold_task_name(task).strip("_"):
         raise ProbesError("'task' is empty", where=where, fix="name the task as in run.yaml")
@@ -65,7 +65,7 @@ def text_probe(record: Mapping[str, Any], *, where: str) -> Probe:
 
 
 CHOICE_FIELDS = ("category", "question", "options")
-"""The columns that every question needs, beside `answer` or `answer_index`."""
+"""The columns that every multiple-choice question needs, with `answer` or `answer_index`."""
 
 TEMPLATE = """\
 This is a multiple choice question about {category}. Answer with the letter of the right option.
@@ -102,8 +102,8 @@ def choice_probe(record: Mapping[str, Any], *, where: str) -> Probe:
 def _text(record: Mapping[str, Any], key: str, where: str) -> str:
     value = record[key]
     if not isinstance(value, str) or not fold_task_name(value).strip("_"):
-        found = "empty" if value is None or isinstance(value, str) else f"{value!r}, not text"
-        raise ProbesError(f"{key!r} is {found}", where=where, fix=f"give the {key} as text")
+        state = "empty" if value is None or isinstance(value, str) else f"{value!r}, not text"
+        raise ProbesError(f"{key!r} is {state}", where=where, fix=f"give the {key} as text")
     return value.strip()
 
 
@@ -113,13 +113,13 @@ def _options(value: Any, where: str) -> list[str]:
         raise ProbesError(f"'options' is {str(value)[:60]!r}", where=where, fix=_OPTIONS_FIX)
     options = [str(option).strip() for option in options]
     if not 2 <= len(options) <= len(ascii_uppercase):
-        what = f"'options' holds {len(options)} of them"
-        raise ProbesError(what, where=where, fix=f"give 2 to {len(ascii_uppercase)}; {_OPTIONS_FIX}")
+        problem = f"'options' holds {len(options)} of them"
+        raise ProbesError(problem, where=where, fix=f"give 2 to {len(ascii_uppercase)}; {_OPTIONS_FIX}")
     return options
 
 
 def _split(text: str) -> Any:
-    """Options written as text: a list's source, or a line each."""
+    """The options in a text: a JSON or Python list, or one option a line; None where a list cannot be parsed."""
     if text.lstrip().startswith("["):
         for read in (json.loads, ast.literal_eval):
             try:
@@ -143,8 +143,8 @@ def _letter(record: Mapping[str, Any], n: int, where: str) -> str:
         return shown
     if re.fullmatch(r"\d{1,2}(\.0)?", shown) and float(shown) < n:
         return letters[int(float(shown))]
-    what = f"'answer' is {str(value)[:60]!r}, none of {n} options" if value is not None else "'answer' is empty"
-    raise ProbesError(what, where=where, fix=f"give a letter A to {letters[-1]}, or an index 0 to {n - 1}")
+    problem = f"'answer' is {str(value)[:60]!r}, none of {n} options" if value is not None else "'answer' is empty"
+    raise ProbesError(problem, where=where, fix=f"give a letter A to {letters[-1]}, or an index 0 to {n - 1}")
 
 
 def read_parquet_probes(path: Path) -> Iterator[Probe]:
@@ -160,9 +160,9 @@ def read_parquet_probes(path: Path) -> Iterator[Probe]:
         raise ProbesError(f"not a readable Parquet file ({reason})", where=path) from error
     columns = set(frame.columns)
     if not columns >= set(FIELDS) and not columns >= set(CHOICE_FIELDS):
-        what = f"columns are {', '.join(frame.columns[:12])}"
+        problem = f"columns are {', '.join(frame.columns[:12])}"
         fix = f"give {', '.join(FIELDS)}, or {', '.join(CHOICE_FIELDS)} and answer or answer_index"
-        raise ProbesError(what, where=path, fix=fix)
+        raise ProbesError(problem, where=path, fix=fix)
     make = text_probe if columns >= set(FIELDS) else choice_probe
     for number, record in enumerate(frame.iter_rows(named=True), start=1):
         if any(value is not None for value in record.values()):
@@ -182,8 +182,8 @@ def load_probes(path: Path) -> tuple[Probe, ...]:
     """
     read = PROBE_FORMATS.get(path.suffix.lower())
     if read is None:
-        what = f"unknown kind of probe file {path.suffix!r}"
-        raise ProbesError(what, where=path, fix="give .jsonl with task, prompt, target, or MMLU-Pro style .parquet")
+        problem = f"unknown kind of probe file {path.suffix!r}"
+        raise ProbesError(problem, where=path, fix="give .jsonl with task, prompt, target, or MMLU-Pro style .parquet")
     probes = tuple(read(path))
     if not probes:
         raise ProbesError("holds no probes", where=path, fix=f"give one line an example: {PROBE_LINE}")
@@ -193,16 +193,16 @@ def load_probes(path: Path) -> tuple[Probe, ...]:
 def choose_probes(
     probes: Iterable[Probe], tasks: Sequence[str], *, per_task: int | None, seed: int
 ) -> dict[str, tuple[Probe, ...]]:
-    """The probes of some tasks that a seed draws, the same on every machine and in every process.
+    """Draw probes of some tasks with a seed, the same ones on every machine and in every process.
 
     Examples are ordered by a hash of their text, so the draw does not depend on the file's order, and a
-    larger `per_task` keeps what a smaller one drew. An example that is there twice counts once.
+    larger `per_task` keeps those that a smaller one drew. An example that is there twice counts once.
 
     Args:
         probes: the examples of all tasks.
         tasks: the folded names of the tasks asked for.
-        per_task: how many to draw from each; None takes all.
-        seed: which draw.
+        per_task: the number to draw from each; None takes all.
+        seed: the seed of the draw.
 
     Returns:
         Task to examples in drawn order, for the tasks that have any, in the order of `tasks`.
@@ -211,11 +211,15 @@ def choose_probes(
     for probe in probes:
         if probe.task in drawn:
             drawn[probe.task].setdefault(probe.digest(seed), probe)
-    return {task: tuple(found[d] for d in sorted(found)[:per_task]) for task, found in drawn.items() if found}
+    return {
+        task: tuple(by_digest[d] for d in sorted(by_digest)[:per_task])
+        for task, by_digest in drawn.items()
+        if by_digest
+    }
 
 
 def repeated_probes(probes: Iterable[Probe], tasks: Sequence[str]) -> int:
-    """How many examples of `tasks` are there again and do not count."""
+    """The number of examples of `tasks` that repeat another one and so do not count."""
     counts = Counter(probe.digest(0) for probe in probes if probe.task in tasks)
     return sum(counts.values()) - len(counts)
 
@@ -248,4 +252,4 @@ PROBE_FORMATS: Mapping[str, Callable[[Path], Iterable[Probe]]] = {
     ".ndjson": _read_json_lines,
     ".parquet": read_parquet_probes,
 }
-"""How a file is read, by its ending."""
+"""The reader of a probe file, by its ending."""

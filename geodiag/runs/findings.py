@@ -14,68 +14,73 @@ from pydantic import BaseModel, ValidationError
 from geodiag.common.remote import RemotePath
 from geodiag.errors import ManifestError
 from geodiag.runs.manifest import Manifest, Step
-from geodiag.runs.yaml_source import YamlPlace, YamlSource
+from geodiag.runs.yaml_source import KeyPath, YamlSource
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, and where."""
+    """One error in a manifest and the value that it is about."""
 
-    place: YamlPlace
-    """The way to the value: keys and list positions from the root."""
-    what: str
-    """What was found."""
+    place: KeyPath
+    """The path to the value: keys and list positions from the root."""
+    problem: str
+    """The error, as a clause."""
     fix: str | None = None
-    """What would be right."""
+    """The remedy, as a clause."""
 
     def error(self, source: YamlSource) -> ManifestError:
         """The finding as an error that names the file, the line and the step."""
         step = self.place[1] if len(self.place) > 1 and self.place[0] == "steps" else None
         number = step + 1 if isinstance(step, int) else None
-        return ManifestError(self.what, where=source.where(self.place), step=number, fix=self.fix)
+        return ManifestError(self.problem, where=source.where(self.place), step=number, fix=self.fix)
 
 
 def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]:
-    """Pydantic's complaints about a manifest as findings, one for each place; misspelt keys come first."""
-    findings: dict[YamlPlace, Finding] = {}
-    # A misspelt key is also a missing one, and the spelling is what has to be mended.
-    complaints = sorted(error.errors(include_url=False), key=lambda complaint: complaint["type"] not in _UNKNOWN)
-    for complaint in complaints:
-        # A union reports the branches that it tried behind the place: only the steps have places inside.
-        place = complaint["loc"][: 3 if complaint["loc"][:1] == ("steps",) else 1]
-        findings.setdefault(place, _finding(place, complaint, source))
+    """The errors of pydantic's validation as findings, one for each value; misspelt keys come first."""
+    findings: dict[KeyPath, Finding] = {}
+    # A misspelt key is reported as missing too, and its spelling has to be corrected first.
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] not in _UNKNOWN)
+    for detail in details:
+        # A union appends the branches that it tried to the path: only the steps have values inside.
+        place = detail["loc"][: 3 if detail["loc"][:1] == ("steps",) else 1]
+        findings.setdefault(place, _finding(place, detail, source))
     return list(findings.values())
 
 
-def unknown_key(place: YamlPlace, known: list[str]) -> Finding:
-    """A key that the manifest does not have, with the nearest ones that it has."""
+def unknown_key(place: KeyPath, keys: list[str]) -> Finding:
+    """The finding of a key that the file may not have.
+
+    Args:
+        place: the path to the key.
+        keys: the keys that it may have, of which the nearest is offered.
+    """
     key = str(place[-1])
-    near = get_close_matches(key.lower(), known, n=1)
-    fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    near = get_close_matches(key.lower(), keys, n=1)
+    fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}"
     return Finding(place, f"unknown key {key!r}", fix)
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:
-    """The keys that a user may write for a model, in their order."""
+    """The keys of a model in a YAML file, in their order."""
     return [field.alias or name for name, field in model.model_fields.items() if name != "path"]
 
 
-def _finding(place: YamlPlace, complaint: Mapping[str, Any], source: YamlSource) -> Finding:
+def _finding(place: KeyPath, detail: Mapping[str, Any], source: YamlSource) -> Finding:
     model: type[BaseModel] = Step if place[:1] == ("steps",) and len(place) > 1 else Manifest
-    kind, value = complaint["type"], complaint["input"]
+    kind, value = detail["type"], detail["input"]
     if kind in _UNKNOWN:
         return unknown_key(place, known_keys(model))
     if len(place) == 2:
         return Finding(place, f"a step is {shown(value)}", "write `{task: ..., state: ...}`")
-    key, meant = str(place[-1]), _description(model, str(place[-1]))
+    key, meaning = str(place[-1]), _description(model, str(place[-1]))
     if kind == "missing":
-        return Finding(place[:-1], f"key {key!r} is missing", f"give {meant}")
+        return Finding(place[:-1], f"key {key!r} is missing", f"give {meaning}")
     written = source.written(place)
     if written and not isinstance(value, str) and kind == "string_type":
         return Finding(place, f"{key!r} is {shown(value)}, not text", f'put it in quotes: {key}: "{written}"')
-    return Finding(place, f"{key!r} is {shown(value)}", f"give {meant}")
+    return Finding(place, f"{key!r} is {shown(value)}", f"give {meaning}")
 
 
 def _description(model: type[BaseModel], key: str) -> str:
@@ -101,13 +106,13 @@ def shown(value: object) -> str:
 
 
 def repeated_tasks(manifest: Manifest) -> Iterator[Finding]:
-    """A task trained at two steps: its update and its scores could not be told apart."""
+    """A task trained at two steps: its updates and its scores would have the same name."""
     first: dict[str, int] = {}
     for number, step in enumerate(manifest.steps):
         if step.task in first:
-            what = f"task {step.label!r} is already the task of step {first[step.task] + 1}"
+            problem = f"task {step.label!r} is already the task of step {first[step.task] + 1}"
             fix = "task names differ in more than case, spaces, - and _"
-            yield Finding(("steps", number, "task"), what, fix)
+            yield Finding(("steps", number, "task"), problem, fix)
         first.setdefault(step.task, number)
 
 
@@ -117,30 +122,30 @@ def missing_experts(manifest: Manifest) -> Iterator[Finding]:
         return
     for number, step in enumerate(manifest.steps):
         if step.expert is None:
-            what = f"key 'expert' is missing, but the run says `updates: experts` (task {step.label!r})"
-            yield Finding(("steps", number), what, "name the expert's checkpoint, or say `updates: increments`")
+            problem = f"key 'expert' is missing, but the run says `updates: experts` (task {step.label!r})"
+            yield Finding(("steps", number), problem, "name the expert's checkpoint, or say `updates: increments`")
 
 
 def repeated_checkpoints(manifest: Manifest) -> Iterator[Finding]:
-    """One checkpoint given for two steps: a line copied and not changed."""
+    """One checkpoint given for two steps."""
     for key in ("state", "expert"):
         first: dict[Path, int] = {}
         for number, step in enumerate(manifest.steps):
             path = getattr(step, key)
             if path in first:
-                what = f"{key!r} is the same checkpoint as at step {first[path] + 1} ({path})"
-                yield Finding(("steps", number, key), what, "each step has its own")
+                problem = f"{key!r} is the same checkpoint as at step {first[path] + 1} ({path})"
+                yield Finding(("steps", number, key), problem, "each step has its own")
             elif path is not None:
                 first[path] = number
 
 
 def missing_paths(manifest: Manifest) -> Iterator[Finding]:
-    """Files and folders that the manifest names and that are not there."""
+    """Files and folders that the manifest names and that do not exist."""
     named = [(("base",), manifest.base), (("scores",), manifest.scores), (("probes",), manifest.probes)]
     for number, step in enumerate(manifest.steps):
         named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]  # type: ignore[list-item]
     for place, path in named:
-        # A remote checkpoint is looked for when it is opened, which says what is wrong with it.
+        # A remote checkpoint is checked when it is opened, with an error of its own.
         if path is not None and not isinstance(path, RemotePath) and not os.path.exists(path):
             yield Finding(place, f"{place[-1]!r}: no such file or folder: {path}", _nearby(manifest, path))
     if manifest.probes is not None and manifest.probes.is_dir():
@@ -153,14 +158,14 @@ MANIFEST_CHECKS: tuple[Callable[[Manifest], Iterator[Finding]], ...] = (
     repeated_checkpoints,
     missing_paths,
 )
-"""Every check of a well-formed manifest, in the order in which their findings are told."""
+"""Every check of a well-formed manifest, in the order of their findings."""
 
 
 def check_unique_runs(manifests: Sequence[Manifest]) -> list[ManifestError]:
     """Run ids that two manifests share; a store keeps one run an id.
 
     Args:
-        manifests: the manifests that are to go into one store.
+        manifests: the manifests whose runs one store will hold.
 
     Returns:
         One error for each manifest whose id an earlier one has; empty when all differ.
@@ -169,14 +174,14 @@ def check_unique_runs(manifests: Sequence[Manifest]) -> list[ManifestError]:
     errors = []
     for manifest in manifests:
         if manifest.run in first:
-            what = f"run id {manifest.run!r} is taken by {first[manifest.run]}"
-            errors.append(ManifestError(what, where=manifest.path, fix="give each run its own id"))
+            problem = f"run id {manifest.run!r} is taken by {first[manifest.run]}"
+            errors.append(ManifestError(problem, where=manifest.path, fix="give each run its own id"))
         first.setdefault(manifest.run, manifest.path)
     return errors
 
 
 def _nearby(manifest: Manifest, path: Path) -> str:
-    """The name of a neighbour that may have been meant, or what paths are relative to."""
+    """The remedy for a missing path: a similar name in its folder, or the folder that paths are relative to."""
     try:
         names = os.listdir(path.parent)
     except OSError:

@@ -1,9 +1,10 @@
-"""Finding, reading and checking manifests."""
+"""Manifests on disk: finding, reading and checking `run.yaml` files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,11 +13,23 @@ from geodiag.errors import GeodiagError, ManifestError, ScoresError
 from geodiag.runs.draft import unfilled
 from geodiag.runs.findings import MANIFEST_CHECKS, known_keys, schema_findings, shown, unknown_key
 from geodiag.runs.manifest import Manifest
-from geodiag.runs.scores.loading import load_scores
+from geodiag.runs.scores.loading import RunScores, read_scores
 from geodiag.runs.yaml_source import YamlSource, read_yaml
 
 FILE_NAME = "run.yaml"
 """The name of a manifest."""
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """A manifest and its scores, each read once, with everything that is wrong with them."""
+
+    manifest: Manifest | None
+    """The manifest; None where the file is no manifest."""
+    scores: RunScores | None
+    """Its scores; None where there are errors."""
+    errors: tuple[GeodiagError, ...]
+    """What is wrong, in the order of the checks; the scores are read once the manifest itself is in order."""
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -37,6 +50,24 @@ def load_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def check_run(path: Path) -> RunCheck:
+    """Check a run's manifest and its scores, without reading a checkpoint.
+
+    Args:
+        path: the `run.yaml`, or the folder that holds it.
+    """
+    try:
+        manifest, errors = _read(_manifest_file(Path(path)))
+        if manifest is None or errors:
+            return RunCheck(manifest, None, tuple(errors))
+    except ManifestError as error:
+        return RunCheck(None, None, (error,))
+    try:
+        return RunCheck(manifest, read_scores(manifest), ())
+    except ScoresError as error:
+        return RunCheck(manifest, None, (error,))
+
+
 def check_manifest(path: Path) -> list[GeodiagError]:
     """Everything that is wrong with a run's manifest and its scores, without reading a checkpoint.
 
@@ -47,16 +78,7 @@ def check_manifest(path: Path) -> list[GeodiagError]:
         The errors in the order of the checks; empty when there are none. The scores are read once the
         manifest itself is in order.
     """
-    try:
-        manifest, errors = _read(_manifest_file(Path(path)))
-    except ManifestError as error:
-        return [error]
-    if manifest is not None and not errors:
-        try:
-            load_scores(manifest)
-        except ScoresError as error:
-            return [error]
-    return list(errors)
+    return list(check_run(path).errors)
 
 
 def find_manifests(root: Path) -> list[Path]:
@@ -73,11 +95,11 @@ def find_manifests(root: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise ManifestError("no such file or folder", where=root, fix=f"give a folder with a {FILE_NAME} in it")
-    found = sorted(folder / FILE_NAME for folder in _folders(root) if (folder / FILE_NAME).is_file())
-    if not found:
+    manifests = sorted(folder / FILE_NAME for folder in _folders(root) if (folder / FILE_NAME).is_file())
+    if not manifests:
         fix = "`geodiag init FOLDER` drafts one from a folder of checkpoints"
         raise ManifestError(f"no {FILE_NAME} here or below", where=root, fix=fix)
-    return found
+    return manifests
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -106,20 +128,20 @@ def _manifest_file(path: Path) -> Path:
 def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
     source = read_yaml(path)
     if not isinstance(source.data, dict):
-        what = f"the file is {shown(source.data)} where keys belong"
-        return None, [ManifestError(what, where=source.where(), fix="start with `run: an-id`")]
+        problem = f"the file is {shown(source.data)} where keys belong"
+        return None, [ManifestError(problem, where=source.where(), fix="start with `run: an-id`")]
     to_fill_in = unfilled(source)
-    if to_fill_in is not None:  # everything else that is wrong comes of it, or can wait
+    if to_fill_in is not None:  # every other error follows from it, or can wait
         return None, [to_fill_in]
     # `path` is the one field that the file itself cannot give.
-    found = [unknown_key(("path",), known_keys(Manifest))] if "path" in source.data else []
-    manifest, findings = None, found
+    reserved = [unknown_key(("path",), known_keys(Manifest))] if "path" in source.data else []
+    manifest = None
     try:
         manifest = _validated(source)
-        findings = found + [finding for check in MANIFEST_CHECKS for finding in check(manifest)]
+        findings = [finding for check in MANIFEST_CHECKS for finding in check(manifest)]
     except ValidationError as error:
-        findings = found + schema_findings(error, source)
-    return manifest, [finding.error(source) for finding in findings]
+        findings = schema_findings(error, source)
+    return manifest, [finding.error(source) for finding in reserved + findings]
 
 
 def _validated(source: YamlSource) -> Manifest:

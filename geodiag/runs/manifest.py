@@ -66,7 +66,7 @@ def _checked_memory(value: object) -> object:
 
 
 def _absolute(value: object, info: ValidationInfo) -> object:
-    """A path as the manifest means it: relative to the manifest's own folder; links are kept as they are."""
+    """The absolute path of one relative to the manifest's folder; links are not resolved."""
     if not isinstance(value, str | Path) or not str(value).strip():
         raise PydanticCustomError("value", "no path")
     path = as_path(value)
@@ -77,7 +77,7 @@ def _absolute(value: object, info: ValidationInfo) -> object:
 
 
 def _local(value: object, info: ValidationInfo) -> object:
-    """As `_absolute`, of what is read whole and so has to lie on a local disk."""
+    """As `_absolute`, for files that are read whole and so have to be on a local disk."""
     path = _absolute(value, info)
     if isinstance(path, RemotePath):
         raise PydanticCustomError("value", "not local")
@@ -95,7 +95,7 @@ class _Strict(BaseModel):
 
 
 class Step(_Strict):
-    """One step of a run: the task that was trained, and the checkpoints it left."""
+    """One step of a run: the task that was trained, and the checkpoints written after it."""
 
     label: Annotated[str, AfterValidator(_checked_task)] = Field(
         alias="task",
@@ -107,7 +107,7 @@ class Step(_Strict):
 
     @property
     def task(self) -> str:
-        """The task's name, folded: the one that keys tables and matches scores."""
+        """The task's folded name, which keys tables and matches scores."""
         return fold_task_name(self.label)
 
 

@@ -1,4 +1,4 @@
-"""A YAML file together with the line on which each of its values stands."""
+"""Strict reading of a YAML file, with the line of each of its values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from yaml.reader import ReaderError
 
 from geodiag.errors import ManifestError
 
-YamlPlace = tuple[str | int, ...]
-"""The way to a value: keys and list positions from the root, such as `("steps", 2, "task")`."""
+KeyPath = tuple[str | int, ...]
+"""The path to a value: keys and list positions from the root, such as `("steps", 2, "task")`."""
 
 _KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "merge")
 _TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
@@ -36,7 +36,7 @@ class YamlSource:
     data: object
     """Its contents as plain dicts, lists, texts, numbers, booleans and None."""
     root: yaml.Node
-    """The same contents with the place of every value in the text."""
+    """The same contents as nodes, with the position of every value in the text."""
 
     def where(self, place: Sequence[str | int] = ()) -> str:
         """`file:line` of the value at `place`, or of the nearest value around it."""
@@ -66,8 +66,8 @@ def read_yaml(path: Path) -> YamlSource:
             loader.dispose()
     except ReaderError as error:
         where = f"{path}:{text.count(chr(10), 0, error.position) + 1}"
-        what = f"the character {chr(error.character)!r} has no place in a text file"
-        raise ManifestError(what, where=where, fix="delete it") from error
+        problem = f"the character {chr(error.character)!r} has no place in a text file"
+        raise ManifestError(problem, where=where, fix="delete it") from error
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(path, error) from error
     except RecursionError as error:
@@ -120,8 +120,8 @@ def _refuse_repeated_keys(path: Path, node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise ManifestError("a key is not plain text", where=f"{path}:{line}", fix="write `key: value`")
         if key.value in seen:
-            what = f"key {key.value!r} stands here again, first on line {seen[key.value]}"
-            raise ManifestError(what, where=f"{path}:{line}", fix="keep one of them")
+            problem = f"key {key.value!r} stands here again, first on line {seen[key.value]}"
+            raise ManifestError(problem, where=f"{path}:{line}", fix="keep one of them")
         seen[key.value] = line
 
 
@@ -132,27 +132,27 @@ def scalars(root: yaml.Node) -> Iterator[yaml.ScalarNode]:
 
 def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
     """Every node once, however often aliases point to it."""
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
+    pending, seen = [root], set()
+    while pending:
+        node = pending.pop()
         if id(node) in seen:
             continue
         seen.add(id(node))
         yield node
         if isinstance(node, yaml.MappingNode):
-            waiting += [part for pair in node.value for part in pair]
+            pending += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+            pending += node.value
 
 
 def _nearest(root: yaml.Node, place: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node | None]:
-    """The node that starts the line of `place`, and the value there (None when the way ends before it)."""
+    """The node that starts the line of `place`, and the value there (None where the path ends before it)."""
     line, value = root, root
     for part in place:
-        found = _child(value, part)
-        if found is None:
+        child = _child(value, part)
+        if child is None:
             return line, None
-        line, value = found
+        line, value = child
     return line, value
 
 

@@ -1,17 +1,16 @@
-"""Statistics for rows that come in runs: arrays in, small frozen results out."""
+"""Statistics of rows that come in runs: arrays in, frozen results out."""
 
 from typing import TYPE_CHECKING
 
 from geodiag.common.deprecated import moved_names
 from geodiag.stats.design import Design, Partition
-from geodiag.stats.difference import Differences, compare
+from geodiag.stats.difference import compare
 from geodiag.stats.grid import correlate
-from geodiag.stats.incremental import IncrementalTest, incremental_value_test
+from geodiag.stats.incremental import Coefficient, IncrementalTest, incremental_value_test
 from geodiag.stats.p_values import benjamini_hochberg, holm
 from geodiag.stats.prediction import Gain, PredictionGain
-from geodiag.stats.regression import Coefficient
 from geodiag.stats.resampling import ResamplingSettings, jackknife_bounds, percentile_bounds
-from geodiag.stats.results import Correlation, CorrelationGrid, Interval, PValue
+from geodiag.stats.results import Correlation, CorrelationGrid, Differences, Interval, PValue
 from geodiag.stats.statistics import STATISTICS, Statistic
 
 __all__ = [

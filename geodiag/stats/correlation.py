@@ -11,7 +11,8 @@ from geodiag.stats.moments import Moments, MomentSource, Shape
 from geodiag.stats.ranks import centred_ranks
 from geodiag.stats.statistics import Prepared
 
-_NOTHING_LEFT = 1e-10  # of a column's sum of squares: below it what is left is rounding
+NOTHING_LEFT = 1e-10
+"""Share of a sum of squares under which a residual is rounding."""
 
 
 def correlations_at(source: MomentSource, weights: Floats) -> Floats:
@@ -42,10 +43,10 @@ def correlations(moments: Moments, shape: Shape) -> Floats:
 
 
 def residual_moments(moments: Moments, shape: Shape) -> tuple[Floats, Floats]:
-    """Moments of what levels and controls leave over.
+    """Moments of the residuals after levels and controls.
 
     Returns:
-        Cross moments (B, S, K), and sums of squares (B, S + K), which are 0 where nothing is left.
+        Cross moments (B, S, K), and sums of squares (B, S + K), 0 where the residual is rounding.
     """
     cross, own = _without_levels(moments, shape)
     S, K, kept = shape.signals, shape.targets, shape.signals + shape.targets
@@ -60,7 +61,7 @@ def residual_moments(moments: Moments, shape: Shape) -> tuple[Floats, Floats]:
         )
         cross = cross[:, :S, :K] - signals_on @ to_targets
         left_over = left_over - explained
-    floor = _NOTHING_LEFT * np.maximum(moments.own[:, :kept], np.finfo(float).tiny)
+    floor = NOTHING_LEFT * np.maximum(moments.own[:, :kept], np.finfo(float).tiny)
     return cross, np.where(left_over > floor, left_over, 0.0)
 
 
@@ -73,20 +74,16 @@ def _without_levels(moments: Moments, shape: Shape) -> tuple[Floats, Floats]:
     return moments.cross - between, moments.own - (scaled * moments.sums).sum(axis=2)
 
 
-NOTHING_LEFT = 1e-10
-"""Share of a sum of squares under which a residual is rounding."""
-
-
 @dataclass(frozen=True)
 class Residuals:
-    """Residual scores of unit length; all zero where nothing is left."""
+    """Residual scores of unit length; all zero where the residual is rounding."""
 
     signals: Floats
     """Shape (n, S)."""
     targets: Floats
     """Shape (n, K)."""
     basis: Floats
-    """Orthonormal columns that span what was regressed out, shape (n, q)."""
+    """Orthonormal basis of the levels and controls that were regressed out, shape (n, q)."""
 
 
 def residual_scores(prepared: Prepared, shape: Shape) -> Residuals:

@@ -1,4 +1,4 @@
-"""Data and design of a statistic: columns with missing values, clusters, and complete rows."""
+"""Columns with missing values, the design of their rows (run, cluster, step), and blocks of complete rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Texts: TypeAlias = NDArray[np.object_]
 
 
 def unexplained(reasons: Texts) -> Bools:
-    """Where there is no reason against a number."""
-    nothing: Any = None
-    return np.asarray(np.equal(reasons, nothing), dtype=np.bool_)
+    """Mask of the entries that have a value: those without a reason for being undefined."""
+    no_reason: Any = None
+    return np.asarray(np.equal(reasons, no_reason), dtype=np.bool_)
 
 
 def first_reason(reasons: Texts, others: Texts | str | None, /) -> Texts:
-    """Each reason, or where there is none the other one."""
+    """Element-wise: the first reason, or the second where the first is None."""
     return np.where(unexplained(reasons), np.asarray(others, dtype=object), reasons)
 
 
@@ -33,7 +33,7 @@ def as_columns(values: ArrayLike, *, where: str, rows: int | None = None) -> Flo
 
     Args:
         values: numbers, NaN where missing.
-        where: what the array is called in an error.
+        where: the name of the array in an error.
         rows: the number of rows it must have.
 
     Raises:
@@ -53,7 +53,7 @@ def as_columns(values: ArrayLike, *, where: str, rows: int | None = None) -> Flo
 def encode_labels(labels: ArrayLike | Sequence[Any], *, where: str, rows: int | None = None) -> tuple[list[Any], Ints]:
     """Distinct labels in sorted order, and for each row the position of its label among them.
 
-    Sorting makes everything drawn over labels independent of the order of the rows.
+    Sorting makes draws over labels independent of the order of the rows.
 
     Raises:
         SettingsError: a label is missing, or there is not one a row.
@@ -91,7 +91,7 @@ class Partition:
 
     @classmethod
     def from_labels(cls, labels: ArrayLike | Sequence[Any], *, where: str = "clusters") -> Partition:
-        """The partition in which rows with equal labels are together."""
+        """Rows with equal labels form a cluster."""
         names, codes = encode_labels(labels, where=where)
         return cls(tuple(names), codes)
 
@@ -106,7 +106,7 @@ class Partition:
         return np.bincount(self.codes, minlength=self.count).astype(np.intp)
 
     def take(self, rows: Bools | Ints) -> Partition:
-        """The partition of some of the rows; clusters that keep no row are gone."""
+        """The partition of some of the rows, without clusters that keep no row."""
         kept, codes = np.unique(self.codes[rows], return_inverse=True)
         return Partition(tuple(self.names[k] for k in kept), codes.astype(np.intp))
 
@@ -122,7 +122,7 @@ class Partition:
 def multiplicities(drawn: Ints, *, count: int) -> Floats:
     """How often each cluster was drawn.
 
-    A resample is nothing but these numbers: the rows and their order never change.
+    These numbers are the whole resample: the rows and their order never change.
 
     Args:
         drawn: cluster indices, one resample a row, shape (B, draws).
@@ -144,13 +144,13 @@ class Design:
     """The labels of n rows."""
 
     runs: Partition
-    """The run of each row: what within-run and between-run statistics speak of."""
+    """The run of each row, for within-run and between-run statistics."""
     clusters: Partition
     """The independent units: the runs, or something coarser."""
     steps: Ints | None
     """The step of each row, for statistics that hold it fixed."""
     match: Ints | None
-    """Which rows of two clusters stand opposite each other when clusters exchange their signals."""
+    """The place of each row in its cluster: rows at equal places are exchanged when clusters exchange signals."""
 
     @classmethod
     def from_labels(
@@ -190,21 +190,21 @@ class Design:
     def by_run(self) -> Design:
         """The design of one row a run, in the order of the runs.
 
-        Runs stand opposite each other if their rows have the same places: the mean of a longer run is another
-        thing wherever signal and target drift.
+        Runs are exchanged only if their rows have the same places: where signal and target drift, the mean of a
+        longer run is not comparable.
         """
         first = np.unique(self.runs.codes, return_index=True)[1]
         return Design(self.runs.take(first), self.clusters.take(first), None, self._places_of_runs())
 
     def _places_of_runs(self) -> Ints | None:
-        """For each run a number that says which places it has; without places, one and the same."""
+        """A number for each run, equal for runs with the same set of places; 0 for all without places."""
         if self.match is None:
             own = self.clusters.count == self.runs.count
             return np.zeros(self.runs.count, dtype=np.intp) if own else None
         order = np.lexsort((self.match, self.runs.codes))
-        held = np.split(self.match[order], np.cumsum(self.runs.sizes)[:-1])
+        sets = np.split(self.match[order], np.cumsum(self.runs.sizes)[:-1])
         numbers: dict[bytes, int] = {}
-        return np.array([numbers.setdefault(places.tobytes(), len(numbers)) for places in held], dtype=np.intp)
+        return np.array([numbers.setdefault(places.tobytes(), len(numbers)) for places in sets], dtype=np.intp)
 
 
 def _named(labels: Labels, rows: int) -> tuple[tuple[Any, ...], Ints]:
@@ -214,7 +214,7 @@ def _named(labels: Labels, rows: int) -> tuple[tuple[Any, ...], Ints]:
 
 @dataclass(frozen=True)
 class Complete:
-    """Signals and targets that are known on the same rows."""
+    """Signals and targets that are present on the same rows."""
 
     rows: Bools
     """The rows complete in all of them, shape (n,)."""
@@ -234,13 +234,13 @@ def complete_rows(signals: Floats, targets: Floats, *, among: Bools) -> Iterator
         targets: shape (n, K), NaN where missing.
         among: the rows in question, shape (n,).
     """
-    for signal_rows, signal_columns in _alike(~np.isnan(signals) & among[:, None]):
-        for target_rows, target_columns in _alike(~np.isnan(targets) & among[:, None]):
+    for signal_rows, signal_columns in _same_rows(~np.isnan(signals) & among[:, None]):
+        for target_rows, target_columns in _same_rows(~np.isnan(targets) & among[:, None]):
             yield Complete(signal_rows & target_rows, signal_columns, target_columns)
 
 
-def _alike(present: Bools) -> Iterator[tuple[Bools, Ints]]:
-    """Columns with the same rows present, together."""
+def _same_rows(present: Bools) -> Iterator[tuple[Bools, Ints]]:
+    """Groups of columns with the same rows present."""
     by_rows: dict[bytes, list[int]] = {}
     for m, column in enumerate(present.T):
         by_rows.setdefault(column.tobytes(), []).append(m)

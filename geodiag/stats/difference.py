@@ -1,9 +1,9 @@
-"""Which of two signals follows a target more closely: the difference of absolute correlations."""
+"""Differences of two signals' absolute correlations with a target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from itertools import product
 from typing import Any
 
@@ -11,47 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geodiag.errors import SettingsError
-from geodiag.stats.design import Design, Floats, Ints, Texts, complete_rows, first_reason, unexplained
-from geodiag.stats.estimates import Block, Resampled, empty_fields, examine, interval_pair, resample
+from geodiag.stats.design import Design, complete_rows, first_reason, unexplained
+from geodiag.stats.estimates import Block, Resampled, examine, interval_pair, resample
 from geodiag.stats.grid import Columns
 from geodiag.stats.resampling import Draws, ResamplingSettings
+from geodiag.stats.results import Differences, empty_arrays
 from geodiag.stats.statistics import Statistic, find_statistic
-
-
-@dataclass(frozen=True)
-class Differences:
-    """|rho_a| - |rho_b| for pairs of signals; all arrays have shape (groups, pairs, targets), NaN where undefined."""
-
-    groups: tuple[str, ...]
-    """Names along the first axis."""
-    pairs: tuple[tuple[int, int], ...]
-    """Columns a and b along the second axis."""
-    first: Floats
-    """rho_a, on the rows complete in a, b and the target."""
-    second: Floats
-    """rho_b, on the same rows."""
-    difference: Floats
-    """|rho_a| - |rho_b|, in [-1, 1]."""
-    rows: Ints
-    """Complete rows."""
-    runs: Ints
-    """Clusters among them."""
-    low: Floats
-    """Jackknife interval, lower end."""
-    high: Floats
-    """Jackknife interval, upper end."""
-    percentile_low: Floats
-    """Percentile interval, lower end."""
-    percentile_high: Floats
-    """Percentile interval, upper end."""
-    dropped: Ints
-    """Resamples in which either correlation was undefined."""
-    reason: Texts
-    """Why there is no difference."""
-    interval_reason: Texts
-    """Why there is no jackknife interval."""
-    percentile_reason: Texts
-    """Why there is no percentile interval."""
 
 
 def compare(
@@ -89,15 +54,15 @@ def compare(
     _check_pairs(pairs, columns.signals.shape[1])
     chosen, used, draws = find_statistic(statistic), settings or ResamplingSettings(), Draws(rng)
     masks = columns.groups(groups)
-    fields = empty_fields(Differences, (len(masks), len(pairs), columns.targets.shape[1]))
+    arrays = empty_arrays(Differences, (len(masks), len(pairs), columns.targets.shape[1]))
     for (q, rows), (p, pair) in product(enumerate(masks.values()), enumerate(pairs)):
         both = columns.only_signals(pair)
-        known = rows & ~np.isnan(both.signals).any(axis=1)
-        for complete in complete_rows(both.signals, both.targets, among=known):
-            found = _differ(both.block(complete), chosen, settings=used, draws=draws)
-            for field, value in found.items():
-                fields[field][q, p, complete.targets] = value
-    return Differences(tuple(masks), tuple((int(a), int(b)) for a, b in pairs), **fields)
+        present = rows & ~np.isnan(both.signals).any(axis=1)
+        for complete in complete_rows(both.signals, both.targets, among=present):
+            values = _pair_arrays(both.block(complete), chosen, settings=used, draws=draws)
+            for name, value in values.items():
+                arrays[name][q, p, complete.targets] = value
+    return Differences(groups=tuple(masks), pairs=tuple((int(a), int(b)) for a, b in pairs), **arrays)
 
 
 def _check_pairs(pairs: Sequence[tuple[int, int]], signals: int) -> None:
@@ -106,17 +71,18 @@ def _check_pairs(pairs: Sequence[tuple[int, int]], signals: int) -> None:
             raise SettingsError(f"pair {pair} of signals", fix=f"two columns from 0 to {signals - 1}")
 
 
-def _differ(block: Block, statistic: Statistic, *, settings: ResamplingSettings, draws: Draws) -> dict[str, Any]:
-    """The fields of one pair of signals for targets complete on the same rows, each of shape (K,)."""
-    known = examine(block, statistic)
-    reason = first_reason(*known.reason)
-    found: dict[str, Any] = {"rows": known.rows, "runs": known.runs, "reason": reason}
-    if known.prepared is None or not unexplained(reason).any():
-        return found | {"interval_reason": reason, "percentile_reason": reason}
-    sample = resample(known.prepared, block.shape, settings=settings, draws=draws)
+def _pair_arrays(block: Block, statistic: Statistic, *, settings: ResamplingSettings, draws: Draws) -> dict[str, Any]:
+    """The arrays of one pair of signals for targets complete on the same rows, each of shape (K,)."""
+    examined = examine(block, statistic)
+    reason = first_reason(*examined.reason)
+    arrays: dict[str, Any] = {"rows": examined.rows, "runs": examined.runs, "reason": reason}
+    if examined.prepared is None or not unexplained(reason).any():
+        return arrays | {"interval_reason": reason, "percentile_reason": reason}
+    sample = resample(examined.prepared, block.shape, settings=settings, draws=draws)
+    # |rho_a| - |rho_b| of the sample, without each cluster, and in each resample
     gap = Resampled(*(np.abs(rho[..., 0, :]) - np.abs(rho[..., 1, :]) for rho in astuple(sample)))
-    jackknife, percentile = interval_pair(gap, known.runs, settings=settings, fisher=False)
-    return found | {
+    jackknife, percentile = interval_pair(gap, examined.runs, settings=settings, fisher=False)
+    return arrays | {
         "first": sample.estimate[0],
         "second": sample.estimate[1],
         "difference": gap.estimate,

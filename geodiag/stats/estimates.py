@@ -1,8 +1,8 @@
-"""All estimates of one block: signals and targets that are complete on the same rows."""
+"""Estimates, intervals and p-values of one block: signals and targets complete on the same rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Resampled:
 
 
 def resample(prepared: Prepared, shape: Shape, *, settings: ResamplingSettings, draws: Draws) -> Resampled:
-    """Evaluate the correlation at every weight vector that the intervals need, in one go."""
+    """The correlation at every weight vector that the intervals need, in one evaluation."""
     clusters = prepared.design.clusters
     needed = [np.ones((1, clusters.count))]
     if clusters.count >= settings.least_runs:
@@ -85,7 +85,7 @@ def interval_pair(sample: Resampled, runs: int, *, settings: ResamplingSettings,
 
 @dataclass(frozen=True)
 class Examined:
-    """A block made ready, and what can be said of it."""
+    """A block prepared for correlation, with the reasons for undefined pairs."""
 
     prepared: Prepared | None
     """Its scores, or None if no pair can be correlated."""
@@ -98,7 +98,7 @@ class Examined:
 
 
 def examine(block: Block, statistic: Statistic) -> Examined:
-    """Prepare a block and look for columns that cannot be correlated."""
+    """Prepare a block and give a reason for each pair that cannot be correlated."""
     rows, runs = len(block.values), block.design.clusters.count
     if rows < LEAST_ROWS:
         return Examined(None, rows, runs, _too_few(rows, "rows", block.shape))
@@ -110,8 +110,8 @@ def examine(block: Block, statistic: Statistic) -> Examined:
     return Examined(prepared if unexplained(reason).any() else None, rows, runs, reason)
 
 
-def _too_few(found: int, unit: str, shape: Shape) -> Texts:
-    why = f"{found} complete {unit}, at least {LEAST_ROWS} are needed"
+def _too_few(count: int, unit: str, shape: Shape) -> Texts:
+    why = f"{count} complete {unit}, at least {LEAST_ROWS} are needed"
     return np.full((shape.signals, shape.targets), why, dtype=object)
 
 
@@ -131,46 +131,27 @@ def _lost(name: str, *, constant: bool) -> str:
     return f"{name} is constant" if constant else f"nothing of the {name} is left to correlate"
 
 
-# What a field of the grid holds where nothing was found, by the type its declaration names.
-_EMPTY: dict[str, tuple[Any, Any]] = {
-    "Floats": (np.float64, np.nan),
-    "Ints": (np.intp, 0),
-    "Bools": (np.bool_, False),
-    "Texts": (np.object_, None),
-}
-
-
-def empty_fields(result: type[Any], shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Arrays for every field of a result that has one number a pair."""
-    declared = {field.name: str(field.type) for field in fields(result)}
-    return {
-        name: np.full(shape, _EMPTY[kind][1], dtype=_EMPTY[kind][0])
-        for name, kind in declared.items()
-        if kind in _EMPTY
-    }
-
-
 def solve(block: Block, statistic: Statistic, *, settings: ResamplingSettings, draws: Draws) -> dict[str, Any]:
-    """The fields of a grid for one block; whatever is missing stays undefined."""
-    known = examine(block, statistic)
-    found = {"rows": known.rows, "runs": known.runs, "reason": known.reason}
-    if known.prepared is None:
+    """The arrays of a grid for one block; those that are missing stay undefined."""
+    examined = examine(block, statistic)
+    arrays = {"rows": examined.rows, "runs": examined.runs, "reason": examined.reason}
+    if examined.prepared is None:
         kinds = ("interval_reason", "percentile_reason", "p_reason", "free_reason")
-        return found | dict.fromkeys(kinds, known.reason)
-    defined = unexplained(known.reason)
-    sample = resample(known.prepared, block.shape, settings=settings, draws=draws)
-    jackknife, percentile = interval_pair(sample, known.runs, settings=settings, fisher=True)
-    found |= {
+        return arrays | dict.fromkeys(kinds, examined.reason)
+    defined = unexplained(examined.reason)
+    sample = resample(examined.prepared, block.shape, settings=settings, draws=draws)
+    jackknife, percentile = interval_pair(sample, examined.runs, settings=settings, fisher=True)
+    arrays |= {
         "estimate": np.where(defined, sample.estimate, np.nan),
         "low": jackknife.low,
         "high": jackknife.high,
-        "interval_reason": first_reason(known.reason, jackknife.reason),
+        "interval_reason": first_reason(examined.reason, jackknife.reason),
         "percentile_low": percentile.low,
         "percentile_high": percentile.high,
-        "percentile_reason": first_reason(known.reason, percentile.reason),
+        "percentile_reason": first_reason(examined.reason, percentile.reason),
         "dropped": np.where(defined, percentile.dropped, 0),
     }
-    return found | _p_values(block, known.prepared, statistic, known.reason, settings=settings, draws=draws)
+    return arrays | _p_values(block, examined.prepared, statistic, examined.reason, settings=settings, draws=draws)
 
 
 def _p_values(

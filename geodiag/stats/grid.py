@@ -1,4 +1,4 @@
-"""Signals against targets in groups of rows: the one call behind a table of correlations."""
+"""Correlations of signals with targets in groups of rows, with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike
 
 from geodiag.errors import SettingsError
 from geodiag.stats.design import Bools, Complete, Design, Floats, as_columns, complete_rows
-from geodiag.stats.estimates import Block, empty_fields, solve
+from geodiag.stats.estimates import Block, solve
 from geodiag.stats.moments import Shape
 from geodiag.stats.resampling import Draws, ResamplingSettings
-from geodiag.stats.results import CorrelationGrid
+from geodiag.stats.results import CorrelationGrid, empty_arrays
 from geodiag.stats.statistics import find_statistic
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Checked input."""
+    """Signals, targets and controls as checked arrays, with their design."""
 
     signals: Floats
     """Shape (n, S)."""
@@ -34,11 +34,10 @@ class Columns:
     def of(cls, signals: ArrayLike, targets: ArrayLike, controls: ArrayLike | None, design: Design) -> Columns:
         """Check shapes and values."""
         n = len(design.runs.codes)
-        held = np.empty((n, 0)) if controls is None else as_columns(controls, where="controls", rows=n)
         return cls(
             as_columns(signals, where="signals", rows=n),
             as_columns(targets, where="targets", rows=n),
-            held,
+            np.empty((n, 0)) if controls is None else as_columns(controls, where="controls", rows=n),
             design,
         )
 
@@ -47,18 +46,18 @@ class Columns:
         return replace(self, signals=self.signals[:, list(chosen)])
 
     def groups(self, masks: Mapping[str, ArrayLike] | None) -> dict[str, Bools]:
-        """Rows of each group in which the controls are known; without groups, all of them as `all`."""
-        known = np.atleast_1d(~np.isnan(self.controls).any(axis=1))
+        """Rows of each group in which the controls are present; without groups, all of them as `all`."""
+        present = np.atleast_1d(~np.isnan(self.controls).any(axis=1))
         chosen = {}
-        for name, mask in (masks or {"all": np.ones(len(known), dtype=np.bool_)}).items():
+        for name, mask in (masks or {"all": np.ones(len(present), dtype=np.bool_)}).items():
             rows = np.asarray(mask)
-            if rows.dtype != np.bool_ or rows.shape != known.shape:
+            if rows.dtype != np.bool_ or rows.shape != present.shape:
                 raise SettingsError(
                     f"mask of shape {rows.shape} and type {rows.dtype}",
                     where=f"group {name}",
-                    fix=f"one true or false for each of {len(known)} rows",
+                    fix=f"one true or false for each of {len(present)} rows",
                 )
-            chosen[name] = rows & known
+            chosen[name] = rows & present
         return chosen
 
     def block(self, complete: Complete) -> Block:
@@ -114,20 +113,20 @@ def correlate(
     chosen, used = find_statistic(statistic), settings or ResamplingSettings()
     masks, draws = columns.groups(groups), Draws(rng)
     shape = (len(masks), columns.signals.shape[1], columns.targets.shape[1])
-    fields = empty_fields(CorrelationGrid, shape)
+    arrays = empty_arrays(CorrelationGrid, shape)
     for q, rows in enumerate(masks.values()):
         for complete in complete_rows(columns.signals, columns.targets, among=rows):
-            found = solve(columns.block(complete), chosen, settings=used, draws=draws)
+            block = solve(columns.block(complete), chosen, settings=used, draws=draws)
             at = (q, complete.signals[:, None], complete.targets)
-            for field, value in found.items():
-                fields[field][at] = value
+            for name, value in block.items():
+                arrays[name][at] = value
     signal_names, target_names = names or (range(shape[1]), range(shape[2]))
     return CorrelationGrid(
-        statistic,
-        tuple(masks),
-        as_names(signal_names, count=shape[1], where="signals"),
-        as_names(target_names, count=shape[2], where="targets"),
-        **fields,
+        statistic=statistic,
+        groups=tuple(masks),
+        signals=as_names(signal_names, count=shape[1], where="signals"),
+        targets=as_names(target_names, count=shape[2], where="targets"),
+        **arrays,
     )
 
 

@@ -111,7 +111,7 @@ class Moments:
 
 
 class MomentSource(Protocol):
-    """Anything that can say the moments at given weights."""
+    """A source of moments at given weights."""
 
     shape: Shape
 
@@ -120,7 +120,7 @@ class MomentSource(Protocol):
         ...
 
     def batch(self) -> int:
-        """How many weight vectors to ask for at once, to keep temporary arrays bounded."""
+        """Weight vectors to evaluate at once, so that temporary arrays stay bounded."""
         ...
 
 

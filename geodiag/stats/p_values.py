@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from geodiag.stats.resampling import Draws, count_arrangements
 
 TIE = 1e-12
 """Two correlations closer than this count as equal."""
-_PRODUCTS = 2**25  # inner products of trajectories held at once: 256 MiB
+_PRODUCTS = 2**25  # inner products of trajectories in memory at once: 256 MiB
 FEWEST = 20
 """With fewer arrangements no p-value can reach 5 %."""
 
@@ -36,7 +36,7 @@ class Permuted:
 
 
 def undefined(shape: Shape, reason: str) -> Permuted:
-    """No p-value, and why."""
+    """Undefined p-values with the reason."""
     return Permuted(np.full((shape.signals, shape.targets), np.nan), 0, False, reason)
 
 
@@ -157,8 +157,11 @@ def holm(p: ArrayLike) -> Floats:
 
     Returns:
         Adjusted p-values of the same shape.
+
+    Raises:
+        SettingsError: a p-value is outside 0..1.
     """
-    return _adjust(p, lambda s: np.maximum.accumulate(s * np.arange(len(s), 0, -1)))
+    return _adjusted(p, "holm")
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
@@ -171,18 +174,20 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
 
     Returns:
         Adjusted p-values of the same shape.
+
+    Raises:
+        SettingsError: a p-value is outside 0..1.
     """
-    return _adjust(p, lambda s: np.minimum.accumulate((s * len(s) / np.arange(1, len(s) + 1))[::-1])[::-1])
+    return _adjusted(p, "fdr_bh")
 
 
-def _adjust(p: ArrayLike, sorted_rule: Callable[[Floats], Floats]) -> Floats:
-    values = np.asarray(p, dtype=np.float64)
-    adjusted = values.copy()
-    tested = values[~np.isnan(values)]
-    if ((tested < 0) | (tested > 1)).any():
+def _adjusted(p: ArrayLike, method: str) -> Floats:
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p, dtype=np.float64)
+    tested = ~np.isnan(adjusted)
+    if ((adjusted[tested] < 0) | (adjusted[tested] > 1)).any():
         raise SettingsError("p-values outside 0..1", fix="p-values, NaN where there was no test")
-    ascending = np.argsort(tested, kind="stable")
-    result = np.empty_like(tested)
-    result[ascending] = np.minimum(sorted_rule(tested[ascending]), 1.0)
-    adjusted[~np.isnan(values)] = result
+    if tested.any():
+        adjusted[tested] = multipletests(adjusted[tested], method=method)[1]
     return adjusted

@@ -1,4 +1,9 @@
-"""Placement of a number among others: robust z-scores with a trend, and percentiles."""
+"""Placement of a value among others: robust z-scores, with a trend removed, and percentiles.
+
+    z = (x - median(others)) / (1.4826 MAD(others)),    MAD = median |other - median(others)|
+
+Where the others trend with the step index t, x - b t takes the place of x, b the Theil-Sen slope of the others.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,19 @@ from itertools import combinations
 from statistics import median
 from types import MappingProxyType
 
+import numpy as np
+
+from geodiag.stats.ranks import centred_ranks
+
 LEAST_AT_STEP = 5
-"""Other runs' values at a step from which a percentile among them is told."""
+"""Fewest values of other runs at a step for a percentile among them."""
 OUTER = 10.0
-"""Percent at either end that count as far out among other runs at a step."""
+"""A percentile among other runs at a step is extreme below this, or above 100 less this."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a value stands among those of other steps."""
+    """Rank, z and percentiles of a value among those of other steps."""
 
     rank: int
     """Its rank in the run, 1 being the highest; ties share the better rank."""
@@ -28,28 +37,28 @@ class Placement:
     critical: float | None
     """The |z| that 1 in 100 ordinary steps would exceed, given how few other values there are."""
     detrended: bool
-    """Whether the trend of the run's other steps was taken off first."""
+    """Whether the trend of the run's other steps was removed first."""
     percentile: float | None = None
     """Percent of the store's other values that are smaller, ties counted half; None where there are none."""
     among: int = 0
-    """How many values that is a percentage of."""
+    """How many values `percentile` is among."""
     at_step: float | None = None
     """The same among other runs' values at this step index."""
     among_at_step: int = 0
-    """How many values that is a percentage of."""
+    """How many values `at_step` is among."""
     within: str = ""
     """The model size that the store's values were confined to; empty where they were not."""
 
     @property
     def unusual(self) -> bool:
-        """Whether |z| is larger than chance would make it 1 time in 100."""
+        """Whether |z| exceeds its critical value."""
         return self.z is not None and self.critical is not None and abs(self.z) > self.critical
 
     @property
     def stands_out(self) -> bool:
-        """Whether it is unusual, and not only because numbers at its step index vary more in every run.
+        """Whether it is unusual, and extreme among other runs at its step index where there are enough of them.
 
-        Means over few pairs or few old tasks, as at early steps, scatter more than those over many.
+        Means over few pairs or few old tasks, as at early steps, scatter more than those over many in every run.
         """
         if not self.unusual or self.at_step is None or self.among_at_step < LEAST_AT_STEP:
             return self.unusual
@@ -57,18 +66,18 @@ class Placement:
 
     @property
     def departure(self) -> float:
-        """|z| as a multiple of its critical value, at most 3; 0 where it is not known."""
+        """|z| as a multiple of its critical value, at most 3; 0 where undefined."""
         return 0.0 if self.z is None or not self.critical else min(abs(self.z) / self.critical, 3.0)
 
 
 MAD_TO_SD = 1.4826
-"""What the median absolute deviation of a normal sample is multiplied by to estimate its standard deviation."""
+"""Factor from the median absolute deviation of a normal sample to its standard deviation."""
 LEAST_SPREAD = 0.005
-"""A spread smaller than this share of the median is taken for it: finer differences are not worth speaking of."""
+"""Smallest spread, as a share of the median: finer differences do not count."""
 TREND = 0.8
-"""Spearman's correlation of the other steps' values with their index from which they are said to trend."""
+"""Smallest |Spearman| of the other steps' values with the step index that counts as a trend."""
 LEAST_OTHERS = 4
-"""Other values that a z needs."""
+"""Fewest other values for a z."""
 
 CRITICAL: Mapping[int, float] = MappingProxyType(
     {4: 15.8, 5: 14.4, 6: 8.1, 7: 7.8, 8: 5.9, 9: 5.8, 10: 4.9, 12: 4.4, 14: 4.1, 16: 3.8, 20: 3.5, 30: 3.2, 60: 2.8}
@@ -77,23 +86,23 @@ CRITICAL: Mapping[int, float] = MappingProxyType(
 CRITICAL_TREND: Mapping[int, float] = MappingProxyType(
     {5: 130.0, 6: 24.3, 7: 20.2, 8: 10.8, 9: 9.8, 10: 7.5, 12: 6.0, 14: 5.2, 16: 4.7, 20: 4.1, 30: 3.5, 60: 3.0}
 )
-"""The same where a trend is taken off that reaches one step beyond the others."""
+"""The same where a trend is removed and extrapolated one step beyond the others."""
 
 
-def place_step(course: Mapping[int, float | None], step: int, *, floor: float = 0.0) -> Placement | None:
-    """The place of one step's number in its run; None where it has none.
+def place_step(values: Mapping[int, float | None], step: int, *, floor: float = 0.0) -> Placement | None:
+    """Placement of one step's value in its run; None where it has none.
 
-    A trend that the other steps have with the step index is taken off before the z, not before the rank.
+    A trend of the other steps' values with the step index is removed before the z, not before the rank.
 
     Args:
-        course: the number at every step of the run.
-        step: the step in question.
-        floor: the smallest spread to reckon with, such as the noise of a score.
+        values: the value at every step of the run, None where undefined.
+        step: the step to place.
+        floor: smallest spread to divide by, such as the noise of a score.
     """
-    value = course.get(step)
+    value = values.get(step)
     if value is None:
         return None
-    others = {t: v for t, v in course.items() if t != step and v is not None}
+    others = {t: v for t, v in values.items() if t != step and v is not None}
     slope = _slope(others)
     level = [v - slope * t for t, v in others.items()]
     least = max(floor, LEAST_SPREAD * abs(median(others.values()))) if others else floor
@@ -104,13 +113,13 @@ def place_step(course: Mapping[int, float | None], step: int, *, floor: float = 
 def place_among(
     value: float, others: Sequence[float], *, floor: float | None = None, detrended: bool = False
 ) -> Placement:
-    """The place of a number among others of its run that have no order.
+    """Placement of a value among others of its run that have no order.
 
     Args:
-        value: the number.
-        others: the run's others.
-        floor: the smallest spread to reckon with; by default `LEAST_SPREAD` of the others' median.
-        detrended: whether a trend was taken off.
+        value: the value to place.
+        others: the run's other values.
+        floor: smallest spread to divide by; by default `LEAST_SPREAD` of the others' median.
+        detrended: whether a trend was removed from all of them.
     """
     return Placement(
         rank=1 + sum(other > value for other in others),
@@ -122,30 +131,34 @@ def place_among(
 
 
 def robust_z(value: float, others: Sequence[float], *, floor: float | None = None) -> float | None:
-    """(value - median) / (1.4826 MAD) of the others; None with fewer than 4, or where it has no finite value."""
+    """z = (value - median) / (1.4826 MAD) of the others.
+
+    Returns:
+        None with fewer than `LEAST_OTHERS` others, or where every other value is 0 and this one is not.
+    """
     if len(others) < LEAST_OTHERS:
         return None
     centre = median(others)
     least = LEAST_SPREAD * abs(centre) if floor is None else floor
     spread = max(MAD_TO_SD * median(abs(other - centre) for other in others), least)
     if spread == 0:
-        # All others are 0. So is this one, or nothing says how far off it is.
+        # All others are 0: either this one is 0 too, or there is no scale to measure its distance by.
         return 0.0 if value == centre else None
     return (value - centre) / spread
 
 
 def critical_value(others: int, *, detrended: bool) -> float | None:
-    """The critical |z| for so many other values, between the simulated ones by straight lines."""
-    known = CRITICAL_TREND if detrended else CRITICAL
-    sizes = sorted(known)
+    """Critical |z| for a number of other values, linear between the simulated sizes; None below the smallest."""
+    critical = CRITICAL_TREND if detrended else CRITICAL
+    sizes = sorted(critical)
     if others < sizes[0]:
         return None
     if others >= sizes[-1]:
-        return known[sizes[-1]]
+        return critical[sizes[-1]]
     right = next(size for size in sizes if size >= others)
     left = max(size for size in sizes if size <= others)
     share = 0.0 if right == left else (others - left) / (right - left)
-    return known[left] + share * (known[right] - known[left])
+    return critical[left] + share * (critical[right] - critical[left])
 
 
 def _slope(others: Mapping[int, float]) -> float:
@@ -157,16 +170,10 @@ def _slope(others: Mapping[int, float]) -> float:
 
 
 def _spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    a, b = _ranks(x), _ranks(y)
-    mean = (len(a) + 1) / 2
-    top = sum((p - mean) * (q - mean) for p, q in zip(a, b, strict=True))
-    size = sum((p - mean) ** 2 for p in a) * sum((q - mean) ** 2 for q in b)
-    return top / size**0.5 if size else 0.0
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Average ranks from 1."""
-    return [sum(v < x for v in values) + (sum(v == x for v in values) + 1) / 2 for x in values]
+    """Spearman's correlation, 0 where either is constant."""
+    ranks = centred_ranks(np.array([x, y], dtype=np.float64).T)
+    scale = float(np.sqrt((ranks**2).sum(axis=0).prod()))
+    return float(ranks[:, 0] @ ranks[:, 1]) / scale if scale else 0.0
 
 
 Percentile = tuple[float | None, int]
@@ -174,7 +181,7 @@ Percentile = tuple[float | None, int]
 
 
 class Reference:
-    """A number's values over runs and steps.
+    """The values of a quantity over runs and steps, for percentiles among them.
 
     Args:
         rows: (run, step, value), several of a run and step where there are several.
@@ -197,11 +204,11 @@ class Reference:
         return [value for values in self._of.get(run, {}).values() for value in values]
 
     def in_store(self, value: float) -> Percentile:
-        """Where one of the values stands among all others."""
+        """Percentile of one of the values among all others."""
         return percentile(value, self._all, without=[value])
 
     def at_step(self, value: float, *, run: str, step: int) -> Percentile:
-        """Where one of the values stands among those that other runs have at its step."""
+        """Percentile of one of the values among those of other runs at its step."""
         return percentile(value, self._at.get(step, []), without=self._of.get(run, {}).get(step, []))
 
 
@@ -211,7 +218,7 @@ def percentile(value: float, ordered: Sequence[float], *, without: Sequence[floa
     Args:
         value: the value to place.
         ordered: values in ascending order.
-        without: those among them that do not count.
+        without: those among them to leave out.
     """
     n = len(ordered) - len(without)
     if n <= 0:

@@ -1,4 +1,4 @@
-r"""Does a signal help to predict the target in a run that was not looked at?
+r"""Prediction of a target in held-out runs, with and without a signal.
 
 Each run in turn is held out. A least-squares line is fitted on the other runs, with signal, controls and target
 replaced by their midranks among those other runs,
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geodiag.common.values import defined
 from geodiag.stats.design import Floats, Ints, Partition
 from geodiag.stats.moments import CELLS
 from geodiag.stats.ranks import Order, centred_ranks
 from geodiag.stats.resampling import jackknife_bounds, too_few
-from geodiag.stats.results import Interval, finite_or_none
+from geodiag.stats.results import Interval
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class PredictionGain:
-    """What a signal adds to predictions for unseen runs."""
+    """Gains in predictions for held-out runs."""
 
     spearman: Gain
-    """Out-of-sample rank correlation; without controls there is nothing to compare with, and no gain."""
+    """Out-of-sample rank correlation; without controls there is no baseline, and no gain."""
     r_squared: Gain
     """Out-of-sample R^2 of midranks; negative when the training mean predicts better."""
     rows: int
@@ -78,7 +79,7 @@ def prediction_gain(
         "r_squared": [_r_squared(p, truth, present) for p in (before, ahead)],
     }
     if not controls.shape[1]:
-        # Fold means predict held-out runs in reverse: the correlation of a constant is no yardstick.
+        # Fold means predict held-out runs in reverse: the correlation of a constant is no baseline.
         scores["spearman"][0] = np.full(count + 1, np.nan)
     gains = {name: _gain(*pair, level=level, least_runs=least_runs) for name, pair in scores.items()}
     return PredictionGain(**gains, rows=len(signal), runs=count)
@@ -95,7 +96,7 @@ class _Folds:
 
 
 def _folds(count: int) -> _Folds:
-    """Leave-one-out sets and leave-two-out sets: what d deletes and g holds out is symmetric."""
+    """Leave-one-out and leave-two-out sets; deleting d and holding out g is the same set as the reverse."""
     single = 1.0 - np.eye(count)
     first, second = np.triu_indices(count, 1)
     double = np.ones((len(first), count))
@@ -143,15 +144,15 @@ def _r_squared(predicted: Floats, truth: Floats, present: Floats) -> Floats:
 
 
 def _spearman(predicted: Floats, target: Floats, present: Floats) -> Floats:
-    found = np.full(len(present), np.nan)
+    rho = np.full(len(present), np.nan)
     # Predictions that are equal but for rounding must be ranked as tied.
     predicted = np.round(predicted, 12)
     for d, rows in enumerate(present):
         ranks = centred_ranks(np.column_stack([predicted[d, rows], target[rows]]))
         squares = (ranks**2).sum(axis=0)
         if squares.all():
-            found[d] = ranks[:, 0] @ ranks[:, 1] / np.sqrt(squares.prod())
-    return found
+            rho[d] = ranks[:, 0] @ ranks[:, 1] / np.sqrt(squares.prod())
+    return rho
 
 
 def _gain(without: Floats, ahead: Floats, *, level: float, least_runs: int) -> Gain:
@@ -162,5 +163,5 @@ def _gain(without: Floats, ahead: Floats, *, level: float, least_runs: int) -> G
     else:
         bounds = jackknife_bounds(gain[0], gain[1:], level=level, fisher=False)
         reason = bounds.reason.item() if isinstance(bounds.reason, np.ndarray) else bounds.reason
-        interval = Interval(finite_or_none(bounds.low), finite_or_none(bounds.high), 0, reason)
-    return Gain(finite_or_none(without[0]), finite_or_none(ahead[0]), finite_or_none(gain[0]), interval)
+        interval = Interval(defined(float(bounds.low)), defined(float(bounds.high)), 0, reason)
+    return Gain(defined(without[0]), defined(ahead[0]), defined(gain[0]), interval)

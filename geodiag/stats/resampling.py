@@ -17,7 +17,7 @@ from geodiag.stats.design import Bools, Floats, Ints, Texts, multiplicities
 
 @dataclass(frozen=True)
 class ResamplingSettings:
-    """What an analysis draws and refuses; the defaults are the ones the published tables were made with."""
+    """Numbers of draws, level and fewest runs; the defaults are those of the published tables."""
 
     resamples: int = 2000
     """Resamples of clusters for percentile intervals; 0: none."""
@@ -36,7 +36,7 @@ class ResamplingSettings:
     the steps that are not `common` to all runs first."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Refuse values out of range."""
         for name in ("resamples", "permutations"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}", fix="0 or more")
@@ -55,8 +55,8 @@ _CLUSTERS, _ROWS, _ARRANGEMENTS = range(3)
 class Draws:
     """Resamples and shuffles.
 
-    A set of draws depends on the seed, on what is drawn and on its size, and on nothing else: adding a column
-    to a table, or a group, changes no other number in it, and two signals meet the same resamples.
+    A set of draws depends only on the seed, the kind of draw and its size: adding a column or a group to a table
+    changes no other number in it, and two signals share the same resamples.
 
     Args:
         rng: a seed, or a generator, of which two numbers are taken.
@@ -82,7 +82,7 @@ class Draws:
             yield generator.permuted(still, axis=1)
 
     def arrangements(self, strata: list[int], *, size: int) -> tuple[list[Ints], bool]:
-        """Ways to hand the clusters of each stratum to one another.
+        """Permutations of the clusters within each stratum.
 
         Args:
             strata: number of clusters in each stratum; clusters move within their stratum only.
@@ -123,13 +123,13 @@ class Bounds:
 
 
 def no_bounds(shape: tuple[int, ...], reason: str) -> Bounds:
-    """No interval anywhere, and why."""
-    nothing = np.full(shape, np.nan)
-    return Bounds(nothing, nothing.copy(), np.zeros(shape, np.intp), np.full(shape, reason, dtype=object))
+    """Undefined intervals of a shape, with the reason."""
+    undefined = np.full(shape, np.nan)
+    return Bounds(undefined, undefined.copy(), np.zeros(shape, np.intp), np.full(shape, reason, dtype=object))
 
 
 def too_few(clusters: int, *, least: int) -> str | None:
-    """Why so few clusters give no interval, or None if they are enough."""
+    """The reason for giving no interval where there are fewer than `least` clusters, else None."""
     return f"{clusters} run{'' if clusters == 1 else 's'}, at least {least} are needed" if clusters < least else None
 
 
@@ -145,6 +145,7 @@ def jackknife_bounds(estimate: Floats, left_out: Floats, *, level: float, fisher
     Returns:
         Intervals; undefined where the statistic is, or a leave-one-out value is undefined or exactly +-1.
     """
+    # centre +- t_{G-1} sqrt((G - 1) / G sum_g (z_g - mean z)^2), on the scale of z = atanh(rho) for correlations
     count = len(left_out)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, z = (np.arctanh(estimate), np.arctanh(left_out)) if fisher else (estimate, left_out)

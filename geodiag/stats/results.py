@@ -1,13 +1,14 @@
-"""What the statistics hand back."""
+"""Results of the statistics: single estimates with interval and p-value, and arrays of many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from geodiag.common.values import defined
 from geodiag.errors import SettingsError
 from geodiag.stats.design import Bools, Floats, Ints, Texts
 
@@ -59,19 +60,78 @@ class Correlation:
     runs: int
     """Clusters among these rows: the number of independent units."""
     jackknife: Interval
-    """Leave-one-run-out interval with t quantiles: the one to believe."""
+    """Leave-one-run-out interval with t quantiles; it keeps its coverage."""
     percentile: Interval
-    """Run-cluster percentile bootstrap: the one usually published."""
+    """Run-cluster percentile bootstrap, as usually published; short with few runs."""
     whole_run: PValue
-    """Whole-run permutation: the one to believe."""
+    """Whole-run permutation; it keeps its level."""
     free: PValue
-    """Free shuffling of rows: the one usually published; it takes rows for independent."""
+    """Free shuffling of rows, as usually published; it treats rows as independent."""
     reason: str | None
     """Why there is no correlation."""
 
 
-@dataclass(frozen=True)
-class CorrelationGrid:
+# Fills of undefined elements, by the kind of a field; a fill sets the dtype of its array as well.
+_NUMBERS: Mapping[str, Any] = {"fill": np.float64(np.nan)}
+_COUNTS: Mapping[str, Any] = {"fill": np.intp(0)}
+_FLAGS: Mapping[str, Any] = {"fill": np.bool_(False)}
+_REASONS: Mapping[str, Any] = {"fill": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalArrays:
+    """Counts, intervals and reasons of many estimates, as arrays of one shape; undefined numbers are NaN."""
+
+    rows: Ints = field(metadata=_COUNTS)
+    """Complete rows, n."""
+    runs: Ints = field(metadata=_COUNTS)
+    """Clusters among them."""
+    low: Floats = field(metadata=_NUMBERS)
+    """Jackknife interval, lower end."""
+    high: Floats = field(metadata=_NUMBERS)
+    """Jackknife interval, upper end."""
+    percentile_low: Floats = field(metadata=_NUMBERS)
+    """Percentile interval, lower end."""
+    percentile_high: Floats = field(metadata=_NUMBERS)
+    """Percentile interval, upper end."""
+    dropped: Ints = field(metadata=_COUNTS)
+    """Resamples in which the estimate was undefined."""
+    reason: Texts = field(metadata=_REASONS)
+    """Why there is no estimate."""
+    interval_reason: Texts = field(metadata=_REASONS)
+    """Why there is no jackknife interval."""
+    percentile_reason: Texts = field(metadata=_REASONS)
+    """Why there is no percentile interval."""
+
+
+def empty_arrays(result: type[IntervalArrays], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Arrays for every field of a result that declares a fill, filled with it.
+
+    Args:
+        result: `CorrelationGrid` or `Differences`.
+        shape: the shape of each array.
+    """
+    return {f.name: np.full(shape, f.metadata["fill"]) for f in fields(result) if "fill" in f.metadata}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences(IntervalArrays):
+    """|rho_a| - |rho_b| for pairs of signals; all arrays have shape (groups, pairs, targets), NaN where undefined."""
+
+    groups: tuple[str, ...]
+    """Names along the first axis."""
+    pairs: tuple[tuple[int, int], ...]
+    """Columns a and b along the second axis."""
+    first: Floats = field(metadata=_NUMBERS)
+    """rho_a, on the rows complete in a, b and the target."""
+    second: Floats = field(metadata=_NUMBERS)
+    """rho_b, on the same rows."""
+    difference: Floats = field(metadata=_NUMBERS)
+    """|rho_a| - |rho_b|, in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrelationGrid(IntervalArrays):
     """Every signal against every target in every group; all arrays have shape (groups, signals, targets).
 
     Undefined numbers are NaN here and None in `cell` and `cells`.
@@ -85,43 +145,23 @@ class CorrelationGrid:
     """Names along the second axis."""
     targets: tuple[str, ...]
     """Names along the third axis."""
-    estimate: Floats
+    estimate: Floats = field(metadata=_NUMBERS)
     """The correlations."""
-    rows: Ints
-    """Complete rows, n."""
-    runs: Ints
-    """Clusters among them."""
-    low: Floats
-    """Jackknife interval, lower end."""
-    high: Floats
-    """Jackknife interval, upper end."""
-    percentile_low: Floats
-    """Percentile interval, lower end."""
-    percentile_high: Floats
-    """Percentile interval, upper end."""
-    dropped: Ints
-    """Resamples in which the correlation was undefined."""
-    p_whole_run: Floats
+    p_whole_run: Floats = field(metadata=_NUMBERS)
     """Whole-run permutation p-values."""
-    p_free: Floats
+    p_free: Floats = field(metadata=_NUMBERS)
     """Free-shuffle p-values."""
-    free_arrangements: Ints
+    free_arrangements: Ints = field(metadata=_COUNTS)
     """Shuffles looked at."""
-    arrangements: Ints
+    arrangements: Ints = field(metadata=_COUNTS)
     """Whole-run arrangements looked at."""
-    exact: Bools
+    exact: Bools = field(metadata=_FLAGS)
     """Whether these were all there are."""
-    p_rows: Ints
+    p_rows: Ints = field(metadata=_COUNTS)
     """Rows the whole-run test used."""
-    reason: Texts
-    """Why there is no correlation."""
-    interval_reason: Texts
-    """Why there is no jackknife interval."""
-    percentile_reason: Texts
-    """Why there is no percentile interval."""
-    p_reason: Texts
+    p_reason: Texts = field(metadata=_REASONS)
     """Why there is no whole-run p-value."""
-    free_reason: Texts
+    free_reason: Texts = field(metadata=_REASONS)
     """Why there is no free-shuffle p-value."""
 
     def cell(self, signal: str, target: str, *, group: str = "all") -> Correlation:
@@ -146,20 +186,20 @@ class CorrelationGrid:
         n = int(self.rows[at])
         return Correlation(
             *(self.groups[q], self.signals[s], self.targets[k]),
-            estimate=finite_or_none(self.estimate[at]),
+            estimate=defined(self.estimate[at]),
             rows=n,
             runs=int(self.runs[at]),
             jackknife=_interval(*jackknife, at=at),
             percentile=_interval(*percentile, at=at),
             whole_run=PValue(
-                finite_or_none(self.p_whole_run[at]),
+                defined(self.p_whole_run[at]),
                 arrangements=int(self.arrangements[at]),
                 exact=bool(self.exact[at]),
                 rows=int(self.p_rows[at]),
                 reason=self.p_reason[at],
             ),
             free=PValue(
-                finite_or_none(self.p_free[at]),
+                defined(self.p_free[at]),
                 arrangements=int(self.free_arrangements[at]),
                 exact=False,
                 rows=n,
@@ -169,11 +209,6 @@ class CorrelationGrid:
         )
 
 
-def finite_or_none(value: Any) -> float | None:
-    """A plain float, None for NaN."""
-    return None if np.isnan(value) else float(value)
-
-
 def _interval(low: Floats, high: Floats, dropped: Ints | None, reason: Texts, *, at: tuple[int, ...]) -> Interval:
     lost = 0 if dropped is None else int(dropped[at])
-    return Interval(finite_or_none(low[at]), finite_or_none(high[at]), lost, reason[at])
+    return Interval(defined(low[at]), defined(high[at]), lost, reason[at])

@@ -1,11 +1,11 @@
-"""The correlations on offer, as data: what is ranked, and what is held fixed.
+"""The correlations as data: their scores, and the levels whose means are removed.
 
-Every one of them is a Pearson correlation of scores,
+Each is a Pearson correlation of scores,
 
     rho(x, y) = sum_i w_i u_i v_i / sqrt(sum_i w_i u_i^2 * sum_i w_i v_i^2),
 
 with u, v the scores of signal and target after the mean of each `level` and the scores of the control columns
-have been regressed out. They differ in the scores and the levels only.
+have been regressed out. They differ only in the scores and the levels.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class Prepared:
     design: Design
     """The labels of these rows."""
     ranked: bool
-    """Scores are the ranks of the values, taken anew in every resample; else they are the values."""
+    """Scores are the ranks of the values, recomputed in every resample; else they are the values."""
     levels: Ints | None
     """Labels whose means are removed from the scores, shape (n,)."""
     unit: str = "rows"
-    """What a row of it is."""
+    """The noun for its rows: rows or runs."""
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """One way of correlating a signal with a target."""
+    """A correlation of a signal with a target."""
 
     name: str
-    """What callers ask for."""
+    """Its name in `correlate`."""
     label: str
-    """What tables call it."""
+    """Its label in tables."""
     meaning: str
     """The question it answers, in one line."""
     prepare: Callable[[Floats, Design], Prepared]

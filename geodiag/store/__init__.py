@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from geodiag.common.schema import Column, Table
 from geodiag.store.commit import recover
 from geodiag.store.layout import create_store
 from geodiag.store.pack import pack_store
 from geodiag.store.reader import StoreReader
-from geodiag.store.schema import SCHEMA_VERSION, TABLES, Column, Table
-from geodiag.store.writer import add_table, remove_run, write_run
+from geodiag.store.schema import SCHEMA_VERSION, TABLES
+from geodiag.store.writer import add_table, add_tables, remove_run, write_run
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -16,6 +17,7 @@ __all__ = [
     "StoreReader",
     "Table",
     "add_table",
+    "add_tables",
     "create_store",
     "pack_store",
     "recover",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import polars as pl
 import polars.selectors as cs
 
+from geodiag.common.schema import Table
 from geodiag.errors import StoreError
-from geodiag.store.schema import TABLES, Table
+from geodiag.store.schema import TABLES
 
 
 def get_table(name: str) -> Table:

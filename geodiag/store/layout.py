@@ -16,7 +16,7 @@ import re
 import uuid
 from pathlib import Path
 
-from geodiag import __version__
+from geodiag.common import __version__
 from geodiag.errors import StoreError
 from geodiag.store.schema import SCHEMA_VERSION
 

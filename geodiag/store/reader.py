@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import polars as pl
 
+from geodiag.common.schema import Table
 from geodiag.errors import StoreError
 from geodiag.store.frames import get_table
 from geodiag.store.layout import check_store, part_files, visible_runs
-from geodiag.store.schema import Table
 
 _PATH = "__path__"
 

@@ -68,22 +68,49 @@ def add_table(
     Raises:
         StoreError: the frame does not fit its table, the run is not in the store or has the table already.
     """
-    checked = check_frame(name, check_run_id(run), frame)
-    if checked.is_empty():
+    if frame.is_empty():
         raise StoreError(f"table {name} has no rows", run=run, fix="leave it out")
+    add_tables(store, run, {name: frame}, settings=settings, overwrite=overwrite)
+
+
+def add_tables(
+    store: str | Path,
+    run: str,
+    frames: Mapping[str, pl.DataFrame],
+    *,
+    settings: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Adds several tables to a run that is in the store, all in one commit; one without rows does not exist.
+
+    Args:
+        store: the store's folder.
+        run: the run's id.
+        frames: by table, with or without the column `run`.
+        settings: what they were made with; merged into the run's configuration.
+        overwrite: replace tables that the run has.
+
+    Raises:
+        StoreError: a frame does not fit its table, the run is not in the store or has one of the tables already.
+    """
+    checked = {name: check_frame(name, check_run_id(run), frame) for name, frame in frames.items()}
     path = Path(store)
     check_store(path)
     with commit(path) as pending:
         _check_there(path, run)
-        old = part_files(path, name, run)
-        if name == "runs" or (old and not overwrite):
+        old = [name for name in checked if part_files(path, name, run)]
+        if "runs" in checked or (old and not overwrite):
+            name = "runs" if "runs" in checked else old[0]
             raise StoreError(f"the run has the table {name} already", where=path, run=run, fix="pass --overwrite")
         marker = _with_settings(path, run, settings or {})
         # Without a change to what readers see now, the run need not vanish in between.
         if old or settings:
             _take_table_out(pending, "runs", run)
-            _take_table_out(pending, name, run)
-        _bring_in(pending, name, run, checked)
+            for name in checked:
+                _take_table_out(pending, name, run)
+        for name, frame in checked.items():
+            if frame.height:
+                _bring_in(pending, name, run, frame)
         if old or settings:
             _bring_in(pending, "runs", run, marker)
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from geodiag.errors import GeodiagError
-from geodiag.signals import family_signals, pair_signals, run_outcomes, step_signals, top_layers
+from geodiag.signals import family_signals, layer_signals, pair_signals, run_outcomes, step_signals, top_layers
 from geodiag.stats import CorrelationGrid, Design, ResamplingSettings, correlate
 from geodiag.stats.design import Bools, Floats
 from geodiag.store import StoreReader
@@ -128,24 +128,38 @@ class Inputs:
         return cast(T, self._known[name])
 
     @cached_property
-    def steps(self) -> SignalRows:
+    def step_frame(self) -> pl.DataFrame:
         """Signals and outcomes, one row a step."""
-        return SignalRows.of(step_signals(self.store), self.options, place=("step",))
+        return step_signals(self.store)
+
+    @cached_property
+    def pair_frame(self) -> pl.DataFrame:
+        """Signals and outcomes of the step's new task against each old one, with the step's norms."""
+        norms = self.step_frame.select("run", "step", "update_norm", "state_norm")
+        return pair_signals(self.store).join(norms, on=["run", "step"], how="left", maintain_order="left")
+
+    @cached_property
+    def steps(self) -> SignalRows:
+        """The rows of `step_frame` with their design."""
+        return SignalRows.of(self.step_frame, self.options, place=("step",))
 
     @cached_property
     def pairs(self) -> SignalRows:
-        """Signals and outcomes of the step's new task against each old one, with the step's norms.
+        """The rows of `pair_frame` with their design.
 
         Runs that saw the tasks in different orders stand opposite each other by the old task's age.
         """
-        norms = self.steps.frame.select("run", "step", "update_norm", "state_norm")
-        frame = pair_signals(self.store).join(norms, on=["run", "step"], how="left", maintain_order="left")
-        return SignalRows.of(frame, self.options, place=("step", "age"))
+        return SignalRows.of(self.pair_frame, self.options, place=("step", "age"))
 
     @cached_property
     def families(self) -> pl.DataFrame:
         """Signals, one row a (run, step, family)."""
         return family_signals(self.store)
+
+    @cached_property
+    def layers(self) -> pl.DataFrame:
+        """Signals, one row a (run, step, layer)."""
+        return layer_signals(self.store)
 
     @cached_property
     def top(self) -> pl.DataFrame:

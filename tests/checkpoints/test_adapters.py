@@ -51,7 +51,7 @@ def use(path, base):
     adapter = open_model(path, base=base)
     check_same_layers(match_layers(base).layers, adapter)
     for layer in match_layers(base).layers:
-        adapter.read(layer)
+        adapter.read_layer(layer)
 
 
 def error_of(path, base):
@@ -64,7 +64,7 @@ def error_of(path, base):
 def test_factors_are_read_as_stored_with_their_scale(tmp_path, base):
     weights = {name: value.to(torch.bfloat16) for name, value in factors().items()}
     adapter = open_model(save_adapter(tmp_path / "a", weights), base=base)
-    found = adapter.read(layer_of(base))
+    found = adapter.read_layer(layer_of(base))
     assert isinstance(found, Factors)
     assert found.scale == 3
     assert found.A.dtype == found.B.dtype == torch.bfloat16
@@ -72,7 +72,7 @@ def test_factors_are_read_as_stored_with_their_scale(tmp_path, base):
     assert torch.equal(found.B, weights[f"base_model.model.{QUERY}.lora_B.weight"])
     assert adapter.holds(layer_of(base)) == "factors"
     other = layer_of(base, "model.layers.1.mlp.up_proj")
-    assert (adapter.holds(other), adapter.read(other)) == ("nothing", None)
+    assert (adapter.holds(other), adapter.read_layer(other)) == ("nothing", None)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_factors_are_read_as_stored_with_their_scale(tmp_path, base):
 def test_scales(tmp_path, base, config, scale):
     """alpha / r or alpha / sqrt(r), of the module's own alpha and rank: the first pattern that fits."""
     adapter = open_model(save_adapter(tmp_path / "a", factors(), **config), base=base)
-    assert adapter.read(layer_of(base)).scale == pytest.approx(scale, rel=1e-15)
+    assert adapter.read_layer(layer_of(base)).scale == pytest.approx(scale, rel=1e-15)
 
 
 @pytest.mark.parametrize("prefix", ["base_model.model.", ""])
 @pytest.mark.parametrize("name", ["", "default", "biology"])
 def test_names_that_exporters_give(tmp_path, base, prefix, name):
     adapter = open_model(save_adapter(tmp_path / "a", factors(prefix=prefix, name=name)), base=base)
-    assert adapter.read(layer_of(base)).A[0, 0] == 1
+    assert adapter.read_layer(layer_of(base)).A[0, 0] == 1
 
 
 def test_a_model_that_sees_names_its_modules_otherwise(tmp_path, base):
@@ -122,7 +122,7 @@ def test_weights_saved_whole_stand_in_for_the_base(tmp_path, base):
     for family, value in (("up_proj", new), ("gate_proj", new + 1)):
         layer = layer_of(base, f"model.layers.0.mlp.{family}")
         assert adapter.holds(layer) == "whole"
-        assert torch.equal(adapter.read(layer), value)
+        assert torch.equal(adapter.read_layer(layer), value)
     assert {left.why for left in adapter.left_out} == {"base", "head", "norm"}
 
 
@@ -305,7 +305,7 @@ def test_an_adapter_without_safetensors(tmp_path, base):
     message = error_of(folder, base)
     assert message.startswith(f"{folder}/adapter_model.bin: a pickle, which runs code when loaded; convert it first: ")
     exec(re.search(r"python -c '(.*)'$", message)[1], {})
-    assert open_model(folder, base=base).read(layer_of(base)).scale == 3
+    assert open_model(folder, base=base).read_layer(layer_of(base)).scale == 3
 
 
 def test_whole_weights_beside_an_adapter_are_refused(tmp_path, base):
@@ -340,7 +340,7 @@ def test_an_adapter_of_a_fused_module_gives_each_projection_its_rows(tmp_path):
     adapter = open_model(save_adapter(tmp_path / "a", weights), base=base)
     B = weights["base_model.model.model.layers.0.self_attn.qkv_proj.lora_B.weight"]
     for layer, rows in zip(match_layers(base).layers, (slice(0, 4), slice(4, 6), slice(6, 8)), strict=True):
-        assert torch.equal(adapter.read(layer).B, B[rows])
+        assert torch.equal(adapter.read_layer(layer).B, B[rows])
 
 
 def test_an_adapter_that_the_configuration_does_not_divide(tmp_path):

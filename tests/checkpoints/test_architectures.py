@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geodiag.checkpoints import FAMILIES, match_layers, open_checkpoint, read_layer
+from geodiag.checkpoints import FAMILIES, match_layers, open_checkpoint
 from geodiag.checkpoints.architectures import ARCHITECTURES
 from geodiag.checkpoints.fused_weights import head_counts
 from geodiag.checkpoints.tensor_names import naming_of
@@ -79,7 +79,7 @@ def test_a_fused_weight_is_split_whole_and_once(model):
     assert any(len(layers) == 3 for layers in by_tensor.values())
     for tensor, layers in by_tensor.items():
         stored = checkpoint.read(tensor)
-        rows = torch.cat([read_layer(checkpoint, layer) for layer in layers])
+        rows = torch.cat([checkpoint.read_layer(layer) for layer in layers])
         stored = stored.T if layers[0].part.transposed else stored
         assert sorted(rows.tolist()) == sorted(stored.tolist())
 
@@ -174,10 +174,10 @@ def test_experts_one_by_one_and_stacked_are_the_same_layers(tmp_path, model_type
         if "experts" in layer.name:
             shape = (16, width) if layer.family == "down_proj" else (width, 16)
             assert (layer.d_out, layer.d_in) == (twin.d_out, twin.d_in) == shape
-        weight = read_layer(single, layer)
-        assert torch.equal(weight, read_layer(stacked, twin))
-        assert torch.equal(weight, read_layer(stacked, layer))  # found by what it is, where the names differ
-        assert torch.equal(weight, read_layer(single, twin))
+        weight = single.read_layer(layer)
+        assert torch.equal(weight, stacked.read_layer(twin))
+        assert torch.equal(weight, stacked.read_layer(layer))  # found by what it is, where the names differ
+        assert torch.equal(weight, single.read_layer(twin))
 
 
 def test_stacked_experts_of_other_orders(tmp_path):
@@ -207,7 +207,7 @@ def test_stacked_experts_of_other_orders(tmp_path):
         stored = {name: weight.contiguous() for name, weight in (weights | attention).items()}
         config = {"model_type": model_type, "hidden_size": 4}
         checkpoint = open_checkpoint(save_folder(tmp_path / model_type, stored, config=config))
-        found = {layer.name: read_layer(checkpoint, layer) for layer in match_layers(checkpoint).layers}
+        found = {layer.name: checkpoint.read_layer(layer) for layer in match_layers(checkpoint).layers}
         for e in range(2):
             for family, weight in (("gate_proj", gate), ("up_proj", up), ("down_proj", down)):
                 assert torch.equal(found[f"model.layers.0.mlp.experts.{e}.{family}"], weight[e]), (model_type, family)
@@ -272,7 +272,7 @@ REMOTE = [
 def test_rows_of_architectures_with_code_of_their_own(tmp_path, model_type, tensor, config, rows, expected):
     weights = {f"{tensor}.weight": numbered(rows)}
     checkpoint = open_checkpoint(save_folder(tmp_path / "m", weights, config={"model_type": model_type, **config}))
-    found = {layer.family: read_layer(checkpoint, layer)[:, 0].tolist() for layer in match_layers(checkpoint).layers}
+    found = {layer.family: checkpoint.read_layer(layer)[:, 0].tolist() for layer in match_layers(checkpoint).layers}
     assert found == expected
 
 
@@ -336,4 +336,4 @@ def test_a_checkpoint_without_a_configuration_is_split_as_the_base_is(tmp_path):
     base = open_checkpoint(save_folder(tmp_path / "base", weights, config=config))
     other = open_checkpoint(save_folder(tmp_path / "other", weights))
     for layer in match_layers(base).layers:
-        assert torch.equal(read_layer(other, layer), read_layer(base, layer))
+        assert torch.equal(other.read_layer(layer), base.read_layer(layer))

@@ -4,7 +4,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from geodiag.checkpoints import check_same_layers, fingerprint, match_layers, open_checkpoint, read_layer
+from geodiag.checkpoints import check_same_layers, fingerprint, match_layers, open_checkpoint
 from geodiag.errors import GeodiagError
 from tests.checkpoints.conftest import block_weights, save_folder
 
@@ -34,7 +34,7 @@ def use(folder, layers, **how):
         fingerprint(checkpoint)
         check_same_layers(layers, checkpoint)
         for layer in layers:
-            read_layer(checkpoint, layer)
+            checkpoint.read_layer(layer)
     except GeodiagError as error:
         return str(error)
     return None

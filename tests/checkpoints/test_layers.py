@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from geodiag.checkpoints import Layer, MatrixPart, check_same_layers, match_layers, open_checkpoint, read_layer
+from geodiag.checkpoints import Layer, MatrixPart, check_same_layers, match_layers, open_checkpoint
 from geodiag.checkpoints.architectures import ARCHITECTURES, LEFT_OUT, PLAIN, PREFIXES
 from geodiag.checkpoints.tensor_names import naming_of, other_names, why_left_out
 from geodiag.common.families import FAMILIES
@@ -189,7 +189,7 @@ def test_quantised_layers_are_refused_by_name(tmp_path, base, dtype):
     assert str(caught.value) == message
     layers = match_layers(base).layers
     with pytest.raises(CheckpointError) as caught:
-        read_layer(checkpoint, layers[1])
+        checkpoint.read_layer(layers[1])
     assert str(caught.value) == message
     with pytest.raises(CheckpointError, match=r"cannot be compared \(1 of 14 target layers do not fit\)"):
         check_same_layers(layers, checkpoint)
@@ -204,7 +204,7 @@ def test_every_plain_type_is_read_as_stored(tmp_path, dtype):
     checkpoint = open_checkpoint(save_folder(tmp_path / "m", weights, shards=3))
     for layer in match_layers(checkpoint).layers:
         assert layer.dtype == str(dtype).removeprefix("torch.")
-        read = read_layer(checkpoint, layer)
+        read = checkpoint.read_layer(layer)
         assert read.dtype == dtype
         assert torch.equal(read, weights[layer.tensor])
 
@@ -262,7 +262,7 @@ def test_a_layer_is_found_under_another_prefix(tmp_path, base):
     check_same_layers(layers, other)
     for layer in layers:
         expected = weights[layer.tensor.replace("model.layers.", "model.language_model.layers.")]
-        assert torch.equal(read_layer(other, layer), expected)
+        assert torch.equal(other.read_layer(layer), expected)
 
 
 def test_other_names_are_the_other_prefixes():
@@ -287,7 +287,7 @@ def test_a_missing_layer_names_folder_and_tensor(tmp_path, base):
         check_same_layers(layers, other)
     assert str(caught.value) == f"{place} (2 of 14 target layers do not fit); {fix}"
     with pytest.raises(CheckpointError) as caught:
-        read_layer(other, layers[-2])
+        other.read_layer(layers[-2])
     assert str(caught.value) == f"{place}; {fix}"
 
 
@@ -296,7 +296,7 @@ def test_another_shape_names_both(tmp_path, base):
     other = open_checkpoint(save_folder(tmp_path / "m", weights))
     layer = match_layers(base, families=["up_proj"]).layers[0]
     with pytest.raises(CheckpointError) as caught:
-        read_layer(other, layer)
+        other.read_layer(layer)
     assert str(caught.value) == (
         f"{tmp_path}/m: tensor model.layers.0.mlp.up_proj.weight: shape 9x4 where the base has 8x4; give a checkpoint "
         "of the base's own size"
@@ -332,7 +332,7 @@ def test_numbers_that_are_not_finite_are_counted(tmp_path, base, dtype, values, 
         weights[name][place] = value
     other = open_checkpoint(save_folder(tmp_path / "m", weights))
     with pytest.raises(CheckpointError) as caught:
-        read_layer(other, match_layers(base).layers[0])
+        other.read_layer(match_layers(base).layers[0])
     assert str(caught.value) == (
         f"{tmp_path}/m/model.safetensors: tensor {name}: {told}; the checkpoint comes from a diverged or broken run; "
         "use an earlier one"
@@ -343,7 +343,7 @@ def test_the_largest_finite_numbers_pass(tmp_path, base):
     name = "model.layers.0.self_attn.q_proj.weight"
     weights = block_weights(dtype=torch.float16) | {name: torch.full((6, 4), 65504.0, dtype=torch.float16)}
     other = open_checkpoint(save_folder(tmp_path / "m", weights))
-    assert read_layer(other, match_layers(base).layers[0]).max() == 65504
+    assert other.read_layer(match_layers(base).layers[0]).max() == 65504
 
 
 # A stored tensor that stacks 2 experts of 6 rows (2 projections of 3) by 4 columns, and its parts by hand.
@@ -370,7 +370,7 @@ def test_a_layer_may_be_part_of_a_tensor(tmp_path, part, stored, expected):
     d_out, d_in = expected.shape
     layer = Layer("w", 0, "up_proj", d_out, d_in, "float32", "w", part)
     assert part.shape(tuple(stored.shape)) == (d_out, d_in)
-    assert torch.equal(read_layer(open_checkpoint(tmp_path / "m.safetensors"), layer), expected)
+    assert torch.equal(open_checkpoint(tmp_path / "m.safetensors").read_layer(layer), expected)
 
 
 @pytest.mark.parametrize(
@@ -390,12 +390,20 @@ def test_a_part_that_does_not_fit_is_another_shape(tmp_path, part):
     save_file({"w": STACK[0].contiguous()}, tmp_path / "m.safetensors")
     layer = Layer("w", 0, "up_proj", 3, 4, "float32", "w", part)
     with pytest.raises(CheckpointError, match=r"shape .* where the base has 3x4"):
-        read_layer(open_checkpoint(tmp_path / "m.safetensors"), layer)
+        open_checkpoint(tmp_path / "m.safetensors").read_layer(layer)
 
 
 def test_a_checkpoint_travels_to_another_process(base):
     layer = match_layers(base).layers[3]
-    before = read_layer(base, layer)
+    before = base.read_layer(layer)
     there = pickle.loads(pickle.dumps(base))
     assert there.names == base.names
-    assert torch.equal(read_layer(there, layer), before)
+    assert torch.equal(there.read_layer(layer), before)
+
+
+def test_a_layer_under_its_own_name_is_found_without_trying_others(base, monkeypatch):
+    def never(_tensor):
+        raise AssertionError("other names were made")
+
+    monkeypatch.setattr("geodiag.checkpoints.checkpoint.other_names", never)
+    check_same_layers(match_layers(base).layers, base)

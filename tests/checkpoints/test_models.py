@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geodiag.checkpoints import FAMILIES, check_same_layers, match_layers, open_checkpoint, read_layer
+from geodiag.checkpoints import FAMILIES, check_same_layers, match_layers, open_checkpoint
 from tests.checkpoints.conftest import MODEL_TYPES
 
 # (d_out, d_in) from the configuration: hidden 16, 2 heads of 8, 1 key-value head, inner 24.
@@ -26,7 +26,7 @@ def test_every_projection_is_found_and_read(models, model_type):
         assert (layer.d_out, layer.d_in) == SHAPES[layer.family]
         assert layer.dtype == "bfloat16"
         assert layer.tensor == f"{layer.name}.weight"
-        read = read_layer(checkpoint, layer)
+        read = checkpoint.read_layer(layer)
         assert read.dtype == torch.bfloat16
         assert torch.equal(read, weights[layer.tensor])
 
@@ -88,7 +88,7 @@ def test_a_model_that_sees_gives_its_language_blocks_only(models):
     in_memory = {name.partition("language_model.")[2]: weight for name, weight in weights.items()}
     for layer in table.layers:
         expected = in_memory[f"{layer.name.removeprefix('model.')}.weight"]
-        assert torch.equal(read_layer(checkpoint, layer), expected)
+        assert torch.equal(checkpoint.read_layer(layer), expected)
 
 
 def test_two_models_of_one_shape_share_their_layers(models):

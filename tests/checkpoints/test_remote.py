@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from geodiag.checkpoints import fingerprint, match_layers, open_checkpoint, open_model, read_layer
+from geodiag.checkpoints import fingerprint, match_layers, open_checkpoint, open_model
 from geodiag.common.remote import RemotePath, absolute, as_path
 from geodiag.errors import CheckpointError, SettingsError
 from tests.checkpoints.conftest import block_weights, save_folder
@@ -97,14 +97,14 @@ def weights_with_padding():
 
 def read_all(checkpoint):
     for layer in match_layers(checkpoint).layers:
-        read_layer(checkpoint, layer)
+        checkpoint.read_layer(layer)
 
 
 def same_layers(checkpoint, weights):
     table = match_layers(checkpoint)
     assert len(table.layers) == 14
     for layer in table.layers:
-        assert torch.equal(read_layer(checkpoint, layer), weights[layer.tensor])
+        assert torch.equal(checkpoint.read_layer(layer), weights[layer.tensor])
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -128,9 +128,9 @@ def test_a_layer_over_http_takes_exactly_its_bytes(tmp_path, serve):
     server = serve()
     checkpoint = open_checkpoint(f"{server.url}/m/model.safetensors")
     layer = match_layers(checkpoint).layers[0]
-    read_layer(checkpoint, layer)
+    checkpoint.read_layer(layer)
     before = server.sent["model.safetensors"]
-    read_layer(checkpoint, layer)
+    checkpoint.read_layer(layer)
     assert server.sent["model.safetensors"] - before == layer.d_out * layer.d_in * 4
 
 
@@ -139,7 +139,7 @@ def test_a_header_is_asked_for_once_however_large_the_tensors(tmp_path, serve):
     save_folder(tmp_path / "m", large)
     server = serve()
     checkpoint = open_checkpoint(f"{server.url}/m")
-    read_layer(checkpoint, match_layers(checkpoint).layers[0])
+    checkpoint.read_layer(match_layers(checkpoint).layers[0])
     before = server.sent["model.safetensors"]
     read_all(checkpoint)
     assert server.sent["model.safetensors"] - before == 2 * 4096 * 2100 * 4
@@ -156,7 +156,7 @@ def test_an_adapter_over_http(tmp_path, serve):
     server = serve()
     base = open_checkpoint(tmp_path / "base")
     adapter = open_model(f"{server.url}/lora", base=base)
-    factors = adapter.read(match_layers(base).layers[0])
+    factors = adapter.read_layer(match_layers(base).layers[0])
     assert torch.equal(factors.B, B)
     assert torch.equal(factors.A, A)
     assert factors.scale == 2.0
@@ -197,7 +197,7 @@ def test_a_stacked_expert_takes_its_own_bytes(tmp_path, asked):
     layers = match_layers(buffered).layers
     assert len(layers) == 9
     for layer in layers:
-        assert torch.equal(read_layer(buffered, layer), read_layer(mapped, layer))
+        assert torch.equal(buffered.read_layer(layer), mapped.read_layer(layer))
     assert sorted(set(asked)) == [4 * 8 * 4, 16 * 4 * 4]  # one expert's down, and one expert's gate and up
 
 
@@ -206,7 +206,7 @@ def test_fused_rows_take_their_own_bytes(tmp_path, asked):
     config = {"model_type": "phi3", "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 16}
     checkpoint = open_checkpoint(save_folder(tmp_path / "f", fused, config=config), reading="buffered")
     layers = match_layers(checkpoint).layers
-    rows = torch.cat([read_layer(checkpoint, layer) for layer in layers])
+    rows = torch.cat([checkpoint.read_layer(layer) for layer in layers])
     assert torch.equal(rows, fused["model.layers.0.self_attn.qkv_proj.weight"])
     assert asked == [16 * 16 * 4, 8 * 16 * 4, 8 * 16 * 4]  # 2 heads of 8 rows, and 1 key-value head twice
 

@@ -245,7 +245,7 @@ def test_json_alone_on_standard_output(pair, command, tmp_path):
 def test_the_heatmap_draws_the_grid(pair):
     from matplotlib import pyplot as plt
 
-    from geodiag.figures.checkpoint_diff import change_heatmap
+    from geodiag.figures.layer_heatmaps import change_heatmap
 
     grid = geodiag.diff(*pair, device="cpu").grid()
     ax = change_heatmap(grid)

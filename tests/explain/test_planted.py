@@ -5,9 +5,9 @@ from safetensors.torch import load_file, save_file
 
 from geodiag.explain import explain_step
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import extract_all
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 
 from .conftest import CAUSES, SEEDS, plan
 

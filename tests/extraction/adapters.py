@@ -7,8 +7,8 @@ import warnings
 import torch
 import yaml
 
+from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.run import prepare
 from geodiag.runs import load_manifest
 
 LLAMA = ("llama", {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2})
@@ -78,7 +78,7 @@ def rows(root, *, states="adapter", experts="adapter", updates="experts", device
     (root / "run.yaml").write_text(yaml.safe_dump(manifest))
     extraction = prepare(load_manifest(root), make_settings(**{"spectrum": "exact"} | settings), device=device)
     found = {}
-    for of_layer in (part.rows for part in extraction.parts()):
+    for of_layer in (part.rows for part in extraction.layer_results()):
         for table, some in of_layer.items():
             found.setdefault(table, []).extend(some)
     return found, extraction

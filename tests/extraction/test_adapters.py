@@ -89,7 +89,7 @@ def test_the_quick_spectrum_and_little_memory_change_nothing(plain):
     assert_same(found, expected, tolerance=1e-5)
     small = extraction.__class__(**{**vars(extraction), "memory": 1})
     again = {}
-    for of_layer in (part.rows for part in small.parts()):
+    for of_layer in (part.rows for part in small.layer_results()):
         for table, some in of_layer.items():
             again.setdefault(table, []).extend(some)
     assert_same(again, found, tolerance=1e-6)
@@ -109,7 +109,7 @@ def test_no_product_is_formed_and_the_base_is_not_read(plain, monkeypatch):
         raise AssertionError("a whole weight was read")
 
     monkeypatch.setattr(weights_room.LayerUpdates, "matrix", watched)
-    monkeypatch.setattr("geodiag.extraction.run.read_layer", never)
+    monkeypatch.setattr("geodiag.checkpoints.Checkpoint.read_layer", never)
     rows(plain)
     assert {n for n, _ in shapes} == {4}
     shapes.clear()

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from geodiag.extraction.measurements.geometry.bases import read_bases, write_bases
+from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.run import prepare
 from geodiag.runs import load_manifest
 from tests import synthetic
 
@@ -21,12 +21,12 @@ def extraction(request, tmp_path):
 
 
 def test_new_steps_by_known_bases_equal_a_whole_extraction(extraction, tmp_path):
-    whole = {part.layer.name: part for part in extraction.parts()}
+    whole = {part.layer.name: part for part in extraction.layer_results()}
     for name, part in whole.items():
         write_bases(tmp_path / name, {task: part.bases[task] for task in list(part.bases)[:STORED]})
     added = {
         part.layer.name: part
-        for part in extraction.after(STORED).parts(known=lambda layer: read_bases(tmp_path / layer.name))
+        for part in extraction.after(STORED).layer_results(known=lambda layer: read_bases(tmp_path / layer.name))
     }
     assert set(added) == set(whole)
     for name, part in added.items():
@@ -51,31 +51,31 @@ def assert_same(got, want):
 
 
 def test_without_bases_they_are_computed_again(extraction):
-    wanted = {(p.layer.name, len(p.rows["pairs"])) for p in extraction.after(STORED).parts()}
-    steps = {row["step"] for part in extraction.after(STORED).parts() for row in part.rows["pairs"]}
+    wanted = {(p.layer.name, len(p.rows["pairs"])) for p in extraction.after(STORED).layer_results()}
+    steps = {row["step"] for part in extraction.after(STORED).layer_results() for row in part.rows["pairs"]}
     assert steps == {3, 4}
     assert len(wanted) == len(synthetic.SHAPES)
 
 
 def test_only_what_is_new_or_met_is_read(tmp_path, monkeypatch):
     """Stored states are not read again, nor are experts outside the active sets of the new steps."""
-    from geodiag.extraction import run as room
+    from geodiag.checkpoints import Checkpoint
 
     read = set()
-    original = room.read_layer
+    original = Checkpoint.read_layer
     monkeypatch.setattr(
-        room,
+        Checkpoint,
         "read_layer",
         lambda checkpoint, *rest, **more: read.add(checkpoint.path.name) or original(checkpoint, *rest, **more),
     )
     folder = synthetic.write_run(tmp_path / "run", steps=STEPS, memory=2)
-    list(prepare(load_manifest(folder), make_settings(), device="cpu").after(3).parts())
+    list(prepare(load_manifest(folder), make_settings(), device="cpu").after(3).layer_results())
     assert read == {"base", "t3", "t4", "s3", "s4"}  # s3 for the norm of the last increment
 
 
 def test_bases_survive_the_disk(tmp_path):
     folder = synthetic.write_run(tmp_path / "run", steps=2)
-    (part, *_) = prepare(load_manifest(folder), make_settings(rank=8), device="cpu").parts()
+    (part, *_) = prepare(load_manifest(folder), make_settings(rank=8), device="cpu").layer_results()
     write_bases(tmp_path / "bases" / "layer", part.bases)
     again = read_bases(tmp_path / "bases" / "layer")
     assert again.keys() == part.bases.keys()
@@ -91,7 +91,7 @@ def test_bases_that_cannot_be_read_are_none(tmp_path, damage):
     path = tmp_path / "layer"
     if damage != "missing":
         folder = synthetic.write_run(tmp_path / "run", steps=2)
-        (part, *_) = prepare(load_manifest(folder), make_settings(), device="cpu").parts()
+        (part, *_) = prepare(load_manifest(folder), make_settings(), device="cpu").layer_results()
         write_bases(path, part.bases)
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"not a safetensors file")

@@ -7,14 +7,14 @@ import torch
 import yaml
 from torch.testing import assert_close
 
+from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.run import prepare
 from geodiag.geometry import spectrum
-from geodiag.jobs import plan_all
 from geodiag.runs import load_manifest
 from tests import synthetic
 from tests.emulated import OnDevice, emulated_cuda
 from tests.extraction.adapters import ALL_LINEAR, LLAMA, rows, write_runs
+from tests.jobs.extracting import plan_all
 from tests.merging.runs import merge, states, write_experts
 
 WIDE = {"model.layers.0.self_attn.q_proj.weight": (600, 520), "model.layers.0.self_attn.o_proj.weight": (520, 600)}
@@ -43,9 +43,9 @@ def wide_run(folder):
 def parts(folder, device, *, memory=2**30, stored=0, **settings):
     run = prepare(load_manifest(folder), make_settings(rank=4, **settings), device=device, memory=memory)
     if not stored:
-        return [part.rows for part in run.parts()]
-    known = {part.layer.name: part.bases for part in run.parts()}
-    return [part.rows for part in run.after(stored).parts(known=lambda layer: known[layer.name])]
+        return [part.rows for part in run.layer_results()]
+    known = {part.layer.name: part.bases for part in run.layer_results()}
+    return [part.rows for part in run.after(stored).layer_results(known=lambda layer: known[layer.name])]
 
 
 def same(found, expected):
@@ -105,7 +105,7 @@ def test_wide_layers_in_batches(tmp_path, monkeypatch, memory, hold):
     monkeypatch.setattr(spectrum, "_within", lambda D, X: again.append(len(D)) or within(D, X))
     with emulated_cuda(monkeypatch):
         prepared = prepare(load_manifest(run), make_settings(rank=4), device="cuda:0", memory=memory)
-        batchings = [prepared.batching(layer) for layer in prepared.layers]
+        batchings = [prepared.batching(layer) for layer in prepared.run.layers]
         assert [batching.hold for batching in batchings] == [hold, hold]
         assert all((batching.block > 1) == hold for batching in batchings)
         same(parts(run, "cuda:0", memory=memory), expected)
@@ -129,10 +129,14 @@ def test_a_dry_run_measures_the_device(tmp_path, on_device):
     assert any("on cuda:0" in line and line.startswith("measured just now: products") for line in lines)
 
 
+FEWER = {"gcwm": {"wudi": {"iterations": 5}, "metric": {"iterations": 5}}, "wudi": {"iterations": 20}}
+"""Iterations of merges, where each does the same."""
+
+
 @pytest.mark.parametrize("rule", ["gcwm", "wudi", "task_arithmetic", "ties", "opcm"])
 def test_merges_are_those_of_the_cpu(tmp_path, monkeypatch, rule):
     folder = write_experts(tmp_path)
-    given = {"rule": {"name": rule, "wudi": {"iterations": 5}} if rule == "gcwm" else rule}
+    given = {"rule": {"name": rule} | FEWER.get(rule, {})}
     expected = states(merge(folder, **given))
     with emulated_cuda(monkeypatch):
         found = states(merge(folder, out="there", device="cuda:0", **given))

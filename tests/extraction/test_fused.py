@@ -9,8 +9,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.run import prepare
 from geodiag.runs import load_manifest
 
 D, HEADS, KV, INNER = 16, 4, 2, 24
@@ -109,7 +109,9 @@ def write_run(root, arrange, shapes, config):
 
 def rows_of(root):
     found = {}
-    for of_layer in (part.rows for part in prepare(load_manifest(root), make_settings(rank=4), device="cpu").parts()):
+    for of_layer in (
+        part.rows for part in prepare(load_manifest(root), make_settings(rank=4), device="cpu").layer_results()
+    ):
         for table, some in of_layer.items():
             found.setdefault(table, []).extend(some)
     return found

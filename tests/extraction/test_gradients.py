@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import shutil
 import sys
 import warnings
@@ -14,11 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3ForCausalLM
 
+import geodiag
 from geodiag.errors import CheckpointError, ProbesError, SettingsError
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients import rows as run
-from geodiag.extraction.measurements.gradients.plan import GradientOptions, gradient_plan
+from geodiag.extraction.measurements.gradients.plan import gradient_plan
 from geodiag.extraction.measurements.gradients.rows import gradient_rows
+from geodiag.extraction.measurements.gradients.settings import GradientOptions
 from geodiag.store.schema import TABLES
 from tests.extraction.gradient_runs import PROBES, tiny_model, true_gradients, write_manifest, write_probes, write_run
 
@@ -258,6 +261,61 @@ def test_an_adapter_is_merged_into_the_base(copied):
         _, rows = rows_of(write_manifest(folder, steps=steps))
         found.append([(r["layer"], pytest.approx(r["cos"], abs=1e-5)) for r in rows[2]])
     assert found[0] == found[1]
+
+
+def stored_gradients(folder, store, *, state, base):
+    steps = [{"task": task, "state": state.format(step)} for step, task in ((1, "alpha"), (2, "beta"))]
+    write_manifest(folder, steps=steps, base=base)
+    (outcome,) = geodiag.extract(folder, store=store, gradients=True).outcomes
+    assert outcome.status == "done", outcome.detail
+    return geodiag.open_store(store).scan("gradients").collect().sort("step", "layer").to_dicts()
+
+
+@pytest.fixture(scope="module")
+def saved_forms(tmp_path_factory):
+    """States of two steps in every form (whole and adapters, folders and files), and the gradients of whole folders."""
+    from peft import LoraConfig, get_peft_model
+
+    folder = write_run(tmp_path_factory.mktemp("forms"), steps=1).path.parent
+    config = LoraConfig(r=2, lora_alpha=3, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    for step in (1, 2):
+        torch.manual_seed(step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an older name
+            model = get_peft_model(Qwen3ForCausalLM.from_pretrained(folder / "state_0"), config, adapter_name="biology")
+        model.save_pretrained(folder / f"above_{step}")
+        shutil.copytree(folder / f"above_{step}" / "biology", folder / f"adapter_{step}")
+        model.merge_and_unload().save_pretrained(folder / f"merged_{step}")
+        (folder / f"renamed_{step}").mkdir()
+        for source, name in (("config.json", "config.json"), ("model.safetensors", "other.safetensors")):
+            shutil.copy(folder / f"merged_{step}" / source, folder / f"renamed_{step}" / name)
+    store = tmp_path_factory.mktemp("store")
+    return folder, stored_gradients(folder, store / "whole", state="merged_{}", base="state_0")
+
+
+@pytest.mark.parametrize("base", ["state_0", "state_0/model.safetensors"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("merged_{}", "merged_{}/model.safetensors", "renamed_{}", "renamed_{}/other.safetensors"),
+        *("adapter_{}", "above_{}", "above_{}/biology"),
+        *("adapter_{}/adapter_model.safetensors", "adapter_{}/adapter_config.json"),
+    ],
+)
+def test_gradients_accept_every_form_that_geometry_accepts(saved_forms, tmp_path, form, base):
+    """A state's form and the base's change neither what is measured nor the values."""
+    folder, expected = saved_forms
+    rows = stored_gradients(folder, tmp_path / "store", state=form, base=base)
+    assert len(rows) == len(expected) == 14
+    for row, right in zip(rows, expected, strict=True):
+        assert row == pytest.approx(right, abs=1e-4)
+
+
+@pytest.mark.parametrize("key", ["text_config", "llm_config", "language_config"])
+def test_positions_are_those_of_the_language_model(copied, key):
+    file = copied.base / "config.json"
+    file.write_text(json.dumps({"model_type": "of_images_too", key: json.loads(file.read_text())}))
+    assert gradient_plan(copied, GeometrySettings()).max_length == 128
 
 
 def complaint(manifest):

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import extract_all
 from geodiag.signals import step_signals
 from geodiag.store import StoreReader
 from tests import oracle, synthetic
+from tests.jobs.extracting import extract_all
 
 STEPS, RANK, LAM = 4, 8, 1e-6
 
@@ -169,7 +169,7 @@ def test_a_small_memory_changes_nothing(tmp_path, updates):
 
 def test_each_checkpoint_is_read_once_a_layer(tmp_path, monkeypatch):
     """The base, the experts and the states: 1 + T + T reads a layer with experts, 1 + T with increments."""
-    from geodiag.extraction import run as room
+    from geodiag.checkpoints import Checkpoint
 
     reads = []
 
@@ -177,8 +177,8 @@ def test_each_checkpoint_is_read_once_a_layer(tmp_path, monkeypatch):
         reads.append((checkpoint.path, layer.name))
         return original(checkpoint, layer)
 
-    original = room.read_layer
-    monkeypatch.setattr(room, "read_layer", counted)
+    original = Checkpoint.read_layer
+    monkeypatch.setattr(Checkpoint, "read_layer", counted)
     for updates, checkpoints in (("experts", 1 + 2 * STEPS), ("increments", 1 + STEPS)):
         reads.clear()
         folder = synthetic.write_run(tmp_path / updates, steps=STEPS, updates=updates)

@@ -7,7 +7,7 @@ import pytest
 
 from geodiag.figures.axes import one_axes
 from geodiag.figures.correlation_panels import strengths
-from geodiag.figures.estimates import Series, draw_bars, draw_forest
+from geodiag.figures.estimates import Estimates, Series, draw_bars, draw_forest
 from tests.figures.artists import bar_heights, bar_whiskers, estimates, hollow, whiskers, x_labels, y_labels
 
 FRAME = pl.DataFrame(
@@ -25,7 +25,7 @@ STYLES = {"one": Series("One", "#111111"), "two": Series("Two", "#222222")}
 
 def forest():
     ax = one_axes(None, (3, 2))
-    draw_forest(ax, FRAME, category="size", series="signal", styles=STYLES)
+    draw_forest(ax, Estimates(FRAME, category="size", series="signal", styles=STYLES))
     return ax
 
 
@@ -40,7 +40,7 @@ def test_a_forest_draws_each_estimate_and_its_interval_once() -> None:
 def test_an_estimate_at_the_end_of_the_range_is_shown_whole() -> None:
     ax = one_axes(None, (3, 2))
     frame = pl.DataFrame({"g": ["a"], "s": ["one"], "spearman": [-1.0], "ci_low": [-1.0], "ci_high": [-0.9]})
-    draw_forest(ax, frame, category="g", series="s", styles=STYLES)
+    draw_forest(ax, Estimates(frame, category="g", series="s", styles=STYLES))
     ax.figure.draw_without_rendering()
     left, _ = ax.transData.transform((-1.0, 0))
     assert left - ax.get_window_extent().x0 > 3.2 / 2 / 72 * ax.figure.dpi, "half a marker, 3.2 points wide"
@@ -58,8 +58,8 @@ def test_an_estimate_without_an_interval_is_hollow() -> None:
 
 def test_bars_and_their_whiskers() -> None:
     ax = one_axes(None, (3, 2))
-    options = {"value": "spearman", "low": "ci_low", "high": "ci_high", "y_label": "rho"}
-    draw_bars(ax, FRAME, category="size", series="signal", styles=STYLES, **options)
+    options = {"value": "spearman", "interval": ("ci_low", "ci_high"), "unit": "rho"}
+    draw_bars(ax, Estimates(FRAME, category="size", series="signal", styles=STYLES, **options))
     assert bar_heights(ax) == [-0.5, 0.2, 0.4], "what is undefined has no bar"
     assert bar_whiskers(ax) == [(-0.7, -0.1), (-0.1, 0.9)]
     assert x_labels(ax) == ["small", "large"]
@@ -81,5 +81,5 @@ def test_many_series_still_fit_between_the_lines(count: int) -> None:
         {"g": ["a"] * count + ["b"] * count, "s": names * 2, "spearman": 0.1, "ci_low": 0.0, "ci_high": 0.2}
     )
     ax = one_axes(None, (3, 2))
-    draw_forest(ax, frame, category="g", series="s", styles=dict.fromkeys(names, Series("", "#333333")))
+    draw_forest(ax, Estimates(frame, category="g", series="s", styles=dict.fromkeys(names, Series("", "#333333"))))
     assert all(abs(height - round(height)) < 0.45 for _, height in estimates(ax))

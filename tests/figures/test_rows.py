@@ -9,13 +9,10 @@ from statistics import fmean
 import numpy as np
 import polars as pl
 import pytest
-import scipy.stats
 
 from geodiag import figures
 from geodiag.common.families import FAMILIES
 from geodiag.errors import SettingsError
-from geodiag.figures.dynamics import scaled
-from geodiag.figures.scatter import with_regime
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS
 from tests.figures.artists import cell_texts, cell_values, clouds, curves, hatched, x_labels, y_labels
 from tests.figures.synthetic import MMLU_PRO
@@ -188,14 +185,6 @@ def test_points_at_which_methods_coincide_are_nobodys() -> None:
     assert "coincide" not in figures.caption(second).text
 
 
-def test_percentiles_and_regimes_of_pairs() -> None:
-    sar, drop = [0.3, 0.1, 0.3, 0.9], [-0.01, 0.0, 0.0101, -0.2]
-    found = with_regime(pl.DataFrame({"mean_sar": sar, "drop": drop}))
-    expected = [scipy.stats.percentileofscore(sar, value, kind="mean") for value in sar]
-    assert found["percentile"].to_list() == pytest.approx(expected)
-    assert found["regime"].to_list() == ["harmed", "unchanged", "helped", "harmed"]
-
-
 def test_each_regime_has_axes_of_its_own_over_the_cloud_of_all_pairs(tables) -> None:
     rows = tables("plain").get("pair_signals").drop_nulls(["mean_sar", "mean_conflict", "drop"])
     axes = figures.fig03_alignment_and_harm(tables("plain"))[:3]
@@ -207,13 +196,6 @@ def test_each_regime_has_axes_of_its_own_over_the_cloud_of_all_pairs(tables) -> 
         assert sorted(found[f"old task {name}"][:, 1]) == sorted(mine["mean_conflict"])
         assert ax.get_title().endswith(f"{name} ({100 * mine.height / rows.height:.0f} %)")
         assert ax.get_ylim() == axes[0].get_ylim()
-
-
-def test_scaling_is_within_runs_and_leaves_constants_out() -> None:
-    frame = pl.DataFrame({"run": list("aabb"), "x": [1.0, 3.0, 10.0, 30.0], "y": [2.0, 2.0, 0.0, None]})
-    found = scaled(frame, ["x", "y"])
-    assert found["x"].to_list() == [0, 1, 0, 1]
-    assert found["y"].to_list() == [None] * 4
 
 
 def test_a_grid_has_axes_for_every_method_and_size_and_says_where_no_run_was(tables) -> None:

@@ -13,10 +13,11 @@ from polars.testing import assert_frame_equal
 from geodiag.errors import GeodiagError, StoreError
 from geodiag.extraction.measurements.geometry import layer as layer_room
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import Silent, check_all, extract_all
+from geodiag.jobs import Silent, check_all
 from geodiag.store import TABLES as SCHEMA
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 
 SETTINGS = make_settings(rank=4)
 TABLES = ("layers", "updates", "pairs", "unions", "active", "scores")
@@ -234,7 +235,7 @@ def test_check_reads_no_weight_and_says_what_it_matched(tmp_path, monkeypatch):
     def never(*_args):
         raise AssertionError("a weight was read")
 
-    monkeypatch.setattr("geodiag.extraction.run.read_layer", never)
+    monkeypatch.setattr("geodiag.checkpoints.Checkpoint.read_layer", never)
     folder = synthetic.write_run(tmp_path / "runs" / "a", steps=2)
     good = check_all(folder)
     assert good.exit_code == 0

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from geodiag.cli import main
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import Silent, extract_all
+from geodiag.jobs import Silent, check_all
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 
 
 @pytest.fixture
@@ -91,6 +92,30 @@ def test_an_id_that_is_taken_and_a_checkpoint_that_does_not_fit_are_both_said(tm
         f"failed: {run}/states/s1: run twin, step 1: holds no safetensors weights; give a folder with "
         "model.safetensors, or with model.safetensors.index.json and its shards",
     ]
+
+
+def test_three_findings_in_one_run_are_three_lines_and_one_failed_run(tmp_path, checked):
+    synthetic.write_run(tmp_path / "a", run="a", steps=1)
+    run = synthetic.write_run(tmp_path / "b", run="b", steps=1)
+    text = (run / "run.yaml").read_text()
+    (run / "run.yaml").write_text(text.replace("size: tiny", "sise: tiny") + "memroy: all\n")
+    said = checked(tmp_path, expect=1)
+    assert said.err.splitlines() == [
+        f"failed: {run}/run.yaml:2: unknown key 'sise'; did you mean 'size'?",
+        f"failed: {run}/run.yaml:{len(text.splitlines()) + 1}: unknown key 'memroy'; did you mean 'memory'?",
+        f"failed: {run}/run.yaml:1: key 'size' is missing; give the label of the model size, such as \"4B\"",
+    ]
+    assert said.out.splitlines()[-1] == "1 checked, 1 failed"
+    checked(run, expect=2)
+
+
+def test_findings_of_a_run_are_its_errors(tmp_path):
+    run = synthetic.write_run(tmp_path / "a", run="a", steps=1)
+    (run / "run.yaml").write_text((run / "run.yaml").read_text().replace("size: tiny", "sise: tiny"))
+    (outcome,) = check_all(run).outcomes
+    assert [error.what for error in outcome.errors] == ["unknown key 'sise'", "key 'size' is missing"]
+    assert outcome.error is outcome.errors[0]
+    assert outcome.detail.splitlines() == [str(error) for error in outcome.errors]
 
 
 class Heard(Silent):

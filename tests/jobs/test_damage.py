@@ -24,10 +24,10 @@ from safetensors.torch import load, load_file, save_file
 
 from geodiag.errors import UnexpectedError
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import extract_all
 from geodiag.runs import load_manifest
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 
 FAMILIES = ("q_proj", "down_proj")
 SETTINGS = make_settings(rank=4, families=FAMILIES)

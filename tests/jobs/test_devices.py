@@ -7,9 +7,10 @@ import torch
 
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import Silent, extract_all
-from geodiag.jobs.devices import extract_on, parse_devices
+from geodiag.jobs import Silent
+from geodiag.jobs.devices import parse_devices
 from tests import synthetic
+from tests.jobs.extracting import extract_all, extract_on
 from tests.jobs.test_batch import contents
 
 SETTINGS = make_settings(rank=4)

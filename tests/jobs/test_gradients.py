@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.measurements.gradients.plan import GradientOptions
-from geodiag.jobs import Silent, extract_all, plan_all
+from geodiag.extraction.measurements.gradients.settings import GradientOptions
+from geodiag.jobs import Silent
 from geodiag.store import StoreReader
 from tests.extraction.gradient_runs import PROBES, write_probes, write_run
+from tests.jobs.extracting import extract_all, plan_all
 from tests.jobs.test_batch import as_after
 
 SETTINGS, OPTIONS = make_settings(rank=4), GradientOptions(probes_per_task=3)

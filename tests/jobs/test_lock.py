@@ -21,7 +21,7 @@ DEAD = int(GONE.stdout)
 
 def taken(store, *, name="run.lock", **changes):
     """A lock of another process, as it lies on disk."""
-    path = store / lock.FOLDER / name
+    path = store / lock.LOCKS_FOLDER / name
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = {"token": "t", "host": "elsewhere", "processes": "", "pid": 42, "job": "", "attempt": 0}
     path.write_text(json.dumps(holder | {"started": "2026-01-02T03:04:05+00:00"} | changes))
@@ -43,10 +43,10 @@ def locked(store, run="run", **options):
 
 def test_alone_it_leaves_nothing(tmp_path):
     with run_lock(tmp_path, "run", say=pytest.fail):
-        (path,) = (tmp_path / lock.FOLDER).iterdir()
+        (path,) = (tmp_path / lock.LOCKS_FOLDER).iterdir()
         assert path.name == "run.lock"
         assert json.loads(path.read_text())["pid"] == os.getpid()
-    assert list((tmp_path / lock.FOLDER).iterdir()) == []
+    assert list((tmp_path / lock.LOCKS_FOLDER).iterdir()) == []
 
 
 def test_a_live_one_on_another_machine_is_named(tmp_path):
@@ -82,7 +82,7 @@ def test_a_dead_one_is_taken_over_and_that_is_said(tmp_path, changes, age):
     (line,) = locked(tmp_path)
     holder = rf"process {changes.get('pid', 42)} on {changes.get('host', 'elsewhere')}, at work since \d+ d ago"
     assert re.fullmatch(rf"run run: {holder} is gone; going on from what it finished", line)
-    assert list((tmp_path / lock.FOLDER).iterdir()) == []
+    assert list((tmp_path / lock.LOCKS_FOLDER).iterdir()) == []
 
 
 def test_the_same_process_id_in_another_container_is_another_process(tmp_path):
@@ -123,13 +123,13 @@ def test_shards_go_side_by_side_and_never_beside_the_whole(tmp_path):
                 locked(tmp_path, **taking)
     with run_lock(tmp_path, "run", say=pytest.fail), pytest.raises(Busy):
         locked(tmp_path, shard="2of2")
-    assert list((tmp_path / lock.FOLDER).iterdir()) == []
+    assert list((tmp_path / lock.LOCKS_FOLDER).iterdir()) == []
 
 
 def test_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 0.02)
     with run_lock(tmp_path, "run", say=pytest.fail):
-        path = tmp_path / lock.FOLDER / "run.lock"
+        path = tmp_path / lock.LOCKS_FOLDER / "run.lock"
         silent(path, 1000)
         deadline = time.monotonic() + 10
         while path.stat().st_mtime < time.time() - 100:
@@ -179,4 +179,4 @@ def test_many_threads_and_one_dead_lock_have_one_winner_at_a_time(tmp_path):
         thread.join()
     assert most[0] == 1
     assert done == [5] * 6
-    assert list((tmp_path / lock.FOLDER).iterdir()) == []
+    assert list((tmp_path / lock.LOCKS_FOLDER).iterdir()) == []

@@ -10,14 +10,15 @@ import torch
 
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
+from geodiag.extraction.measurements.geometry.run import GeometryRun
+from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.run import prepare
-from geodiag.jobs import parse_bytes, plan_all
+from geodiag.jobs import parse_bytes
 from geodiag.jobs.machine_speed import measure_disk, measure_products
 from geodiag.jobs.memory import SHARE, default_budget, free_host_memory
-from geodiag.jobs.plan import run_cost, update_columns
 from geodiag.runs import load_manifest
 from tests import synthetic
+from tests.jobs.extracting import plan_all
 
 ENTRIES = sum(a * b for a, b in synthetic.SHAPES.values())
 
@@ -33,19 +34,23 @@ def test_no_budget(text):
         parse_bytes(text)
 
 
+METHODS = ("krylov", "exact")
+
+
 def test_the_columns_of_an_update_by_hand():
     """Krylov: 6 times 32 columns both ways, 40 more both ways. Gram: the smaller side twice. SVD: 6 m n^2 + 20 n^3."""
     large = Layer("l", 0, "q_proj", 4096, 1024, "float32", "l")
     small = Layer("l", 0, "q_proj", 48, 80, "float32", "l")
-    assert update_columns(large, make_settings()) == 2 * 6 * 32 + 2 * 40
-    assert update_columns(small, make_settings()) == 2 * 48
+    columns = {spectrum: GeometryRun(None, make_settings(spectrum=spectrum)).update_columns for spectrum in METHODS}
+    assert columns["krylov"](large) == 2 * 6 * 32 + 2 * 40
+    assert columns["krylov"](small) == 2 * 48
     m, n = 4096, 1024
-    assert 2 * m * n * update_columns(large, make_settings(spectrum="exact")) == 6 * m * n**2 + 20 * n**3
+    assert 2 * m * n * columns["exact"](large) == 6 * m * n**2 + 20 * n**3
 
 
 def cost(folder, *, memory=2**30, **manifest):
     synthetic.write_run(folder, steps=2, **manifest)
-    return run_cost(prepare(load_manifest(folder), make_settings(rank=4), device="cpu", memory=memory))
+    return prepare(load_manifest(folder), make_settings(rank=4), device="cpu", memory=memory).cost()
 
 
 def test_the_plan_of_a_run_by_hand(tmp_path):

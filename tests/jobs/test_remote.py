@@ -8,9 +8,10 @@ import yaml
 
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import check_all, extract_all, plan_all
+from geodiag.jobs import check_all
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all, plan_all
 
 
 @pytest.fixture

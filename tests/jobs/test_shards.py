@@ -10,9 +10,10 @@ import pytest
 from geodiag.checkpoints import Layer
 from geodiag.errors import SettingsError
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import Shard, extract_all, parse_shard
+from geodiag.jobs import Shard, parse_shard
 from geodiag.store import StoreReader
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 from tests.jobs.rows import same_rows
 
 SETTINGS = make_settings(rank=4)
@@ -25,7 +26,8 @@ def layers(sizes):
 def dealt(sizes, count, *, run="run"):
     """The layers' sizes of every shard."""
     sizes = layers(sizes)
-    return [[layer.d_out for layer in Shard(n + 1, count).layers(sizes, run=run)] for n in range(count)]
+    weights, size = {layer.name: layer.stored_bytes for layer in sizes}, {layer.name: layer.d_out for layer in sizes}
+    return [[size[name] for name in Shard(n + 1, count).parts(weights, run=run)] for n in range(count)]
 
 
 def test_every_layer_is_dealt_once_and_evenly_by_bytes():
@@ -137,7 +139,7 @@ def test_overwriting_in_shards_replaces_once(runs, tmp_path):
 
 
 def test_gradients_are_dealt_by_run_and_never_with_geometry(runs, tmp_path):
-    from geodiag.extraction.measurements.gradients.plan import GradientOptions
+    from geodiag.extraction.measurements.gradients.settings import GradientOptions
 
     with pytest.raises(SettingsError, match="extract without --gradients first, then with --gradients-only"):
         shard(runs, tmp_path, 1, 2, gradients=GradientOptions())

@@ -11,16 +11,19 @@ import pytest
 
 from geodiag.cli import main
 from geodiag.errors import SettingsError
+from geodiag.extraction.measurements import MEASUREMENTS
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.measurements.gradients.plan import GradientOptions
-from geodiag.jobs import extract_all, lock, slurm
-from geodiag.jobs.slurm import SlurmOptions, extract_arguments, parse_extra, parse_minutes, submit_extraction
+from geodiag.jobs import lock, slurm
+from geodiag.jobs.slurm import SlurmOptions, parse_extra, parse_minutes, submit_extraction
+from geodiag.options import ExtractOptions
 from tests import synthetic
 from tests.jobs import cluster
+from tests.jobs.extracting import extract_all
 from tests.jobs.rows import same_rows
 
 SETTINGS = make_settings(rank=4, families=["q_proj", "up_proj"], layers=r"\.[0-9]+\.", lam=2e-6, energy=0.9)
-OPTIONS = {"device": "cpu", "memory": 2**28, "reading": "buffered", "overwrite": True, "gradients": None}
+GIVEN = {"rank": 4, "families": ("q_proj", "up_proj"), "layers": r"\.[0-9]+\.", "lam": 2e-6, "energy": 0.9}
+GIVEN |= {"device": "cpu", "memory_budget": str(2**28), "read": "buffered", "overwrite": True}
 
 
 @pytest.mark.parametrize(
@@ -47,32 +50,32 @@ def test_parameters_of_sbatch():
         parse_extra(["exclusive"])
 
 
-def test_the_jobs_are_given_every_setting(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["geometry", "gradients"])
+def test_the_jobs_are_given_every_setting(tmp_path, monkeypatch, name):
     """What the command line makes of the arguments is what they were made from."""
     seen = {}
 
-    def catch(runs, store, settings, **options):
-        seen.update(options, runs=runs, store=store, settings=settings)
+    def caught(devices, runs, work, **_):
+        seen.update(devices=devices, runs=runs, work=work)
         raise SystemExit(0)
 
-    def caught(devices, *arguments, **options):
-        catch(*arguments, device=devices[0], **options)
-
     monkeypatch.setattr("geodiag.jobs.extract_on", caught)
-    given = OPTIONS | {"gradients": GradientOptions(probes_per_task=5)}
-    arguments = extract_arguments(tmp_path / "runs", tmp_path / "store", SETTINGS, **given)
+    options = ExtractOptions.of(**GIVEN, gradients=True, probes_per_task=5)
+    (measurement,) = [measurement for measurement in MEASUREMENTS if measurement.name == name]
+    arguments = options.arguments(tmp_path / "runs", tmp_path / "store")(measurement)
     with pytest.raises(SystemExit):
-        main([*arguments, "--shard", "2/3", "--gradients-only"])
-    assert (seen["runs"], seen["store"], seen["settings"]) == (tmp_path / "runs", tmp_path / "store", SETTINGS)
-    assert {name: seen[name] for name in ("device", "memory", "reading", "overwrite")} == {
-        name: OPTIONS[name] for name in ("device", "memory", "reading", "overwrite")
-    }
-    assert (str(seen["shard"]), seen["geometry"], seen["gradients"].probes_per_task) == ("2/3", False, 5)
+        main([*arguments, "--shard", "2/3"])
+    work = seen["work"]
+    assert (seen["devices"], seen["runs"], work.store) == (("cpu",), tmp_path / "runs", tmp_path / "store")
+    assert (work.measured, work.settings["geometry"]) == ((name,), SETTINGS)
+    assert (work.memory, work.reading, work.overwrite, str(work.shard)) == (2**28, "buffered", True, "2/3")
+    assert work.settings["gradients"].probes_per_task == (5 if name == "gradients" else 32)
 
 
-def submit(folder, store, options=None, **changes):
-    given = OPTIONS | {"overwrite": False} | changes
-    return submit_extraction(folder, store, SETTINGS, options or SlurmOptions(), **given)
+def submit(folder, store, slurm=None, **changes):
+    options = ExtractOptions.of(**(GIVEN | {"overwrite": None} | changes))
+    arguments = options.arguments(folder, store)
+    return submit_extraction(folder, options.work(store), slurm or SlurmOptions(), arguments=arguments)
 
 
 def test_what_is_said_without_submitit_and_without_slurm(tmp_path, monkeypatch):
@@ -123,7 +126,7 @@ def test_an_array_of_two_stores_what_one_process_does_even_when_put_back_into_th
     assert "Comment=a b" in shown.stdout
     assert "Requeue=1" in shown.stdout
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "store" / lock.FOLDER).glob("run+1of2.lock")):
+    while not list((tmp_path / "store" / lock.LOCKS_FOLDER).glob("run+1of2.lock")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     subprocess.run(["scancel", "--signal", "USR2", f"{array}_0"], env=environment, check=True)

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
+from geodiag.common.problems import as_problem
 from geodiag.common.stopping import GRACE
-from geodiag.errors import SettingsError, UnexpectedError, as_problem
+from geodiag.errors import SettingsError, UnexpectedError
 from geodiag.jobs import lock, slurm
 from geodiag.store import StoreReader
 from tests import synthetic
@@ -67,7 +68,7 @@ def test_a_signal_ends_it_with_one_line_and_it_goes_on(long, geodiag, tmp_path, 
     assert said.splitlines()[-1] == f"geodiag: stopped by {name}; {GO_ON}"
     assert "Traceback" not in said
     assert StoreReader(tmp_path / "store").run_ids() == []
-    assert list((tmp_path / "store" / lock.FOLDER).iterdir()) == []
+    assert list((tmp_path / "store" / lock.LOCKS_FOLDER).iterdir()) == []
     if name == "SIGTERM":
         done, said = geodiag.run(arguments(long / "runs", tmp_path / "store"), tmp_path / "log")
         assert done == 0
@@ -77,9 +78,9 @@ def test_a_signal_ends_it_with_one_line_and_it_goes_on(long, geodiag, tmp_path, 
 
 DEEP = """
 import concurrent.futures, hashlib, pathlib, sys
-from geodiag import interrupts
+from geodiag.common import stopping
 from geodiag.common.stopping import Stopped, leave, released_at_the_end, stop_on_signals
-interrupts.GRACE = 0.5
+stopping.GRACE = 0.5
 held = pathlib.Path(sys.argv[1])
 def busy():
     hashlib.pbkdf2_hmac("sha256", b"x", b"y", 400_000_000)  # minutes in C, deaf to signals
@@ -168,7 +169,7 @@ def test_a_slurm_job_that_leaves_waits_for_its_command(long, tmp_path):
     os.killpg(process.pid, signal.SIGUSR2)
     assert process.wait(20) == 255
     assert f"geodiag: stopped by SIGUSR2; {GO_ON}" in (tmp_path / "log").read_text()
-    assert list((store / lock.FOLDER).iterdir()) == []
+    assert list((store / lock.LOCKS_FOLDER).iterdir()) == []
 
 
 DEAF = """

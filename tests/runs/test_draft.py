@@ -181,7 +181,7 @@ def test_the_last_model_of_a_merge_lies_in_the_folder_itself(tmp_path):
     ("stats", "line"),
     [
         ({"steps": []}, "lists no steps; give the folder of a continual merge that ended"),
-        ([], "lists no steps; give the folder of a continual merge that ended"),
+        ([], "not a JSON object; copy or download it again"),
         (GCWM | {"memory_mode": "some"}, "memory mode 'some'; known are all_history and current_anchor"),
         ({"steps": [{"step": 1}]}, "step 1 names no task; add its `new_task`"),
     ],
@@ -195,7 +195,9 @@ def test_statistics_that_are_none(tmp_path, stats, line):
 
 def test_statistics_that_are_damaged(tmp_path):
     (tmp_path / "continual_gcwm_stats.json").write_text('{"steps": [')
-    with pytest.raises(ManifestError, match=r"continual_gcwm_stats.json: not valid JSON; copy it again$"):
+    with pytest.raises(
+        ManifestError, match=r"continual_gcwm_stats.json:1: not valid JSON: .*; copy or download it again$"
+    ):
         draft_manifest(tmp_path)
 
 

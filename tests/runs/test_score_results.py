@@ -1,13 +1,27 @@
 """Scores from evaluation harnesses: files that lm-evaluation-harness 0.4.13 itself wrote, and the others' formats."""
 
+import builtins
+import io
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from geodiag.errors import ScoresError
-from geodiag.runs import load_manifest, load_scores, score_notes
+from geodiag.runs import check_run, load_manifest, load_scores, read_scores, score_notes
+from geodiag.runs.scores import loading
+from geodiag.runs.scores.source import (
+    Metric,
+    RawScore,
+    ResultsFile,
+    ResultsReader,
+    SourceScores,
+    TableReader,
+    TaskResult,
+)
 
 WRITTEN = Path(__file__).parent / "lm_eval"
 """Two evaluations of a dummy model on three tasks, two of them a group; the second with `--limit 5`."""
@@ -240,14 +254,18 @@ def test_a_file_of_no_step(run):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ('{"results": ', "not valid JSON (Expecting value); copy it again"),
-        ("[1]", "holds no object 'results'; give a results_*.json of a whole evaluation"),
-        ('{"results": {}}', "its keys are not those of a results file; give one of lighteval or lm-evaluation-harness"),
+        ('{"results": ', ":1: not valid JSON: Expecting value; copy or download it again"),
+        ("[1]", ": not a JSON object; copy or download it again"),
+        ('{"versions": {}}', ": holds no object 'results'; give a results_*.json of a whole evaluation"),
+        (
+            '{"results": {}}',
+            ": its keys are not those of a results file; give one of lighteval or lm-evaluation-harness",
+        ),
     ],
 )
 def test_files_that_are_no_results(run, text, line):
     file = save(run.results / "step_1/results_1.json", text)
-    assert error_of(run) == f"{file}: {line}"
+    assert error_of(run) == f"{file}{line}"
 
 
 def test_a_folder_by_the_name_of_a_file(run):
@@ -388,3 +406,67 @@ def test_summaries_in_a_folder_a_step(run):
 def test_summaries_in_a_folder_that_are_none(run, text, line):
     file = save(run.results / "step_1/summary_1.csv", text)
     assert error_of(run) == f"{file}{line}"
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """How often each file is opened for reading."""
+    counts = Counter()
+    real = io.open
+
+    def counting(file, *args, **kwargs):
+        counts[Path(file).name if isinstance(file, str | Path) else file] += 1
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", counting)
+    monkeypatch.setattr(builtins, "open", counting)
+    return counts
+
+
+def test_scores_and_notes_come_from_one_pass_over_the_files(written, opened):
+    manifest = load_manifest(written.yaml)
+    opened.clear()
+    scores = read_scores(manifest)
+    assert opened == {Path(FILE_1).name: 1, Path(FILE_2).name: 1}
+    assert scores.frame.equals(load_scores(manifest))
+    assert list(scores.notes) == score_notes(manifest, scores.frame)
+
+
+def test_a_check_opens_the_manifest_and_each_file_of_results_once(written, opened):
+    check = check_run(written.yaml)
+    assert opened == {"run.yaml": 1, Path(FILE_1).name: 1, Path(FILE_2).name: 1}
+    assert check.errors == ()
+    assert check.scores.frame.height == 6
+
+
+def toy_results(data, path):
+    metrics = {"acc": Metric(data["accuracy"])}
+    return ResultsFile(
+        str(path), (0.0, path.name), (), (TaskResult(f"{path}: {data['task']}", (data["task"],), metrics),)
+    )
+
+
+def test_another_format_of_results_is_one_entry(run, monkeypatch):
+    run.edit(METRIC, "steps:")
+    toy = ResultsReader("toy-eval", "toy_*.json", "toy_*.json", toy_results, lambda data: "accuracy" in data)
+    monkeypatch.setattr(loading, "READERS", (*loading.READERS, toy))
+    save(run.results / "step_1/toy_1.json", {"task": "bio", "accuracy": 0.5})
+    save(run.results / "step_2/results_1.json", lm_eval({"bio": {"acc,none": 0.25}}))
+    assert loaded(run).select("step", "task", "score").rows() == [(1, "bio", 0.5), (2, "bio", 0.25)]
+    file = save(run.results / "step_1/toy_1.json", {"task": "bio"})
+    assert error_of(run) == f"{file}: its keys are not those of a results file; give one of toy-eval"
+    shutil.rmtree(run.results)
+    run.results.mkdir()
+    assert error_of(run).endswith("or of OpenCompass summaries, or of toy-eval toy_*.json, with a subfolder a step")
+
+
+def test_another_format_of_tables_is_one_entry(run, monkeypatch):
+    def read(source, manifest):
+        return SourceScores([RawScore(row.where, 1, manifest.tasks[0], row.cells[0]) for row in source.rows], ["a toy"])
+
+    toy = TableReader("toy", "CSV with the column accuracy", lambda source: source.folded == ("accuracy",), read)
+    monkeypatch.setattr(loading, "READERS", (*loading.READERS, toy))
+    run.write(RUN.replace("results", "scores.parquet"))
+    pl.DataFrame({"accuracy": [0.5]}).write_parquet(run.root / "scores.parquet")
+    assert loaded(run).select("step", "task", "score").rows() == [(1, "bio", 0.5)]
+    assert notes_of(run)[-1] == "a toy"

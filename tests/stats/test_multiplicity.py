@@ -27,6 +27,17 @@ def test_cells_without_a_test_stay_empty_and_do_not_count(method):
     np.testing.assert_allclose(found[tested], multipletests(p[tested], method=method)[1])
 
 
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(np.float64, st.integers(1, 12), elements=st.integers(0, 500).map(lambda k: k / 500)))
+def test_adjusted_p_values_are_those_of_the_definition(p):
+    order, m = np.argsort(p, kind="stable"), len(p)
+    ordered = p[order]
+    down = [max(min(1.0, (m - j) * ordered[j]) for j in range(i + 1)) for i in range(m)]
+    up = [min(min(1.0, m * ordered[j] / (j + 1)) for j in range(i, m)) for i in range(m)]
+    np.testing.assert_allclose(holm(p)[order], down, rtol=1e-12, atol=0)
+    np.testing.assert_allclose(benjamini_hochberg(p)[order], up, rtol=1e-12, atol=0)
+
+
 def test_by_hand():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(benjamini_hochberg([0.01, 0.04, 0.03]), [0.03, 0.04, 0.04])

@@ -8,10 +8,10 @@ import pytest
 
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import extract_all
 from geodiag.signals import step_signals
 from geodiag.store import StoreReader, pack_store
 from tests import synthetic
+from tests.jobs.extracting import extract_all
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,73 @@
-"""Notes on valid scores: unmatched tasks and missing scores."""
+"""Checks of a run's scores: errors of a row or of them all, and notes on valid scores."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import polars as pl
 
+from geodiag.errors import ScoresError
 from geodiag.runs.manifest import OVERALL_TASK, Manifest
-from geodiag.runs.scores.loading import source_notes
+from geodiag.runs.scores.source import RawScore
+
+SCORE_SCALES = {"fraction": 1.0, "percent": 100.0}
+"""The largest score of each scale that a manifest may name."""
+
+
+def check_scores(scores: Sequence[RawScore], manifest: Manifest) -> None:
+    """Refuse scores that do not fit the run.
+
+    Args:
+        scores: the scores as their source gives them.
+        manifest: the run.
+
+    Raises:
+        ScoresError: there is none; a step, a score, its error or its count is out of range; a task is scored twice at
+            a step; or no trained task is scored.
+    """
+    if not scores:
+        raise ScoresError("every score is empty", where=manifest.scores, run=manifest.run)
+    for score in scores:
+        _check_score(score, manifest)
+    _check_unique(scores, manifest)
+    _check_some_trained(scores, manifest)
+
+
+def _check_score(score: RawScore, manifest: Manifest) -> None:
+    last, top = len(manifest.steps), SCORE_SCALES[manifest.score_scale]
+    if not 0 <= score.step <= last:
+        problem = f"step {score.step} is not a step of the run"
+        raise ScoresError(problem, where=score.where, run=manifest.run, fix=f"steps go from 0 (the base) to {last}")
+    if not 0 <= score.score <= top:
+        problem = f"score {score.score:g} of task {score.task} is outside 0..{top:g}"
+        percent = manifest.score_scale == "fraction" and 1 < score.score <= 100
+        fix = "if the scores are percentages, say `score_scale: percent` in run.yaml" if percent else "mend the score"
+        raise ScoresError(problem, where=score.where, run=manifest.run, fix=fix)
+    if score.stderr is not None and not 0 <= score.stderr <= top:
+        problem = f"stderr {score.stderr:g} of task {score.task} is outside 0..{top:g}"
+        raise ScoresError(problem, where=score.where, run=manifest.run, fix="give it in the scale of the scores")
+    if score.n is not None and not (1 <= score.n < 2**63 and score.n == int(score.n)):
+        problem = f"n {score.n:g} of task {score.task} is not a number of examples"
+        raise ScoresError(problem, where=score.where, run=manifest.run, fix="give a whole number from 1")
+
+
+def _check_unique(scores: Sequence[RawScore], manifest: Manifest) -> None:
+    first: dict[tuple[int, str], str] = {}
+    for score in scores:
+        key = (score.step, score.task)
+        if key in first:
+            problem = f"step {score.step}, task {score.task} is scored here again, first at {first[key]}"
+            raise ScoresError(problem, where=score.where, run=manifest.run, fix="keep one score a step and task")
+        first[key] = score.where
+
+
+def _check_some_trained(scores: Sequence[RawScore], manifest: Manifest) -> None:
+    scored = sorted({score.task for score in scores})
+    if not {OVERALL_TASK, *manifest.tasks} & set(scored):
+        problem = f"none of the trained tasks is scored; scored are {', '.join(scored[:8])}"
+        fix = f"name columns or tasks as in run.yaml: {', '.join(manifest.tasks[:8])}"
+        raise ScoresError(problem, where=manifest.scores, run=manifest.run, fix=fix)
 
 
 def untrained_tasks(manifest: Manifest, scores: pl.DataFrame) -> tuple[str, ...]:
@@ -21,25 +81,15 @@ def unscored_tasks(manifest: Manifest, scores: pl.DataFrame) -> tuple[str, ...]:
     return tuple(task for task in manifest.tasks if task not in scored)
 
 
-def score_notes(manifest: Manifest, scores: pl.DataFrame) -> list[str]:
-    """What a person should know about a run's scores, one sentence each.
+def notes_on_scores(manifest: Manifest, scores: pl.DataFrame) -> list[str]:
+    """Notes on tasks without scores, tasks that were not trained, missing scores, the base, and the scale.
 
     Args:
         manifest: the run.
-        scores: its scores, from `load_scores`.
-
-    Returns:
-        Sentences on tasks scored and not trained, tasks trained and never scored, missing scores, an
-        unscored base, percentages that look like fractions, and on files of results that repeat each other or were
-        made under different conditions. Empty when there is nothing to say.
+        scores: its scores, with at least one row.
     """
-    if scores.is_empty():
-        return [f"run {manifest.run} has no scores: geometry only, no outcomes"]
     notes = (_unscored_note, _untrained_note, _missing_note, _base_note, _scale_note)
-    texts = [text for note in notes if (text := note(manifest, scores))]
-    if manifest.scores is not None:
-        texts += source_notes(manifest.scores, manifest)
-    return [f"run {manifest.run}: {text}" for text in texts]
+    return [text for note in notes if (text := note(manifest, scores))]
 
 
 def _unscored_note(manifest: Manifest, scores: pl.DataFrame) -> str:
@@ -57,16 +107,16 @@ def _untrained_note(manifest: Manifest, scores: pl.DataFrame) -> str:
 
 
 def _missing_note(manifest: Manifest, scores: pl.DataFrame) -> str:
-    """Scores of a task from its own step on: what drops and forgetting are made of."""
-    have = set(scores.select("step", "task").iter_rows())
-    scored = {task for _, task in have}
+    """Scores of a task from its own step on, from which drops and forgetting are computed."""
+    present = set(scores.select("step", "task").iter_rows())
+    scored = {task for _, task in present}
     needed = [
         (step, task)
         for trained_at, task in enumerate(manifest.tasks, start=1)
         for step in range(trained_at, len(manifest.steps) + 1)
         if task in scored
     ]
-    missing = sorted(key for key in needed if key not in have)
+    missing = sorted(key for key in needed if key not in present)
     if not missing:
         return ""
     step, task = missing[0]

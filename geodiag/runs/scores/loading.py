@@ -1,109 +1,69 @@
-"""The scores of a run (step, task, fraction) from any supported source; `READERS` lists them."""
+"""Scores of a run (step, task, fraction) from any supported source; `READERS` lists the formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from geodiag.common.jsonfile import read_json_object
 from geodiag.errors import ScoresError
-from geodiag.runs.manifest import OVERALL_TASK, Manifest
-from geodiag.runs.scores.opencompass import is_summary, read_summary_of_steps, summary_notes
-from geodiag.runs.scores.result_folders import folder_notes, is_folder, read_folder
-from geodiag.runs.scores.source import RawScore, ScoreSource
-from geodiag.runs.scores.tables import TABLE_FORMATS, is_long, is_wide, read_long, read_table, read_wide
+from geodiag.runs.manifest import Manifest
+from geodiag.runs.scores.checks import SCORE_SCALES, check_scores, notes_on_scores
+from geodiag.runs.scores.lighteval import LIGHTEVAL
+from geodiag.runs.scores.lm_eval import LM_EVAL
+from geodiag.runs.scores.opencompass import SUMMARY_OF_MODEL, SUMMARY_OF_STEPS
+from geodiag.runs.scores.results import FileOfStep, scores_of_files, step_of_file
+from geodiag.runs.scores.source import RawScore, ResultsReader, ScoreSource, SourceScores, TableReader
+from geodiag.runs.scores.tables import LONG, TABLE_FORMATS, WIDE, read_table
 
-
-@dataclass(frozen=True)
-class ScoreReader:
-    """How scores of one shape are recognised and read."""
-
-    name: str
-    """What the shape is called."""
-    shape: str
-    """What it looks like, for the error that lists the shapes."""
-    accepts: Callable[[ScoreSource], bool]
-    """Whether a source has this shape."""
-    read: Callable[[ScoreSource, Manifest], list[RawScore]]
-    """The scores of a source of this shape."""
-    notes: Callable[[ScoreSource, Manifest], list[str]] = lambda _source, _manifest: []
-    """What a person should know of such a source."""
-
-
-READERS: tuple[ScoreReader, ...] = (
-    ScoreReader("long", "CSV or Parquet with the columns step, task, score", is_long, read_long),
-    ScoreReader("wide", "CSV with one row a step, a column `model` and one column a task", is_wide, read_wide),
-    ScoreReader(
-        "summary",
-        "OpenCompass CSV with dataset, version, metric, mode and one model a step",
-        is_summary,
-        read_summary_of_steps,
-        summary_notes,
-    ),
-    ScoreReader(
-        "results",
-        "folder of lm-evaluation-harness or lighteval results_*.json, or of OpenCompass summaries, with a "
-        "subfolder a step",
-        is_folder,
-        read_folder,
-        folder_notes,
-    ),
+READERS: tuple[TableReader | ResultsReader, ...] = (
+    LONG,
+    WIDE,
+    SUMMARY_OF_STEPS,
+    LM_EVAL,
+    LIGHTEVAL,
+    SUMMARY_OF_MODEL,
 )
-"""Every shape, in the order in which they are tried."""
+"""Every format, one entry each: tables that hold all steps, and files of results that a folder holds one a model.
 
-
-def read_raw_scores(path: Path, manifest: Manifest) -> list[RawScore]:
-    """The scores of any known shape, as they stand in their source.
-
-    Args:
-        path: what `scores:` points to.
-        manifest: the run that was scored.
-
-    Raises:
-        ScoresError: no reader knows the shape, or a row is wrong.
-    """
-    source = _opened(path)
-    return _reader(source).read(source, manifest)
-
-
-def source_notes(path: Path, manifest: Manifest) -> list[str]:
-    """What a person should know of a source of scores that can be read, one sentence each.
-
-    Args:
-        path: what `scores:` points to.
-        manifest: the run that was scored.
-    """
-    source = _opened(path)
-    return _reader(source).notes(source, manifest)
-
-
-def _reader(source: ScoreSource) -> ScoreReader:
-    for reader in READERS:
-        if reader.accepts(source):
-            return reader
-    what = "a folder" if source.path.is_dir() else f"columns {', '.join(source.columns)[:120]}"
-    raise ScoresError(f"{what}: not a known shape of scores", where=source.path, fix=_supported())
-
-
-def _opened(path: Path) -> ScoreSource:
-    if path.is_dir():
-        return ScoreSource(path)
-    if path.suffix.lower() not in TABLE_FORMATS:
-        what = f"the ending {path.suffix!r} is not that of a score file ({', '.join(TABLE_FORMATS)})"
-        raise ScoresError(what, where=path, fix=_supported())
-    return read_table(path)
-
-
-def _supported() -> str:
-    return "supported are " + "; ".join(f"{reader.name}: {reader.shape}" for reader in READERS)
-
+No two readers take the same table or the same file of results. A new format is a file beside these with its reader,
+and that reader in this list.
+"""
 
 SCORES_SCHEMA = {"step": pl.Int32, "task": pl.Utf8, "score": pl.Float64, "stderr": pl.Float64, "n": pl.Int64}
 """The columns of every frame of scores."""
 
-_SCALE = {"fraction": 1.0, "percent": 100.0}
+
+@dataclass(frozen=True)
+class RunScores:
+    """The scores of a run and the notes on them, from one pass over their source."""
+
+    frame: pl.DataFrame
+    """One row a (step, task), as `load_scores` returns it."""
+    notes: tuple[str, ...]
+    """What a person should know of the scores, one sentence each, as `score_notes` returns them."""
+
+
+def read_scores(manifest: Manifest) -> RunScores:
+    """Read and check the scores that a manifest names; every file is opened once.
+
+    Args:
+        manifest: the run.
+
+    Raises:
+        ScoresError: the file has no known shape, a row is wrong (it is named), or no trained task was scored.
+    """
+    if manifest.scores is None:
+        frame = pl.DataFrame(schema=SCORES_SCHEMA)
+        return RunScores(frame, _notes(manifest, frame, ()))
+    source = _read_source(manifest.scores, manifest)
+    check_scores(source.scores, manifest)
+    frame = _frame(source.scores, scale=SCORE_SCALES[manifest.score_scale])
+    return RunScores(frame, _notes(manifest, frame, source.notes))
 
 
 def load_scores(manifest: Manifest) -> pl.DataFrame:
@@ -121,52 +81,90 @@ def load_scores(manifest: Manifest) -> pl.DataFrame:
     Raises:
         ScoresError: the file has no known shape, a row is wrong (it is named), or no trained task was scored.
     """
-    if manifest.scores is None:
-        return pl.DataFrame(schema=SCORES_SCHEMA)
-    scores = read_raw_scores(manifest.scores, manifest)
-    if not scores:
-        raise ScoresError("every score is empty", where=manifest.scores, run=manifest.run)
-    for score in scores:
-        _check_score(score, manifest)
-    _check_unique(scores, manifest)
-    _check_some_trained(scores, manifest)
-    return _frame(scores, scale=_SCALE[manifest.score_scale])
+    return read_scores(manifest).frame
 
 
-def _check_score(score: RawScore, manifest: Manifest) -> None:
-    last, top = len(manifest.steps), _SCALE[manifest.score_scale]
-    if not 0 <= score.step <= last:
-        what = f"step {score.step} is not a step of the run"
-        raise ScoresError(what, where=score.where, run=manifest.run, fix=f"steps go from 0 (the base) to {last}")
-    if not 0 <= score.score <= top:
-        what = f"score {score.score:g} of task {score.task} is outside 0..{top:g}"
-        percent = manifest.score_scale == "fraction" and 1 < score.score <= 100
-        fix = "if the scores are percentages, say `score_scale: percent` in run.yaml" if percent else "mend the score"
-        raise ScoresError(what, where=score.where, run=manifest.run, fix=fix)
-    if score.stderr is not None and not 0 <= score.stderr <= top:
-        what = f"stderr {score.stderr:g} of task {score.task} is outside 0..{top:g}"
-        raise ScoresError(what, where=score.where, run=manifest.run, fix="give it in the scale of the scores")
-    if score.n is not None and not (1 <= score.n < 2**63 and score.n == int(score.n)):
-        what = f"n {score.n:g} of task {score.task} is not a number of examples"
-        raise ScoresError(what, where=score.where, run=manifest.run, fix="give a whole number from 1")
+def score_notes(manifest: Manifest, scores: pl.DataFrame) -> list[str]:
+    """What a person should know about a run's scores, one sentence each.
+
+    The source is read again for the notes on its files; `read_scores` gives scores and notes from one pass.
+
+    Args:
+        manifest: the run.
+        scores: its scores, from `load_scores`.
+
+    Returns:
+        Sentences on tasks scored and not trained, tasks trained and never scored, missing scores, an
+        unscored base, percentages that look like fractions, and on files of results that repeat each other or were
+        made under different conditions. Empty when there is nothing to say.
+    """
+    if scores.is_empty() or manifest.scores is None:
+        return list(_notes(manifest, scores, ()))
+    return list(_notes(manifest, scores, _read_source(manifest.scores, manifest).notes))
 
 
-def _check_unique(scores: Sequence[RawScore], manifest: Manifest) -> None:
-    first: dict[tuple[int, str], str] = {}
-    for score in scores:
-        key = (score.step, score.task)
-        if key in first:
-            what = f"step {score.step}, task {score.task} is scored here again, first at {first[key]}"
-            raise ScoresError(what, where=score.where, run=manifest.run, fix="keep one score a step and task")
-        first[key] = score.where
+def holds_results(folder: Path) -> bool:
+    """Whether a folder holds files of evaluation results, at any depth."""
+    return any(isinstance(reader, ResultsReader) and reader.accepts(ScoreSource(folder)) for reader in READERS)
 
 
-def _check_some_trained(scores: Sequence[RawScore], manifest: Manifest) -> None:
-    scored = sorted({score.task for score in scores})
-    if not {OVERALL_TASK, *manifest.tasks} & set(scored):
-        what = f"none of the trained tasks is scored; scored are {', '.join(scored[:8])}"
-        fix = f"name columns or tasks as in run.yaml: {', '.join(manifest.tasks[:8])}"
-        raise ScoresError(what, where=manifest.scores, run=manifest.run, fix=fix)
+def _notes(manifest: Manifest, scores: pl.DataFrame, source_notes: Sequence[str]) -> tuple[str, ...]:
+    if scores.is_empty():
+        return (f"run {manifest.run} has no scores: geometry only, no outcomes",)
+    return tuple(f"run {manifest.run}: {text}" for text in (*notes_on_scores(manifest, scores), *source_notes))
+
+
+def _read_source(path: Path, manifest: Manifest) -> SourceScores:
+    """The scores of a file or folder of any format, and the notes on it, from one pass."""
+    source = ScoreSource(path) if path.is_dir() else _table(path)
+    readers = [reader for reader in READERS if reader.accepts(source)]
+    for reader in readers:
+        if isinstance(reader, TableReader):
+            return reader.read(source, manifest)
+    if not readers:
+        shape = "a folder" if path.is_dir() else f"columns {', '.join(source.columns)[:120]}"
+        raise ScoresError(f"{shape}: not a known shape of scores", where=path, fix=_supported())
+    return scores_of_files(_files_of_steps(path, manifest), manifest)
+
+
+def _table(path: Path) -> ScoreSource:
+    if path.suffix.lower() not in TABLE_FORMATS:
+        problem = f"the ending {path.suffix!r} is not that of a score file ({', '.join(TABLE_FORMATS)})"
+        raise ScoresError(problem, where=path, fix=_supported())
+    return read_table(path)
+
+
+def _files_of_steps(folder: Path, manifest: Manifest) -> Iterator[FileOfStep]:
+    for pattern, readers in _results_readers():
+        for path in sorted(folder.rglob(pattern)):
+            contents = read_json_object(path, error=ScoresError) if path.suffix == ".json" else read_table(path)
+            results = _reader_of(contents, path, readers).read(contents, path)
+            yield step_of_file(results, path, folder, manifest), results
+
+
+def _reader_of(contents: Any, path: Path, readers: Sequence[ResultsReader]) -> ResultsReader:
+    for reader in readers:
+        if reader.recognised(contents):
+            return reader
+    names = " or ".join(sorted(reader.name for reader in readers))
+    raise ScoresError("its keys are not those of a results file", where=path, fix=f"give one of {names}")
+
+
+def _results_readers() -> list[tuple[str, list[ResultsReader]]]:
+    """The formats of results by the names of their files, so that each file is read once."""
+    by_pattern: dict[str, list[ResultsReader]] = {}
+    for reader in READERS:
+        if isinstance(reader, ResultsReader):
+            by_pattern.setdefault(reader.pattern, []).append(reader)
+    return list(by_pattern.items())
+
+
+def _supported() -> str:
+    tables = [f"{reader.name}: {reader.shape}" for reader in READERS if isinstance(reader, TableReader)]
+    folders = [f"{' or '.join(one.name for one in same)} {same[0].files}" for _, same in _results_readers()]
+    return "supported are " + "; ".join(
+        [*tables, f"results: folder of {', or of '.join(folders)}, with a subfolder a step"]
+    )
 
 
 def _frame(scores: Sequence[RawScore], *, scale: float) -> pl.DataFrame:

@@ -7,43 +7,42 @@ from pathlib import Path
 
 from geodiag.errors import ScoresError
 from geodiag.runs.manifest import Manifest
+from geodiag.runs.scores.results import scores_of_results, step_of_name, step_results
 from geodiag.runs.scores.source import (
     Metric,
-    RawScore,
     ResultsFile,
+    ResultsReader,
     ScoreRow,
     ScoreSource,
+    SourceScores,
+    TableReader,
     TaskResult,
-    parse_number,
 )
-from geodiag.runs.scores.steps import StepResult, raw_scores, result_notes, step_of_name, step_results
-from geodiag.runs.scores.tables import read_table
+from geodiag.runs.scores.tables import parse_number
 
 _KEYS = ("dataset", "version", "metric", "mode")
 
 
-def is_summary(source: ScoreSource) -> bool:
-    """Whether a source has this shape."""
+def _is_summary(source: ScoreSource) -> bool:
     return source.folded[: len(_KEYS)] == _KEYS
 
 
-def read_summary(path: Path) -> ResultsFile:
+def _read_model(source: ScoreSource, path: Path) -> ResultsFile:
     """A summary of one model.
 
     Raises:
         ScoresError: the file is no summary, or has several models.
     """
-    source = read_table(path)
-    if not is_summary(source):
+    if not _is_summary(source):
         raise ScoresError("not an OpenCompass summary", where=path, fix=f"its columns start with {', '.join(_KEYS)}")
     models = source.columns[len(_KEYS) :]
     if len(models) != 1:
-        what = f"{len(models)} models in one step's summary"
-        raise ScoresError(what, where=path, fix="name this file itself in `scores:`, its models being the steps")
+        problem = f"{len(models)} models in one step's summary"
+        raise ScoresError(problem, where=path, fix="name this file itself in `scores:`, its models being the steps")
     return ResultsFile(str(path), (0.0, path.name), models, tuple(_tasks(source, models[0])))
 
 
-def read_summary_of_steps(source: ScoreSource, manifest: Manifest) -> list[RawScore]:
+def _read_steps(source: ScoreSource, manifest: Manifest) -> SourceScores:
     """The scores of a summary with one model a step.
 
     A model belongs to the step that its name says; where no name says any, the models are the steps in order, after
@@ -52,36 +51,24 @@ def read_summary_of_steps(source: ScoreSource, manifest: Manifest) -> list[RawSc
     Raises:
         ScoresError: the models do not fit the steps, a cell is no number, or a dataset's metric is not clear.
     """
-    return raw_scores(_results(source, manifest), manifest)
-
-
-def summary_notes(source: ScoreSource, manifest: Manifest) -> list[str]:
-    """What a person should know of a summary, one sentence each.
-
-    Raises:
-        ScoresError: as `read_summary_of_steps`.
-    """
-    return result_notes(_results(source, manifest), manifest)
-
-
-def _results(source: ScoreSource, manifest: Manifest) -> list[StepResult]:
     models = source.columns[len(_KEYS) :]
-    return [
-        found
+    results = [
+        result
         for model, step in zip(models, _steps(models, source.path, manifest), strict=True)
-        for found in step_results(step, _tasks(source, model), manifest)
+        for result in step_results(step, _tasks(source, model), manifest)
     ]
+    return scores_of_results(results, manifest)
 
 
 def _steps(models: Sequence[str], path: Path, manifest: Manifest) -> list[int]:
     named = [step_of_name(model, manifest) for model in models]
-    known = [step for step in named if step is not None]
-    if len(known) == len(models) and len(set(known)) == len(known):
-        return known
-    if known or len(models) not in (len(manifest.steps), len(manifest.steps) + 1):
-        what = f"models {', '.join(models)[:120]} for a run of {len(manifest.steps)} steps"
+    steps = [step for step in named if step is not None]
+    if len(steps) == len(models) and len(set(steps)) == len(steps):
+        return steps
+    if steps or len(models) not in (len(manifest.steps), len(manifest.steps) + 1):
+        problem = f"models {', '.join(models)[:120]} for a run of {len(manifest.steps)} steps"
         fix = "name them as the states' folders or `step_N`, or give one a step in order, the base first"
-        raise ScoresError(what, where=path, fix=fix)
+        raise ScoresError(problem, where=path, fix=fix)
     return list(range(len(manifest.steps) + 1 - len(models), len(manifest.steps) + 1))
 
 
@@ -95,18 +82,18 @@ def _tasks(source: ScoreSource, model: str) -> list[TaskResult]:
             score = parse_number(value, f"score of {dataset}, model {model}", where=row.where)
             assert score is not None  # empty cells were left out above
             rows.setdefault(dataset, []).append((row, Metric(score)))
-    return [_task(dataset, model, found) for dataset, found in rows.items()]
+    return [_task(dataset, model, cells) for dataset, cells in rows.items()]
 
 
-def _task(dataset: str, model: str, found: Sequence[tuple[ScoreRow, Metric]]) -> TaskResult:
+def _task(dataset: str, model: str, cells: Sequence[tuple[ScoreRow, Metric]]) -> TaskResult:
     metrics: dict[str, Metric] = {}
-    for row, metric in found:
+    for row, metric in cells:
         name = str(row.cells[2] or "score")
         if name in metrics:
-            what = f"dataset {dataset} has its metric {name} a second time"
-            raise ScoresError(what, where=row.where, fix="keep one row a dataset and metric")
+            problem = f"dataset {dataset} has its metric {name} a second time"
+            raise ScoresError(problem, where=row.where, fix="keep one row a dataset and metric")
         metrics[name] = metric
-    first = found[0][0]
+    first = cells[0][0]
     version = str(first.cells[1] or "-")
     return TaskResult(
         where=f"{first.where}: {dataset}, model {model}",
@@ -115,3 +102,15 @@ def _task(dataset: str, model: str, found: Sequence[tuple[ScoreRow, Metric]]) ->
         group=version == "-",  # a dataset's version is a digest of its prompts; a mean over datasets has none
         conditions={} if version == "-" else {"version": version},
     )
+
+
+SUMMARY_OF_STEPS = TableReader(
+    "summary",
+    "OpenCompass CSV with dataset, version, metric, mode and one model a step",
+    _is_summary,
+    _read_steps,
+)
+"""A summary that the manifest names itself, with one column a step."""
+
+SUMMARY_OF_MODEL = ResultsReader("OpenCompass", "summary_*.csv", "summaries", _read_model)
+"""Summaries of one model each, in a folder a step."""

@@ -1,17 +1,14 @@
-"""Scores before checking: rows with their places, and results of evaluation harnesses."""
+"""Scores before they are checked: tables of scores, results of evaluations, and the readers of both."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from geodiag.errors import ScoresError
-from geodiag.runs.manifest import OVERALL_NAMES, OVERALL_TASK, fold_task_name
+from geodiag.runs.manifest import OVERALL_NAMES, OVERALL_TASK, Manifest, fold_task_name
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreSource:
-    """What a manifest's `scores:` points to, opened far enough to see its shape."""
+    """The file or folder that a manifest's `scores:` names; of a file its table."""
 
     path: Path
     """The file or folder."""
@@ -46,7 +43,7 @@ class RawScore:
     """One score as its file gives it."""
 
     where: str
-    """The place in the file."""
+    """Its place in the file."""
     step: int
     """The step after which it was measured; 0 is the base."""
     task: str
@@ -59,40 +56,32 @@ class RawScore:
     """How many examples it is a mean over."""
 
 
-def parse_number(cell: Any, name: str, *, where: str) -> float | None:
-    """A cell as a number; None when it is empty.
+@dataclass(frozen=True)
+class SourceScores:
+    """The scores of a source and the notes on it, from one pass over its files."""
 
-    Args:
-        cell: what the file holds.
-        name: what the number is ("score of task math"), for the error.
-        where: the place of the row.
-
-    Raises:
-        ScoresError: the cell is no number, or not a finite one.
-    """
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
-        return None
-    value = math.nan
-    if isinstance(cell, str | int | float | Decimal) and not isinstance(cell, bool) and "_" not in str(cell):
-        with suppress(ValueError, OverflowError):
-            value = float(cell)
-    if not math.isfinite(value):
-        what = f"{name} is {str(cell)[:40]!r}, not a number"
-        raise ScoresError(what, where=where, fix="leave the cell empty when there is no score")
-    return value
+    scores: Sequence[RawScore]
+    """Every score, in the order of the source."""
+    notes: Sequence[str] = ()
+    """What a person should know of the source, one sentence each."""
 
 
-def step_number(cell: Any, *, where: str) -> int:
-    """A cell as the number of a step; `ScoresError` when it is empty or not whole."""
-    value = parse_number(cell, "step", where=where)
-    if value is None or value != int(value):
-        what = "the step is empty" if value is None else f"step is {value:g}, not a whole number"
-        raise ScoresError(what, where=where, fix="number the steps from 1; 0 is the base")
-    return int(value)
+@dataclass(frozen=True)
+class TableReader:
+    """The reader of a format in which one table holds the scores of every step."""
+
+    name: str
+    """The format's name."""
+    shape: str
+    """What the table looks like, for the error that lists the formats."""
+    accepts: Callable[[ScoreSource], bool]
+    """Whether a source has this format; its columns decide."""
+    read: Callable[[ScoreSource, Manifest], SourceScores]
+    """The scores of a source of this format."""
 
 
-def score_task(name: str) -> str:
-    """A task's or column's folded name, with every name of the overall score as `overall`."""
+def scored_task(name: str) -> str:
+    """The folded name of a task or column, `overall` for every name of the overall score."""
     folded = fold_task_name(name)
     return OVERALL_TASK if folded in OVERALL_NAMES else folded
 
@@ -122,25 +111,24 @@ class TaskResult:
     metrics: Mapping[str, Metric]
     """By name, with the filter behind a comma where the harness has filters: `exact_match,strict-match`."""
     n: int | None = None
-    """How many examples it was measured on."""
+    """The number of examples it was measured on."""
     group: bool = False
     """Whether it is a mean over other tasks of the same file."""
     conditions: Mapping[str, str] = field(default_factory=dict)
-    """What has to be the same at every step for scores to compare: `version`, `n-shot`, `limit`, `task hash`."""
+    """Settings that have to agree at every step for scores to compare: `version`, `n-shot`, `limit`, `task hash`."""
     lower_is_better: frozenset[str] = frozenset()
     """The metrics of which a lower value is better."""
 
     @property
     def limit(self) -> str | None:
-        """How many examples, or what share of them, it was measured on, where it was a part of them only."""
+        """The number or share of examples it was measured on; None for all of them."""
         limit = self.conditions.get("limit")
         return None if limit == NO_LIMIT else limit
 
     def task(self, trained: Collection[str]) -> str:
-        """The folded name that it counts as: the first of its names that is trained or the overall score's."""
-        folded = [fold_task_name(name) for name in self.names]
-        known = next((name for name in folded if name in trained or name in OVERALL_NAMES), folded[0])
-        return OVERALL_TASK if known in OVERALL_NAMES else known
+        """The folded name under which its score is kept: its first name that is trained or means the overall score."""
+        folded = [scored_task(name) for name in self.names]
+        return next((name for name in folded if name in trained or name == OVERALL_TASK), folded[0])
 
 
 @dataclass(frozen=True)
@@ -150,11 +138,32 @@ class ResultsFile:
     where: str
     """The file."""
     written: tuple[float, str]
-    """When it was written, for finding the newest; names with times in them decide between equal times."""
+    """(time of writing, file name): the newest file has the largest; names, which hold a time, decide between equal
+    times."""
     models: tuple[str, ...]
-    """Paths of the model that it scored, the most telling first; none where the file does not say."""
+    """Paths of the model that it scored, the most specific first; none where the file does not say."""
     tasks: tuple[TaskResult, ...]
-    """What it scored."""
+    """The tasks that it scored."""
+
+
+@dataclass(frozen=True)
+class ResultsReader:
+    """The reader of a format in which one file holds the results of one model; a folder holds the files of all."""
+
+    name: str
+    """The harness that writes it."""
+    pattern: str
+    """The names of its files, as a glob. `recognised` decides between formats that share a pattern."""
+    files: str
+    """What its files are called, for the error that lists the formats."""
+    read: Callable[[Any, Path], ResultsFile]
+    """The results of a file: of its JSON object or, where it is a table, of its `ScoreSource`."""
+    recognised: Callable[[Any], bool] = lambda _contents: True
+    """Whether the contents of a file whose name fits are of this format."""
+
+    def accepts(self, source: ScoreSource) -> bool:
+        """Whether a source is a folder with such files in it, at any depth."""
+        return source.path.is_dir() and any(True for _ in source.path.rglob(self.pattern))
 
 
 def choose_metric(result: TaskResult, asked: str | None) -> str:
@@ -171,15 +180,17 @@ def choose_metric(result: TaskResult, asked: str | None) -> str:
     Raises:
         ScoresError: there is no such metric, or more than one; or a lower value of it is better.
     """
-    found = _matching(result, asked)
-    if len(found) != 1:
-        what = f"it has {len(found) or 'no'} metrics that `score_metric: {asked}` means" if asked else _many(result)
+    metrics = _matching(result, asked)
+    if len(metrics) != 1:
+        problem = (
+            f"it has {len(metrics) or 'no'} metrics that `score_metric: {asked}` means" if asked else _many(result)
+        )
         fix = f"say `score_metric: ...` in run.yaml with one of: {' | '.join(result.metrics) or 'none'}"
-        raise ScoresError(what, where=result.where, fix=fix + ("" if asked else " (several, with | between)"))
-    if found[0] in result.lower_is_better:
-        what = f"a lower {found[0]} is better, so it is no score"
-        raise ScoresError(what, where=result.where, fix="name another in `score_metric`")
-    return found[0]
+        raise ScoresError(problem, where=result.where, fix=fix + ("" if asked else " (several, with | between)"))
+    if metrics[0] in result.lower_is_better:
+        problem = f"a lower {metrics[0]} is better, so it is no score"
+        raise ScoresError(problem, where=result.where, fix="name another in `score_metric`")
+    return metrics[0]
 
 
 def _many(result: TaskResult) -> str:
@@ -190,7 +201,7 @@ def _matching(result: TaskResult, asked: str | None) -> Sequence[str]:
     if asked is None:
         return list(result.metrics)
     for wanted in (",".join(map(str.strip, one.split(","))) for one in asked.split("|")):
-        found = [name for name in result.metrics if wanted in (name, name.partition(",")[0])]
-        if found:
-            return found
+        metrics = [name for name in result.metrics if wanted in (name, name.partition(",")[0])]
+        if metrics:
+            return metrics
     return []

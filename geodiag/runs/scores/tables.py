@@ -1,22 +1,26 @@
-"""Score tables, long (one row a score) and wide (one column a task)."""
+"""Tables of scores: CSV, TSV and Parquet, long (one row a score) or wide (one column a task)."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from geodiag.errors import ScoresError
 from geodiag.runs.manifest import OVERALL_NAMES, Manifest
-from geodiag.runs.scores.source import RawScore, ScoreRow, ScoreSource, parse_number, score_task, step_number
+from geodiag.runs.scores.source import RawScore, ScoreRow, ScoreSource, SourceScores, TableReader, scored_task
 
 
 def read_table(path: Path) -> ScoreSource:
-    """Read a CSV, TSV or Parquet file without reading meaning into it.
+    """Read a CSV, TSV or Parquet file as text and numbers in named columns.
 
     Args:
-        path: the file; its ending says what it is.
+        path: the file; its ending gives its format, one of `TABLE_FORMATS`.
 
     Raises:
         ScoresError: the file cannot be read, rows differ in length, or two columns share a name.
@@ -24,8 +28,8 @@ def read_table(path: Path) -> ScoreSource:
     table = TABLE_FORMATS[path.suffix.lower()](path)
     repeated = {name for name in table.columns if table.columns.count(name) > 1}
     if repeated:
-        what = f"two columns are named {min(repeated)!r}"
-        raise ScoresError(what, where=path, fix="give each column its own name")
+        problem = f"two columns are named {min(repeated)!r}"
+        raise ScoresError(problem, where=path, fix="give each column its own name")
     if not table.rows:
         raise ScoresError("holds no scores", where=path, fix="add one row a score, or one row a step")
     return table
@@ -58,12 +62,12 @@ def _without_index(path: Path, columns: tuple[str, ...], rows: list[ScoreRow]) -
     """Drop the nameless first column that pandas writes for its index; refuse ragged rows."""
     for row in rows:
         if len(row.cells) != len(columns):
-            what = f"{len(row.cells)} cells where the header has {len(columns)}"
-            raise ScoresError(what, where=row.where, fix="give each row one cell a column")
+            problem = f"{len(row.cells)} cells where the header has {len(columns)}"
+            raise ScoresError(problem, where=row.where, fix="give each row one cell a column")
     start = 1 if columns[0] == "" else 0
     if "" in columns[start:]:
-        what = f"column {columns.index('', start) + 1} has no name"
-        raise ScoresError(what, where=path, fix="name it in the first row, or drop it")
+        problem = f"column {columns.index('', start) + 1} has no name"
+        raise ScoresError(problem, where=path, fix="name it in the first row, or drop it")
     return ScoreSource(path, columns[start:], tuple(ScoreRow(row.where, row.cells[start:]) for row in rows))
 
 
@@ -92,19 +96,50 @@ TABLE_FORMATS: Mapping[str, Callable[[Path], ScoreSource]] = {
     ".tsv": _read_separated,
     ".parquet": _read_parquet,
 }
-"""How a file is read, by its ending."""
+"""The reader of a table, by the ending of its file."""
+
+
+def parse_number(cell: Any, name: str, *, where: str) -> float | None:
+    """A cell as a number; None when it is empty.
+
+    Args:
+        cell: the cell's value.
+        name: the number's name ("score of task math"), for the error.
+        where: the place of the row.
+
+    Raises:
+        ScoresError: the cell is no number, or not a finite one.
+    """
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return None
+    value = math.nan
+    if isinstance(cell, str | int | float | Decimal) and not isinstance(cell, bool) and "_" not in str(cell):
+        with suppress(ValueError, OverflowError):
+            value = float(cell)
+    if not math.isfinite(value):
+        problem = f"{name} is {str(cell)[:40]!r}, not a number"
+        raise ScoresError(problem, where=where, fix="leave the cell empty when there is no score")
+    return value
+
+
+def _step_number(cell: Any, *, where: str) -> int:
+    """A cell as the number of a step; `ScoresError` when it is empty or not whole."""
+    value = parse_number(cell, "step", where=where)
+    if value is None or value != int(value):
+        problem = "the step is empty" if value is None else f"step is {value:g}, not a whole number"
+        raise ScoresError(problem, where=where, fix="number the steps from 1; 0 is the base")
+    return int(value)
 
 
 _EXTRA = ("stderr", "n")
-_KNOWN = ("step", "task", "score", *_EXTRA)
+_COLUMNS = ("step", "task", "score", *_EXTRA)
 
 
-def is_long(source: ScoreSource) -> bool:
-    """Whether a source has this shape."""
+def _is_long(source: ScoreSource) -> bool:
     return {"task", "score"} <= set(source.folded)
 
 
-def read_long(source: ScoreSource, _manifest: Manifest) -> list[RawScore]:
+def _read_long(source: ScoreSource, _manifest: Manifest) -> SourceScores:
     """The scores of a long table; rows without a score are left out.
 
     Raises:
@@ -112,14 +147,18 @@ def read_long(source: ScoreSource, _manifest: Manifest) -> list[RawScore]:
     """
     _check_columns(source, source.folded)
     at = {name: column for column, name in enumerate(source.folded)}
-    return [score for row in source.rows if (score := _score(row, at)) is not None]
+    return SourceScores([score for row in source.rows if (score := _score(row, at)) is not None])
+
+
+LONG = TableReader("long", "CSV or Parquet with the columns step, task, score", _is_long, _read_long)
+"""One row a score."""
 
 
 def _check_columns(source: ScoreSource, columns: Sequence[str]) -> None:
     for name in columns:
-        if name not in _KNOWN:
-            near = get_close_matches(name, _KNOWN, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"drop it; known columns: {', '.join(_KNOWN)}"
+        if name not in _COLUMNS:
+            near = get_close_matches(name, _COLUMNS, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else f"drop it; known columns: {', '.join(_COLUMNS)}"
             raise ScoresError(f"unknown column {name!r} beside task and score", where=source.path, fix=fix)
         if columns.count(name) > 1:
             raise ScoresError(f"two columns mean {name!r}", where=source.path, fix="keep one of them")
@@ -131,23 +170,22 @@ def _score(row: ScoreRow, at: Mapping[str, int]) -> RawScore | None:
     cells = {name: row.cells[column] for name, column in at.items()}
     if cells["task"] is None:
         raise ScoresError("the task is empty", where=row.where, fix="name the task that was scored")
-    task = score_task(str(cells["task"]))
-    step = step_number(cells["step"], where=row.where)
+    task = scored_task(str(cells["task"]))
+    step = _step_number(cells["step"], where=row.where)
     score = parse_number(cells["score"], f"score of task {task}", where=row.where)
     stderr, n = (parse_number(cells.get(name), f"{name} of task {task}", where=row.where) for name in _EXTRA)
     return None if score is None else RawScore(row.where, step, task, score, stderr, n)
 
 
-_LABELS = ("model", "step")
+_NOT_TASKS = ("model", "step")
 
 
-def is_wide(source: ScoreSource) -> bool:
-    """Whether a source has this shape."""
+def _is_wide(source: ScoreSource) -> bool:
     columns = set(source.folded)
-    return bool({*_LABELS, *OVERALL_NAMES} & columns) and not {"task", "score"} & columns
+    return bool({*_NOT_TASKS, *OVERALL_NAMES} & columns) and not {"task", "score"} & columns
 
 
-def read_wide(source: ScoreSource, manifest: Manifest) -> list[RawScore]:
+def _read_wide(source: ScoreSource, manifest: Manifest) -> SourceScores:
     """The scores of a wide table; empty cells are left out.
 
     The rows are the steps in order, after the base where there is one row more than steps; a column
@@ -156,19 +194,20 @@ def read_wide(source: ScoreSource, manifest: Manifest) -> list[RawScore]:
     Raises:
         ScoresError: two columns are one task, the rows do not fit the steps, or a cell is wrong.
     """
-    names = [score_task(name) for name in source.columns]
+    names = [scored_task(name) for name in source.columns]
     for column, name in enumerate(names):
         if name in names[:column]:
             first, second = source.columns[names.index(name)], source.columns[column]
-            what = f"columns {first!r} and {second!r} are both {name!r}"
-            raise ScoresError(what, where=source.path, fix="keep one of them")
+            problem = f"columns {first!r} and {second!r} are both {name!r}"
+            raise ScoresError(problem, where=source.path, fix="keep one of them")
     steps = _steps(source, names, n_steps=len(manifest.steps))
-    return [score for row, step in zip(source.rows, steps, strict=True) for score in _scores(row, step, names)]
+    rows = zip(source.rows, steps, strict=True)
+    return SourceScores([score for row, step in rows for score in _scores(row, step, names)])
 
 
 def _scores(row: ScoreRow, step: int, names: Sequence[str]) -> Iterator[RawScore]:
     for name, cell in zip(names, row.cells, strict=True):
-        if name not in _LABELS:
+        if name not in _NOT_TASKS:
             score = parse_number(cell, f"score of task {name}", where=row.where)
             if score is not None:
                 yield RawScore(row.where, step, name, score)
@@ -176,10 +215,14 @@ def _scores(row: ScoreRow, step: int, names: Sequence[str]) -> Iterator[RawScore
 
 def _steps(source: ScoreSource, names: list[str], *, n_steps: int) -> Sequence[int]:
     if "step" in names:
-        return [step_number(row.cells[names.index("step")], where=row.where) for row in source.rows]
+        return [_step_number(row.cells[names.index("step")], where=row.where) for row in source.rows]
     n_rows = len(source.rows)
     if n_rows not in (n_steps, n_steps + 1):
-        what = f"{n_rows} rows for a run of {n_steps} steps"
+        problem = f"{n_rows} rows for a run of {n_steps} steps"
         fix = f"give {n_steps + 1} rows (the base first) or {n_steps} (no base), or add a column `step`"
-        raise ScoresError(what, where=source.path, fix=fix)
+        raise ScoresError(problem, where=source.path, fix=fix)
     return range(n_steps + 1 - n_rows, n_steps + 1)
+
+
+WIDE = TableReader("wide", "CSV with one row a step, a column `model` and one column a task", _is_wide, _read_wide)
+"""One row a step."""

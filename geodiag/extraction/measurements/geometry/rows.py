@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from geodiag.checkpoints import Layer
+from geodiag.common.values import defined
 from geodiag.extraction.measurements.geometry.layer import LayerGeometry
+from geodiag.extraction.measurements.measurement import Row
 from geodiag.extraction.plan import Plan
-
-Row = Mapping[str, Any]
-"""One row: column name to value; undefined values are None."""
-
-PER_LAYER_TABLES = ("layers", "updates", "pairs", "unions")
-"""The tables that every layer adds rows to."""
 
 
 def layer_rows(layer: Layer, plan: Plan, found: LayerGeometry) -> dict[str, list[Row]]:
@@ -34,16 +28,6 @@ def layer_rows(layer: Layer, plan: Plan, found: LayerGeometry) -> dict[str, list
     }
 
 
-def active_rows(plan: Plan) -> list[Row]:
-    """Who is in play at each step."""
-    rows: list[Row] = []
-    for step, members in enumerate(plan.active, start=1):
-        for update in (plan.updates[i] for i in members):
-            task = update.task if update.role == "task" else None
-            rows.append({"step": step, "object": update.object, "role": update.role, "task": task})
-    return rows
-
-
 def _update_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
     spectrum = found.spectrum
     rank, s_1, kept = spectrum.rank.tolist(), spectrum.s_1.tolist(), spectrum.energy_kept.tolist()
@@ -58,7 +42,7 @@ def _update_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
                 "norm": m.norm,
                 "increment_norm": m.increment_norm,
                 "rank": rank[i],
-                "energy_kept": _defined(kept[i]),
+                "energy_kept": defined(kept[i]),
                 "stable_rank": (m.norm / s_1[i]) ** 2 if s_1[i] > 0 else None,
                 "changed_share": m.changed_share,
                 "rounding_floor": m.rounding_floor,
@@ -91,9 +75,4 @@ def _pair_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
 
 
 def _column(values: Tensor) -> Sequence[float | None]:
-    return [_defined(v) for v in values.tolist()]
-
-
-def _defined(value: float) -> float | None:
-    """None for NaN: the store knows undefined values as null."""
-    return None if math.isnan(value) else value
+    return [defined(v) for v in values.tolist()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from geodiag.common.families import FAMILIES
@@ -26,15 +26,15 @@ class GeometrySettings:
     energy: float = 0.95
     """The share of the squared energy to reach, in (0, 1]."""
     energy_of: Literal["total", "sketch"] = "total"
-    """What that is a share of: ||D||_F^2, or the sum of the rank + 8 top squared values."""
-    lam: float = 1e-6
+    """What energy is a share of: ||D||_F^2, or the sum of the rank + 8 top squared values."""
+    lam: float = field(default=1e-6, metadata={"flag": "lambda"})
     """The regulariser lambda of the covariances, at least 0; absolute."""
     spectrum: Literal["krylov", "exact"] = "krylov"
     """How singular vectors are computed: a block Krylov iteration in float32, or a full SVD in float64."""
-    families: tuple[str, ...] = FAMILIES
+    families: tuple[str, ...] = field(default=FAMILIES, metadata={"metavar": "FAMILY,..."})
     """The projection families read."""
-    layers: str | None = None
-    """A regular expression that layer names must match somewhere; None takes all."""
+    layers: str | None = field(default=None, metadata={"metavar": "REGEX"})
+    """A regular expression that layer names must match somewhere; all layers where it is not given."""
 
     def __post_init__(self) -> None:
         rules = (

@@ -1,51 +1,21 @@
-"""Options and plan of the gradient measurement: tasks, probes and passes of each step."""
+"""Plan of the gradient measurement: tasks, probes and passes of each step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from geodiag.checkpoints import Checkpoint, Layer, match_layers, open_checkpoint
+from geodiag.checkpoints.tensor_names import text_config
 from geodiag.common.text import counted
-from geodiag.errors import GeodiagError, ProbesError, SettingsError
+from geodiag.errors import GeodiagError, ProbesError
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients.held import bytes_text, gradient_bytes, split_layers
+from geodiag.extraction.measurements.gradients.settings import GradientOptions
 from geodiag.extraction.plan import make_plan
 from geodiag.extraction.run import DEFAULT_MEMORY
 from geodiag.runs import Manifest, Probe, choose_probes, load_probes, repeated_probes
-
-
-@dataclass(frozen=True)
-class GradientOptions:
-    """How probes become gradients; stored with every run that has them."""
-
-    probes_per_task: int | None = 32
-    """How many examples are drawn of each task; None takes all."""
-    seed: int = 0
-    """Which draw."""
-    max_length: int = 1024
-    """The most tokens of an example; a longer one loses the start of its prompt, never its target."""
-    chat_template: bool = False
-    """Whether prompts are wrapped as a user's message by the tokenizer's chat template."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What the model computes in. Gradients add up in float32 either way; bfloat16 halves the model's memory
-    and rounds each micro-batch's gradient to 8 bits."""
-
-    def __post_init__(self) -> None:
-        some = self.probes_per_task
-        rules = (
-            (some is None or some >= 1, "probes per task", some, "a whole number from 1, or None for all"),
-            (self.max_length >= 2, "max length", self.max_length, "at least 2 tokens"),
-            (self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16"),
-        )
-        for holds, name, value, right in rules:
-            if not holds:
-                raise SettingsError(f"{name} is {value}", where="gradients", fix=f"it must be {right}")
-
-    def to_config(self) -> dict[str, Any]:
-        """The options as the JSON object that a store keeps."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -206,9 +176,9 @@ def _entries(checkpoint: Checkpoint, name: str) -> int:
 
 def _longest(config: Mapping[str, Any]) -> int:
     """The most positions that a model has, by its `config.json`."""
-    for part in (config, config.get("text_config")):
+    for part in (config, text_config(config)):
         for key in ("max_position_embeddings", "n_positions"):
-            value = part.get(key) if isinstance(part, Mapping) else None
+            value = part.get(key)
             if isinstance(value, int) and value > 0:
                 return value
     return 2**31

@@ -2,27 +2,103 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import torch
 from torch import Tensor, nn
 
+from geodiag.common.device import pick_device
+from geodiag.common.text import counted
+from geodiag.common.values import defined
 from geodiag.errors import CheckpointError, GeodiagError, SettingsError
-from geodiag.extraction.measurements.geometry.rows import Row
 from geodiag.extraction.measurements.gradients.compare import Compared, compare_tasks
 from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.gradients.plan import GradientPlan, GradientStep
-from geodiag.extraction.run import pick_device
+from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.geometry import gradient_cosines, gradient_norms
 from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe
 from geodiag.models.loading import load_model, load_tokenizer
 
 DEFAULT_BATCH_TOKENS = 2048
 """The most tokens of a micro-batch, padding included."""
+
+
+@dataclass(frozen=True)
+class GradientRun(MeasurementPlan):
+    """The gradients of a run, planned on a device; a part is a step."""
+
+    plan: GradientPlan
+    device: str
+
+    unit = "steps"
+    nothing = "no step has two tasks to compare"
+
+    @property
+    def parts(self) -> list[str]:
+        """One a step that has two tasks to compare."""
+        return [_part(step.step) for step in self.plan.steps]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options, and a digest of each task's drawn probes, so that other probes under the same name are seen."""
+        seed = self.plan.options.seed
+        digests = {task: "".join(probe.digest(seed) for probe in probes) for task, probes in self.plan.probes.items()}
+        drawn = {task: hashlib.sha256(text.encode()).hexdigest()[:16] for task, text in digests.items()}
+        return self.plan.options.to_config() | {"drawn": drawn}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Tasks without probes, probes that are there twice."""
+        return self.plan.notes
+
+    def lines(self) -> list[str]:
+        """What is held against the budget, and the passes that follow from it."""
+        return self.plan.lines()
+
+    def cost(self) -> Cost:
+        """Bytes of the states read, and the most that model and gradients take."""
+        held = max((self.plan.held_bytes(step) for step in self.plan.steps), default=0)
+        pairs = sum(len(step.tasks) * (len(step.tasks) - 1) // 2 for step in self.plan.steps)
+        return Cost(
+            read=self.plan.model_bytes * len(self.plan.steps),
+            memory=self.plan.model_bytes + held,
+            rows=pairs * len(self.plan.layers),
+        )
+
+    def rows(self, parts: Sequence[str], *, say: Callable[[str], None]) -> Iterator[tuple[str, Rows]]:
+        """Computes the steps named."""
+        others = [step.step for step in self.plan.steps if _part(step.step) not in set(parts)]
+        for step, rows in gradient_rows(self.plan, device=self.device, done=others, say=say):
+            yield _part(step), {"gradients": rows}
+
+    def standing(self, stored: Mapping[str, Any]) -> Standing:
+        """`grown` where the options are the same and of every task that was there the same was drawn."""
+        wanted = self.config
+        if stored == wanted:
+            return "current"
+        before, now = stored.get("drawn"), wanted["drawn"]
+        if not isinstance(before, dict) or {**stored, "drawn": now} != wanted:
+            return "other"
+        return "grown" if all(now.get(task) == digest for task, digest in before.items()) else "other"
+
+    def stored_parts(self, tables: Mapping[str, pl.DataFrame]) -> set[str]:
+        """The steps that have rows."""
+        return {_part(step) for step in tables["gradients"]["step"].unique()}
+
+    def outcome(self, computed: int) -> str:
+        """`gradients at 2 steps`."""
+        return f"gradients at {counted(computed, 'step')}"
+
+
+def _part(step: int) -> str:
+    return f"step-{step:04d}"
 
 
 def gradient_rows(
@@ -119,8 +195,7 @@ def _pair_rows(step: GradientStep, compared: Compared) -> Iterator[Row]:
 
 
 def _numbers(values: Tensor) -> list[float | None]:
-    """None for NaN: the store knows undefined values as null."""
-    return [None if math.isnan(value) else value for value in values.tolist()]
+    return [defined(value) for value in values.tolist()]
 
 
 def _check_vocabulary(model: nn.Module, encoded: Mapping[str, Sequence[EncodedProbe]], state: Path) -> None:

@@ -1,0 +1,57 @@
+"""Tables of the store as data: the types of a table and of a column, and the key columns that tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import polars as pl
+
+F64, I32, STR = pl.Float64(), pl.Int32(), pl.String()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    """Its name in the Parquet file."""
+    dtype: pl.DataType
+    """Its polars type, which is also its Parquet type."""
+    meaning: str
+    """What it says, in one line."""
+    unit: str = ""
+    """Its unit or range; empty for names and labels."""
+    nullable: bool = False
+    """Whether it may be undefined. Undefined is null, never NaN, 0 or a sentinel."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the store."""
+
+    name: str
+    """Its name, which is its folder's name in the store."""
+    meaning: str
+    """What one row is, in one line."""
+    key: tuple[str, ...]
+    """The columns that name a row; together they are unique and never null."""
+    fields: tuple[Column, ...]
+    """Every column in order, the key first."""
+    columns: Mapping[str, pl.DataType] = field(init=False, repr=False)
+    """Name to polars type of every column, the key (and so `run`) among them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", MappingProxyType({c.name: c.dtype for c in self.fields}))
+
+    def empty(self) -> pl.DataFrame:
+        """A frame without rows that has this table's columns and types."""
+        return pl.DataFrame(schema=dict(self.columns))
+
+
+RUN = Column("run", STR, "the run's id, unique in a store")
+STEP = Column("step", I32, "the step of the sequence", "1..T")
+LAYER = Column("layer", STR, "the layer's canonical name, such as model.layers.0.self_attn.q_proj")
+BLOCK = Column("block", I32, "the index of the transformer block the layer belongs to", "0..")
+FAMILY = Column("family", STR, "the projection family, such as q_proj")
