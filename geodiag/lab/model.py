@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.errors import SettingsError
 from geodiag.lab.config import LabConfig, Lora, ModelShape
 from geodiag.lab.reproducible import seed_of
