@@ -28,12 +28,13 @@ class NothingToDraw(GeodiagError):
     """The data at hand lacks what a figure shows; the message says what, and how to get it."""
 
 
-ROWS: Mapping[str, Callable[[Inputs], pl.DataFrame]] = MappingProxyType(
+ROW_TABLES: Mapping[str, Callable[[Inputs], pl.DataFrame]] = MappingProxyType(
     {
         "step_signals": attrgetter("step_frame"),
         "pair_signals": attrgetter("pair_frame"),
         "family_signals": attrgetter("families"),
         "layer_signals": attrgetter("layers"),
+        "run_outcomes": attrgetter("outcomes"),
     }
 )
 """Row-level tables of a store by name. All other names are tables of `geodiag.tables`."""
@@ -140,11 +141,11 @@ def store_tables(store: StoreReader, options: Options | None = None) -> Tables:
     inputs = Inputs(store, options or _DEFAULTS)
 
     def fetch(name: str) -> pl.DataFrame:
-        if name in ROWS:
-            return ROWS[name](inputs)
+        if name in ROW_TABLES:
+            return ROW_TABLES[name](inputs)
         if name in _CATALOGUE:
             return inputs.once(name, lambda: _CATALOGUE[name].compute(inputs))
-        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROWS, *_CATALOGUE))}")
+        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROW_TABLES, *_CATALOGUE))}")
 
     return Tables(fetch, origin=str(store.path), runs=lambda: store.runs().height)
 
@@ -154,8 +155,8 @@ def computed_tables(computed: Computed) -> Tables:
     inputs = computed.inputs
 
     def fetch(name: str) -> pl.DataFrame:
-        if name in ROWS:
-            return ROWS[name](inputs)
+        if name in ROW_TABLES:
+            return ROW_TABLES[name](inputs)
         if name in computed.frames:
             return computed.frames[name]
         raise NothingToDraw(computed.missing.get(name, f"there is no table {name}"))
@@ -169,7 +170,9 @@ def paper_tables() -> Tables:
     @cache
     def fetch(name: str) -> pl.DataFrame:
         if name not in paper.list_paper():
-            reason = f"the rows of {name} were never published" if name in ROWS else f"the paper has no table {name}"
+            reason = (
+                f"the rows of {name} were never published" if name in ROW_TABLES else f"the paper has no table {name}"
+            )
             raise NothingToDraw(reason, fix="draw it from a store")
         return paper.load_paper(name)
 

@@ -1,4 +1,4 @@
-"""A merge that has passed its checks: every checkpoint opened, every layer found in all of them."""
+"""A merge that has passed its checks: every checkpoint is open and has every layer."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from geodiag.merging.state_files import StateLayout, state_layout
 
 @dataclass(frozen=True)
 class PreparedMerge:
-    """What a merge reads and where it puts it; no weight has been read."""
+    """The inputs and outputs of a merge; no weight has been read."""
 
     config: MergeConfig
     table: LayerTable
-    """The base's target layers, and what is left out: that stays the base's."""
+    """The base's target layers, and the tensors left out, which stay the base's."""
     base: Checkpoint
     experts: tuple[ModelWeights, ...]
     """One a step."""
@@ -50,9 +50,9 @@ class PreparedMerge:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know before it is computed, one sentence each."""
-        told = ", ".join(f"{n} {why}" for why, n in self.table.left_out_counts.items())
-        kept = [f"{len(self.table.left_out)} tensors stay the base's ({told})"] if told else []
+        """Tensors that stay the base's, and warnings of the layer table, one sentence each."""
+        counts = ", ".join(f"{n} {why}" for why, n in self.table.left_out_counts.items())
+        kept = [f"{len(self.table.left_out)} tensors stay the base's ({counts})"] if counts else []
         return tuple(f"run {self.config.run}: {text}" for text in (*kept, *self.table.warnings))
 
     def base_weight(self, layer: Layer) -> Tensor:
@@ -71,13 +71,14 @@ class PreparedMerge:
         if stored is None:
             return torch.zeros_like(weight)
         if isinstance(stored, Factors):
+            # D_t = scale * B A
             B, A = stored.B.to(self.device).double(), stored.A.to(self.device).double()
             return (stored.scale * B @ A).to(weight.dtype)
         return (_wide(stored).to(self.device) - weight).to(weight.dtype)
 
 
 def prepare_merge(config: MergeConfig) -> PreparedMerge:
-    """Opens what a merge names and checks from headers alone that it fits together.
+    """Open a merge's checkpoints and check, from headers alone, that they fit together.
 
     Raises:
         CheckpointError: a checkpoint is missing, unreadable, or lacks a layer that the base has; an adapter is
@@ -101,20 +102,20 @@ def prepare_merge(config: MergeConfig) -> PreparedMerge:
 
 def _open(config: MergeConfig, step: int, base: Checkpoint, table: LayerTable) -> ModelWeights:
     try:
-        found = open_model(config.experts[step - 1].checkpoint, base=base)
-        check_same_layers(table.layers, found)
+        expert = open_model(config.experts[step - 1].checkpoint, base=base)
+        check_same_layers(table.layers, expert)
     except GeodiagError as error:
         error.run, error.step = config.run, step
         raise
-    return found
+    return expert
 
 
 def _check_outputs(config: MergeConfig) -> None:
-    """Refuses to write into a folder that the merge reads, and to store what is no run."""
+    """Refuse to write into a folder that the merge reads, and to extract a single state as a run."""
     for path in (config.base, *(expert.checkpoint for expert in config.experts)):
         if config.out == path or path in config.out.parents:
-            what = f"'out' lies in the checkpoint {path}"
-            raise SettingsError(what, where=config.out, run=config.run, fix="name a folder of its own")
+            message = f"'out' lies in the checkpoint {path}"
+            raise SettingsError(message, where=config.out, run=config.run, fix="name a folder of its own")
     if config.states == "last" and config.store is not None:
         fix = "leave the store out, or say `states: all`"
         raise SettingsError("one merged model is no run to store", where=config.store, run=config.run, fix=fix)

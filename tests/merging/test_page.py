@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from geodiag.common.yaml_settings import StrictSettings
 from geodiag.merging.config import MergeConfig
-from geodiag.merging.settings import RULES, StrictSettings
+from geodiag.merging.rules import RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "merging.md").read_text()
 
