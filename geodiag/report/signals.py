@@ -17,8 +17,7 @@ GAP = (
     "<p class='summary'><b>The global gap carries the step index.</b> By our reading of its definition it is the state "
     "gap times 2/(t + 1) at step t, up to the regulariser and where all t tasks are active. What is lost drifts with "
     "the step as well, so the two can go together for no better reason than the order of the steps. Hold every signal "
-    "against the bare step index in the first row, and look at <i>At a fixed step</i>, where the step is "
-    "held fixed.</p>"
+    "against the bare step index in the first row, and look at <i>At a fixed step</i>.</p>"
 )
 """The caveat above all correlations."""
 ABSENT = "not defined: held fixed here, or too few values"
