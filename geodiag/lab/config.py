@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from geodiag.common.schema import ClosedModel, Count
+from geodiag.common.yaml_settings import ClosedModel, Count
 from geodiag.errors import SettingsError
 from geodiag.lab.domains import DOMAINS
 from geodiag.runs.yaml_source import read_yaml
