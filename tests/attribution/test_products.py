@@ -43,8 +43,9 @@ def test_every_parameter_of_a_model_equals_its_dense_gradient(model_type, keys):
     pieces = {name: [Piece(name, {"step": DenseChange(d)})] for name, d in delta.items()}
     values, reference = by_hooks(model, texts, pieces), expected(model, texts, delta)
     assert values.keys() == reference.keys()
-    for name in reference:
-        assert values[name] == pytest.approx(reference[name], rel=1e-6, abs=1e-10), name
+    for name, numbers in reference.items():
+        # Relative to the largest example: norms of some models compute in float32 whatever the model's dtype.
+        assert values[name] == pytest.approx(numbers, rel=1e-6, abs=1e-6 * max(map(abs, numbers))), name
 
 
 def test_only_routers_and_stacked_experts_take_dense_gradients():

@@ -210,6 +210,8 @@ def _response(use: _Use, delta: Tensor, inputs: Tensor) -> Tensor:
 def _by_example(values: Tensor, examples: int) -> Tensor:
     """(examples, tokens, d) of a module's values, whose first dimension is examples, or all their tokens in a row."""
     first = values.shape[0]
+    if first == 1:  # of positions, which all examples share
+        return values.reshape(1, -1, values.shape[-1])
     if examples > 1 and (first % examples or (first != examples and values.dim() > 2)):
         what = f"a module gives values of shape {tuple(values.shape)}, which {examples} examples do not share"
         raise CheckpointError(what, fix="measure one example a batch")
