@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
-from geodiag.extraction.measurements.attribution.changes import DenseChange, FactoredChange, Piece, Term
+from geodiag.extraction.measurements.attribution.changes import Piece, change_product, within_subspace
 from geodiag.extraction.measurements.attribution.passes import values_by_example
 from geodiag.extraction.measurements.attribution.products import ChangeProducts
+from geodiag.models.states import WeightDelta
 from tests.attribution import oracle
 
 
@@ -40,7 +43,7 @@ def test_every_parameter_of_a_model_equals_its_dense_gradient(model_type, keys):
     model = oracle.model_of(model_type, 1, **keys)
     delta = oracle.difference(model, oracle.moved(model, 2, 0.1))
     texts = oracle.examples(5)
-    pieces = {name: [Piece(name, {"step": DenseChange(d)})] for name, d in delta.items()}
+    pieces = {name: [Piece(name, partial(WeightDelta, d))] for name, d in delta.items()}
     values, reference = by_hooks(model, texts, pieces), expected(model, texts, delta)
     assert values.keys() == reference.keys()
     for name, numbers in reference.items():
@@ -50,31 +53,32 @@ def test_every_parameter_of_a_model_equals_its_dense_gradient(model_type, keys):
 
 def test_only_routers_and_stacked_experts_take_dense_gradients():
     model = oracle.model_of("qwen3_moe", 1)
-    pieces = {name: [Piece(name, {"step": DenseChange(p)})] for name, p in model.named_parameters()}
+    pieces = {name: [Piece(name, partial(WeightDelta, p))] for name, p in model.named_parameters()}
     dense = {name.split(".mlp.")[1] for name in ChangeProducts(model, pieces).dense}
     assert dense == {"gate.weight", "experts.gate_up_proj", "experts.down_proj"}
     model = oracle.model_of("qwen3", 1, tied=True)
-    pieces = {name: [Piece(name, {"step": DenseChange(p)})] for name, p in model.named_parameters()}
+    pieces = {name: [Piece(name, partial(WeightDelta, p))] for name, p in model.named_parameters()}
     assert not ChangeProducts(model, pieces).one_by_one
 
 
-def test_factors_give_what_their_product_gives():
+def test_factors_and_subspaces_give_what_their_products_give():
     model = oracle.model_of("qwen3", 1)
     name = "model.layers.0.self_attn.q_proj.weight"
-    shape = dict(model.named_parameters())[name].shape
-    terms = tuple(
-        Term(s, torch.randn(shape[0], 3, dtype=torch.float64), torch.randn(3, shape[1], dtype=torch.float64))
-        for s in (0.5, -0.25)
-    )
-    change = FactoredChange(terms)
-    dense = 0.5 * terms[0].B @ terms[0].A - 0.25 * terms[1].B @ terms[1].A
+    d_out, d_in = dict(model.named_parameters())[name].shape
+    left, right = torch.randn(d_out, 3).double(), torch.randn(3, d_in).double()
+    V = torch.linalg.qr(torch.randn(d_in, 4).double()).Q
+    change = WeightDelta(None, left, right)
+    dense = {"step": left @ right, "shared": left @ right @ V @ V.T}
+    piece = Piece("a", lambda: change, within={"shared": within_subspace(change, V)})
     texts = oracle.examples(3)
-    values = by_hooks(model, texts, {name: [Piece("a", {"step": change})]})
-    reference = [(oracle.gradient(model, text)[name] * dense).sum().item() for text in texts]
-    assert values["a"] == pytest.approx(reference, rel=1e-9)
-    assert change.dot(dense).item() == pytest.approx(dense.square().sum().item(), rel=1e-9)
-    assert change.squared_norm() == pytest.approx(dense.square().sum().item(), rel=1e-9)
-    assert torch.allclose(change.dense(), dense)
+    products = ChangeProducts(model, {name: [piece]})
+    _, values = values_by_example(products, texts, batch_tokens=64, device=torch.device("cpu"))
+    for direction, delta in dense.items():
+        reference = [(oracle.gradient(model, text)[name] * delta).sum().item() for text in texts]
+        assert values[direction, "a"].tolist() == pytest.approx(reference, rel=1e-9)
+    G = torch.randn(d_out, d_in).double()
+    for part in (change, within_subspace(change, V), WeightDelta(G)):
+        assert change_product(part, G).item() == pytest.approx((part.to_dense(()) * G).sum().item(), rel=1e-9)
 
 
 def test_parts_of_a_fused_weight_have_rows_of_their_own():
@@ -84,7 +88,7 @@ def test_parts_of_a_fused_weight_have_rows_of_their_own():
     name = "transformer.h.1.attn.c_attn.weight"  # (d_in, 3 d_out): queries, keys, values
     delta = oracle.difference(model, oracle.moved(model, 2, 0.1))[name]
     parts = {"qkv"[n]: MatrixPart(transposed=True, rows=(16 * n, 16 * n + 16)) for n in range(3)}
-    pieces = [Piece(key, {"step": DenseChange(part.take(delta))}, part) for key, part in parts.items()]
+    pieces = [Piece(key, partial(WeightDelta, part.take(delta)), part) for key, part in parts.items()]
     texts = oracle.examples(3)
     values = by_hooks(model, texts, {name: pieces})
     for n, key in enumerate("qkv"):

@@ -1,120 +1,81 @@
-"""Changes of a model's parameters, dense or factored, and the parameters' parts that they belong to.
+"""Changes of a model's weights in the directions that are measured: the whole step, and its part in a subspace.
 
-Symbols: W a weight (d_out, d_in), Delta its change, s B A a factored term with B (d_out, r) and A (r, d_in), x inputs
-(..., d_in), G a gradient in W.
+Symbols: Delta the change of a weight (d_out, d_in), dense or factored; V (d_in, k) an orthonormal basis of inputs;
+G a gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
+from geodiag.models.states import WeightDelta
+
+STEP, SHARED, RANDOM = "step", "shared", "shared_random"
+"""Directions: the whole change, its part in a task's own input directions, its part in random ones."""
 
 _CHUNK = 2**24
 
 
-class Change(Protocol):
-    """A change Delta of one parameter, or of one part of it."""
-
-    def times(self, x: Tensor) -> Tensor:
-        """Delta x for inputs x (..., d_in), in the dtype of x: (..., d_out)."""
-
-    def dot(self, G: Tensor) -> Tensor:
-        """<G, Delta> in float64, a scalar on the device of G."""
-
-    def dense(self) -> Tensor:
-        """Delta in full."""
-
-    def squared_norm(self) -> float:
-        """||Delta||_F^2."""
-
-
-@dataclass(frozen=True)
-class DenseChange:
-    """A change held in full, of any shape."""
-
-    delta: Tensor
-
-    def times(self, x: Tensor) -> Tensor:
-        """Delta x."""
-        return x @ self.delta.to(x.dtype).mT
-
-    def dot(self, G: Tensor) -> Tensor:
-        """<G, Delta>."""
-        return inner_product(G, self.delta)
-
-    def dense(self) -> Tensor:
-        """Delta itself."""
-        return self.delta
-
-    def squared_norm(self) -> float:
-        """||Delta||_F^2."""
-        return inner_product(self.delta, self.delta).item()
-
-
-@dataclass(frozen=True)
-class Term:
-    """One factored term, s B A."""
-
-    scale: float
-    B: Tensor
-    A: Tensor
-
-
-@dataclass(frozen=True)
-class FactoredChange:
-    """A sum of factored terms, Delta = sum_k s_k B_k A_k, never multiplied out to apply it."""
-
-    terms: tuple[Term, ...]
-
-    def times(self, x: Tensor) -> Tensor:
-        """sum_k s_k B_k (A_k x)."""
-        return sum_tensors([term.scale * (x @ term.A.to(x.dtype).mT) @ term.B.to(x.dtype).mT for term in self.terms])
-
-    def dot(self, G: Tensor) -> Tensor:
-        """sum_k s_k <B_k' G, A_k>."""
-        return sum_tensors(
-            [term.scale * inner_product(term.B.to(G.dtype).mT @ G, term.A.to(G.dtype)) for term in self.terms]
-        )
-
-    def dense(self) -> Tensor:
-        """The products multiplied out."""
-        return sum_tensors([term.scale * (term.B @ term.A) for term in self.terms])
-
-    def squared_norm(self) -> float:
-        """sum_(k,l) s_k s_l <B_k' B_l, A_k A_l'>, without the product of B and A."""
-        B = torch.cat([term.scale * term.B.double() for term in self.terms], dim=1)
-        A = torch.cat([term.A.double() for term in self.terms])
-        return ((B.mT @ B) * (A @ A.mT)).sum().clamp(min=0).item()
-
-
 @dataclass(frozen=True)
 class Piece:
-    """A part of a parameter that belongs to one group, with its change in each direction."""
+    """A tensor of a model, or the part of it that is one matrix, with its change in each direction."""
 
     group: str
     """The group that its products add to."""
-    changes: Mapping[str, Change]
-    """By direction: the step itself, and its parts in subspaces of the inputs."""
+    change: Callable[[], WeightDelta]
+    """The whole change, read where it is asked for or held."""
     part: MatrixPart = WHOLE
-    """Which part of the parameter."""
+    """Which part of the tensor."""
+    within: Mapping[str, WeightDelta] = field(default_factory=dict)
+    """By direction, the part of the change in a subspace of the inputs; held, since it is small."""
+
+    def changes(self, device: torch.device) -> Iterator[tuple[str, WeightDelta]]:
+        """Each direction with its change on a device."""
+        yield STEP, on_device(self.change(), device)
+        for direction, change in self.within.items():
+            yield direction, on_device(change, device)
 
 
-def inner_product(G: Tensor, D: Tensor) -> Tensor:
-    """<G, D> in float64, in pieces so that no float64 copy of a whole tensor is held."""
-    g, d = G.reshape(-1), D.reshape(-1)
-    pieces = [torch.dot(a.double(), b.double()) for a, b in zip(g.split(_CHUNK), d.split(_CHUNK), strict=True)]
-    return torch.stack(pieces).sum()
+def within_subspace(change: WeightDelta, V: Tensor) -> WeightDelta:
+    """Delta V V', factored as (Delta V) V'.
+
+    Args:
+        change: of a matrix.
+        V: (d_in, k), orthonormal columns.
+    """
+    images = change.of(V.mT)  # rows are Delta v
+    return WeightDelta() if images is None else WeightDelta(None, images.mT.contiguous(), V.mT.contiguous())
 
 
-def sum_tensors(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of at least one tensor."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
+def change_product(change: WeightDelta, gradient: Tensor) -> Tensor:
+    """<G, Delta> in float64, a scalar on the device of G; factors are not multiplied out."""
+    total = torch.zeros((), dtype=torch.float64, device=gradient.device)
+    if change.dense is not None:
+        total = total + inner_product(gradient, change.dense)
+    if change.left is not None and change.right is not None:
+        # <G, L R> = <L' G, R>
+        wide = gradient.to(torch.promote_types(gradient.dtype, change.left.dtype))
+        total = total + inner_product(change.left.mT.to(wide.dtype) @ wide, change.right)
     return total
+
+
+def inner_product(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> in float64, in stretches, so that no float64 copy of a whole tensor is held."""
+    stretches = zip(a.reshape(-1).split(_CHUNK), b.reshape(-1).split(_CHUNK), strict=True)
+    return torch.stack([torch.dot(x.double(), y.double()) for x, y in stretches]).sum()
+
+
+def on_device(change: WeightDelta, device: torch.device) -> WeightDelta:
+    """The change on a device; itself where it is there."""
+    parts = (change.dense, change.left, change.right)
+    return WeightDelta(*(None if part is None else part.to(device) for part in parts))
+
+
+def is_zero(change: WeightDelta) -> bool:
+    """Whether nothing changes."""
+    return change.squared_norm() == 0.0

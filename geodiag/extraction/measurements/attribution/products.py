@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,15 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from geodiag.errors import CheckpointError
-from geodiag.extraction.measurements.attribution.changes import Piece
+from geodiag.extraction.measurements.attribution.changes import Piece, change_product
+from geodiag.models.states import WeightDelta
 
 Values = dict[tuple[str, str], Tensor]
 """(direction, group) -> one number an example, float64."""
-_Response = Callable[[Tensor, Tensor], Iterator[tuple[tuple[str, str], Tensor]]]
-"""(input, gradient of the output) -> each (direction, group) with its number an example."""
 
 
 @dataclass
@@ -50,17 +48,17 @@ class ChangeProducts:
     Args:
         model: a causal language model whose parameters ask for no gradient.
         pieces: by parameter name, the parts with their changes. A tied parameter goes by one of its names.
+
+    Modules may be given other parameters for a while (`ModelRunner.edited`); those they have then count.
     """
 
     model: nn.Module
     pieces: Mapping[str, Sequence[Piece]]
     _uses: dict[str, list[_Use]] = field(init=False)
-    _parameters: dict[str, nn.Parameter] = field(init=False)
 
     def __post_init__(self) -> None:
         named = dict(self.model.named_parameters(remove_duplicate=False))
-        self._parameters = {name: named[name] for name in self.pieces}
-        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        names = {id(named[name]): name for name in self.pieces}
         self._uses = defaultdict(list)
         for module in self.model.modules():
             for own, parameter in module._parameters.items():
@@ -95,6 +93,13 @@ class ChangeProducts:
                 stack.callback(handle.remove)
             yield values
 
+    def _tensor(self, name: str) -> nn.Parameter:
+        """The parameter that a module has under a name now."""
+        use = self._uses[name][0]
+        parameter = use.module._parameters[use.name]
+        assert parameter is not None
+        return parameter
+
     def _responses(self, dense: set[str]) -> dict[nn.Module, list[tuple[_Use, Sequence[Piece]]]]:
         by_module: dict[nn.Module, list[tuple[_Use, Sequence[Piece]]]] = defaultdict(list)
         for name, uses in self._uses.items():
@@ -104,14 +109,15 @@ class ChangeProducts:
 
     @contextmanager
     def _dense_product(self, name: str, values: Values) -> Iterator[None]:
-        parameter = self._parameters[name]
+        parameter = self._tensor(name)
 
         def multiply(accumulated: Tensor) -> None:
             gradient, accumulated.grad = accumulated.grad, None
             assert gradient is not None
             for piece in self.pieces[name]:
-                for direction, change in piece.changes.items():
-                    _add(values, (direction, piece.group), change.dot(piece.part.take(gradient))[None])
+                for direction, change in piece.changes(gradient.device):
+                    product = change_product(change, piece.part.take(gradient))
+                    _add(values, (direction, piece.group), product[None])
 
         parameter.requires_grad_(True)
         handle = parameter.register_post_accumulate_grad_hook(multiply)
@@ -144,8 +150,6 @@ def _hook(
     examples: int,
 ) -> Tensor:
     """Has the gradient of a module's output multiplied with what each change would add to that output."""
-    if not torch.is_grad_enabled():  # a response of the module that `multiply` asks for
-        return output
     inputs = args[0] if args else next(iter(kwargs.values()))
     if not output.requires_grad:  # nothing below asks for a gradient: the graph begins here
         output = output.detach().requires_grad_().clone()
@@ -167,17 +171,26 @@ def _numbers(
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
     rows = _by_example(gradient, examples)
     for piece in pieces:
-        for direction, change in piece.changes.items():
-            if _multiplies_inputs(use, piece):
-                own = piece.part.take_rows(rows.movedim(-1, 0)).movedim(0, -1)
-                added = _by_example(change.times(inputs), examples)
-                number = _sum_of_products(own, added)
-            elif is_linear(use.module) and use.name == "bias":
-                number = (rows.double().sum(1) * change.dense().double()).sum(-1)
-            else:
-                added = _response(use, change.dense().to(gradient.dtype), inputs)
-                number = _sum_of_products(rows, _by_example(added, examples))
-            yield (direction, piece.group), number
+        for direction, change in piece.changes(gradient.device):
+            yield (direction, piece.group), _number(use, piece, change, inputs, gradient, rows)
+
+
+def _number(use: _Use, piece: Piece, change: WeightDelta, inputs: Tensor, gradient: Tensor, rows: Tensor) -> Tensor:
+    """sum over an example's tokens of g_out . f(x; Delta), an example each."""
+    if _multiplies_inputs(use, piece):
+        own = piece.part.take_rows(rows.movedim(-1, 0)).movedim(0, -1)
+        added = change.of(inputs.to(_wider(inputs, change)))
+        return rows.new_zeros(len(rows), dtype=torch.float64) if added is None else _sum_of_products(own, added)
+    delta = change.to_dense(())
+    if is_linear(use.module) and use.name == "bias":
+        return (rows.double().sum(1) * delta.double()).sum(-1)
+    return _sum_of_products(rows, _response(use, delta, inputs))
+
+
+def _wider(inputs: Tensor, change: WeightDelta) -> torch.dtype:
+    """The dtype of a product of inputs with a change: float32 at least, so that no change is rounded."""
+    parts = (change.dense, change.left)
+    return next((torch.promote_types(inputs.dtype, part.dtype) for part in parts if part is not None), inputs.dtype)
 
 
 def _multiplies_inputs(use: _Use, piece: Piece) -> bool:
@@ -193,18 +206,24 @@ def _response(use: _Use, delta: Tensor, inputs: Tensor) -> Tensor:
     Embeddings and weights of linear modules have f(x; 0) = 0. A norm that scales by 1 + w has not; its change is
     taken large, so that the 1 is lost beside it and not the change in the rounding of the 1.
     """
-    own = dict(use.module.named_parameters())
-
-    def output(value: Tensor) -> Tensor:
-        zeros = {name: torch.zeros_like(p) for name, p in own.items() if name != use.name}
-        added: Tensor = functional_call(use.module, {**zeros, use.name: value}, (inputs,))
-        return added
-
     if not _is_norm(use.module):
-        return output(delta)
+        return _output(use, delta, inputs)
     size = delta.abs().max().item()
     factor = 2.0 ** (20 - math.frexp(size)[1]) if size > 0 else 1.0
-    return (output(factor * delta) - output(torch.zeros_like(delta))) / factor
+    return (_output(use, factor * delta, inputs) - _output(use, torch.zeros_like(delta), inputs)) / factor
+
+
+def _output(use: _Use, value: Tensor, inputs: Tensor) -> Tensor:
+    """A module's output with a value in place of one parameter and zeros in place of the others, without its hooks."""
+    own = use.module._parameters
+    try:
+        use.module._parameters = {  # type: ignore[assignment]
+            name: value if name == use.name else None if p is None else torch.zeros_like(p) for name, p in own.items()
+        }
+        output: Tensor = use.module.forward(inputs)
+    finally:
+        use.module._parameters = own
+    return output
 
 
 def _by_example(values: Tensor, examples: int) -> Tensor:
@@ -218,9 +237,15 @@ def _by_example(values: Tensor, examples: int) -> Tensor:
     return values.reshape(examples, -1, values.shape[-1])
 
 
-def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
-    """sum over tokens and entries of a * b, an example each, in float64."""
-    return torch.linalg.vecdot(a.double().flatten(1), b.double().expand_as(a).flatten(1))
+def _sum_of_products(gradient: Tensor, added: Tensor) -> Tensor:
+    """sum over an example's tokens and entries of gradient * added, an example each, in float64.
+
+    Args:
+        gradient: (examples, tokens, d).
+        added: in the module's own shape.
+    """
+    wide = _by_example(added, len(gradient)).double().expand(gradient.shape)
+    return torch.linalg.vecdot(gradient.double().flatten(1), wide.flatten(1))
 
 
 def _add(values: Values, key: tuple[str, str], number: Tensor) -> None:
