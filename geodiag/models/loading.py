@@ -75,6 +75,14 @@ def _folders(*paths: Path) -> list[Path]:
     return [path if path.is_dir() else path.parent for path in paths]
 
 
+def folder_of(path: Path) -> Path:
+    """The folder of a checkpoint: itself, or that of its file, or the adapter's where one lies below."""
+    adapter = find_adapter(path)
+    if adapter is not None:
+        return adapter.folder
+    return _folders(path)[0]
+
+
 def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose: str = "gradients") -> nn.Module:
     """The causal language model of a checkpoint on the CPU, of the class that its configuration names.
 
