@@ -117,7 +117,7 @@ def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose
             None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=attention,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError) as error:
         what = f"cannot be loaded as a causal language model ({first_line(error)})"
         raise CheckpointError(what, where=weights.path, fix=f"the configuration is {file}") from error
     if report["missing_keys"]:  # transformers would fill them with random numbers
