@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from geodiag.errors import StoreError
-from geodiag.extraction.measurements.measurement import Measurement, MeasurementPlan
+from geodiag.extraction.measurements.measurement import Measurement, MeasurementPlan, StoredRun
 from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import Busy, run_lock
 from geodiag.jobs.restart import Staging, staged_name, sweep
@@ -49,11 +49,18 @@ def store_measurement(
     Raises:
         StoreError: the run is not in the store, or was measured with other options.
     """
+    recover(store)
+    if measurement.reads and run in StoreReader(store).run_ids():
+        plan = plan.with_stored(_stored_run(store, run, measurement.reads))
     for note in plan.notes:
         progress.note(note)
-    recover(store)
     task = _Task(measurement, plan, store, run, config, overwrite, progress)
     return task.whole() if shard is None or measurement.divided == "runs" else task.part(shard)
+
+
+def _stored_run(store: Path, run: str, tables: Sequence[str]) -> StoredRun:
+    reader = StoreReader(store).only([run])
+    return StoredRun(reader.config(run), {name: reader.scan(name).drop("run").collect() for name in tables})
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,8 @@ class _Task:
         done = self.staging.done(parts)
         self.progress.run_started(self.run, parts=len(parts), done=len(done), what=self.plan.unit)
         left = [part for part in parts if part not in done]
+        if done and left:
+            self.plan.resume(self.staging.collect([part for part in parts if part in done]))
         for part, rows in self.plan.rows(left, say=self.progress.note):
             self.staging.put(part, rows)
             self.progress.part_done(self.run, part)

@@ -46,6 +46,16 @@ class Cost:
         )
 
 
+@dataclass(frozen=True)
+class StoredRun:
+    """What the store holds of a run, for measurements that build on others."""
+
+    config: Mapping[str, Any]
+    """Its configuration, with that of every measurement under the measurement's name."""
+    tables: Mapping[str, pl.DataFrame]
+    """The tables that the measurement reads, without the run column; empty ones where there are no rows."""
+
+
 class MeasurementPlan(ABC):
     """A measurement planned for one run. Made from headers and small files; no weight has been read."""
 
@@ -81,6 +91,17 @@ class MeasurementPlan(ABC):
     def rows(self, parts: Sequence[str], *, say: Callable[[str], None]) -> Iterator[tuple[str, Rows]]:
         """Computes `parts` one after the other and yields each with its rows, without the run column."""
 
+    def with_stored(self, stored: StoredRun) -> MeasurementPlan:  # noqa: ARG002  (of measurements that read others)
+        """The plan with what others have measured of the run; called before parts are asked for.
+
+        Raises:
+            StoreError: what it builds on has not been measured.
+        """
+        return self
+
+    def resume(self, finished: Mapping[str, pl.DataFrame]) -> None:
+        """Takes the rows of parts that were finished before a restart, where other parts follow from them."""
+
     def weight(self, part: str) -> float:  # noqa: ARG002  (parts are equal unless a plan knows better)
         """Relative cost of a part, by which shards divide the work."""
         return 1.0
@@ -113,6 +134,8 @@ class Measurement(ABC):
     """Whether it makes a run's own rows, so that it comes first and others add to it."""
     divided: ClassVar[Literal["parts", "runs"]] = "parts"
     """What shards divide: the parts of every run, or whole runs."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Tables of the run, stored before, that it builds on."""
     needs_probes: ClassVar[bool] = False
     """Whether the manifest must name probes."""
 

@@ -96,7 +96,7 @@ def choosing_edits(
     edits = [Edit(f"scale {factor}", "scale", factor=factor) for factor in SCALES]
     edits += _families(groups)
     edits += _bands(matrices)
-    edits += _by_harm(matrices, harm, benefit)
+    edits += by_harm(matrices, harm, benefit)
     drawn = random_sets(matrices, RANDOM_SHARE, names=names, count=RANDOM_SETS)
     edits += [Edit(f"random {_percent(RANDOM_SHARE)} {n}", "random", own) for n, own in enumerate(drawn, start=1)]
     edits += [Edit("project", "project")] if project else []
@@ -132,17 +132,18 @@ def _bands(matrices: Sequence[ParameterGroup]) -> Iterator[Edit]:
         yield Edit(f"revert {title}", "band", own)
 
 
-def _by_harm(
+def by_harm(
     matrices: Sequence[ParameterGroup], harm: Mapping[str, float], benefit: Mapping[str, float]
-) -> Iterator[Edit]:
+) -> list[Edit]:
+    """Reverts of the matrices with most harm less benefit, by share; by harm alone; the harmful half scaled."""
     less = {group.name: harm.get(group.name, 0.0) - benefit.get(group.name, 0.0) for group in matrices}
     alone = {group.name: harm.get(group.name, 0.0) for group in matrices}
-    for share in TOP_SHARES:
-        yield Edit(f"revert top {_percent(share)}", "top", _highest(less, share))
-    yield Edit(f"revert {_percent(HARM_SHARE)} by harm", "harm", _highest(alone, HARM_SHARE))
     half = _highest(less, HARMFUL_HALF)
-    for factor in PART_SCALES:
-        yield Edit(f"scale {factor} of harmful half", "scale", half, factor)
+    return [
+        *(Edit(f"revert top {_percent(share)}", "top", _highest(less, share)) for share in TOP_SHARES),
+        Edit(f"revert {_percent(HARM_SHARE)} by harm", "harm", _highest(alone, HARM_SHARE)),
+        *(Edit(f"scale {factor} of harmful half", "scale", half, factor) for factor in PART_SCALES),
+    ]
 
 
 def _highest(values: Mapping[str, float], share: float) -> tuple[str, ...]:
@@ -153,6 +154,11 @@ def _highest(values: Mapping[str, float], share: float) -> tuple[str, ...]:
 
 def _percent(share: float) -> str:
     return f"{round(100 * share)}%"
+
+
+def scale_factor(name: str) -> float | None:
+    """The factor of a scaled step by the edit's name; None of other edits."""
+    return float(name.split()[1]) if name.startswith("scale ") else None
 
 
 def complement(edit: Edit, groups: Mapping[str, ParameterGroup], *, name: str) -> Edit:
