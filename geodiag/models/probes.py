@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ MOST_LEFT_OUT = 0.2
 """Share of a task's examples that may be longer than the limit."""
 DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The date that chat templates are given, so that a prompt is the same on every day."""
+_TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,15 @@ class ProbeEncoder:
         return self._rendered([{"role": "user", "content": prompt}], add_generation_prompt=True)
 
     def _rendered(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        # A template asks for today's date by a function of its environment, which arguments cannot replace.
+        template = _TODAY.sub(lambda call: repr(DATE.strftime(call[2])), self._tokenizer.get_chat_template())
         text: str = self._tokenizer.apply_chat_template(
             messages,
+            chat_template=template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             enable_thinking=False,
             date_string=DATE.strftime("%d %b %Y"),
-            strftime_now=DATE.strftime,
         )
         return text
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from geodiag.checkpoints import Adapter, Checkpoint, Factors, ModelWeights
 from geodiag.checkpoints.adapter_files import sort_tensors
-from geodiag.checkpoints.architectures import TOWERS
+from geodiag.checkpoints.architectures import LEFT_OUT, TOWERS
 from geodiag.checkpoints.tensor_checks import check_finite
-from geodiag.checkpoints.tensor_names import other_names, why_left_out
+from geodiag.checkpoints.tensor_names import other_names
 from geodiag.errors import CheckpointError
 from geodiag.models.groups import EMBEDDING, LM_HEAD, WeightSlot
 
@@ -148,9 +148,11 @@ class ModelState:
 
     def _same_kind(self, slot: WeightSlot) -> str | None:
         """The one tensor outside of blocks that is a slot's by its ending or kind, whatever its name otherwise."""
-        kind = {LM_HEAD: "head", EMBEDDING: "embedding"}.get(slot.group)
+        heads = [name for name in self.whole.names if LEFT_OUT["head"].search(name)]
+        embeddings = [name for name in self.whole.names if LEFT_OUT["embedding"].search(name) and name not in heads]
+        kind = {LM_HEAD: heads, EMBEDDING: embeddings}.get(slot.group, [])
         named = [name for name in self.whole.names if name.split(".")[-2:] == slot.parameter.split(".")[-2:]]
-        for fits in (named, [name for name in self.whole.names if why_left_out(name) == kind]):
+        for fits in (named, kind):
             outside = [name for name in fits if not TOWERS.search(name)]
             if len(outside) == 1:
                 return outside[0]
