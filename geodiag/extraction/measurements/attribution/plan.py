@@ -63,7 +63,7 @@ class AttributionRun(MeasurementPlan):
     """About how many rows a task has at a step."""
     _bases: dict[str, TaskBases] = field(default_factory=dict, repr=False, compare=False)
 
-    unit = "tasks and steps"
+    unit = "loss changes"
     nothing = "no task with probes"
 
     @property
@@ -120,7 +120,7 @@ class AttributionRun(MeasurementPlan):
     def lines(self) -> list[str]:
         """What is held, and the fewest and most passes of every step."""
         held = bytes_text(self._change_bytes) + " of changes held" if self._change_bytes else "changes read as needed"
-        head = f"run {self._name}: loss changes of {counted(len(self.parts), 'task')} at "
+        head = f"run {self._name}: {counted(len(self.parts), 'loss change')} at "
         head += f"{counted(len(self.steps), 'step')}, split over about {self.groups} groups of weights, model in "
         head += f"{self.precision} ({bytes_text(self._model_bytes)}), {held}"
         return [head, *(self._step_line(step) for step in self.steps), *self.notes]
@@ -130,8 +130,8 @@ class AttributionRun(MeasurementPlan):
         tasks = ", ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
         least, most = (count * len(step.tasks) for count in (LEVELS[0], LEVELS[-1]))
         n = sum(len(self.probes.tasks[task].examples) for task in step.tasks)
-        line = f"step {step.step}: {tasks} tasks with {counted(n, 'probe')}, {least} passes forward and backward over "
-        return line + f"a task at least (3 points of the path), {most} at most (9)"
+        line = f"step {step.step}: tasks {tasks}, {counted(n, 'probe')}; a pass forward and backward over a task's probes "
+        return line + f"is made {least} times at least (3 points of the path), {most} at most (9)"
 
     def cost(self) -> Cost:
         """Bytes read for the fewest points, the model and the changes held, and rows."""
@@ -158,8 +158,8 @@ class AttributionRun(MeasurementPlan):
         return {part_name(step, task) for step, task in pairs.iter_rows()}
 
     def outcome(self, computed: int) -> str:
-        """`allocations of 6 tasks and steps`."""
-        return f"allocations of {counted(computed, 'task and step', 'tasks and steps')}"
+        """`allocation of 6 loss changes`."""
+        return f"allocation of {counted(computed, 'loss change')}"
 
     def rows(self, parts: Sequence[str], *, say: Callable[[str], None]) -> Iterator[tuple[str, Rows]]:
         """Computes the parts named, with one model in memory that moves from step to step."""
