@@ -68,24 +68,27 @@ class Branches:
         if module not in self._hooks:
             self._hooks[module] = self._modules[module].register_forward_hook(self._hook(module))
 
-    def add_dense(self, slot: WeightSlot, tensor: Tensor, change: Tensor) -> bool:
+    def add_dense(self, slot: WeightSlot, tensor: Tensor, change: Tensor) -> list[str]:
         """Adds a change of a slot's weight to every module that uses it, such as the embedding and a tied head.
 
         Returns:
-            Whether it could: every such module is a linear one or an embedding.
+            The modules to which it cannot be added, since they are neither linear ones nor plain embeddings.
         """
+        owners = self._names.get(id(tensor), [])
+        if slot.part.expert is not None:
+            return owners
         whole = change
-        if slot.layer is not None and slot.part.expert is None:
+        if slot.layer is not None:
             whole = torch.zeros_like(tensor, dtype=torch.float32)
             slot.write(whole, change)
-        owners = self._names.get(id(tensor), [])
-        kinds = [_kind(self._modules[name], slot.attribute) for name in owners]
-        if not owners or None in kinds or slot.part.expert is not None:
-            return False
-        for name, kind in zip(owners, kinds, strict=True):
-            assert kind is not None
-            self.add(name, DenseBranch(whole, kind))
-        return True
+        left = []
+        for name in owners:
+            kind = _kind(self._modules[name], slot.attribute)
+            if kind is None:
+                left.append(name)
+            else:
+                self.add(name, DenseBranch(whole, kind))
+        return left
 
     def scale(self, module: str, mask: Tensor, factor: float) -> None:
         """Scales rows of a module's factored branches."""

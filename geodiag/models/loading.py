@@ -75,6 +75,14 @@ def _folders(*paths: Path) -> list[Path]:
     return [path if path.is_dir() else path.parent for path in paths]
 
 
+def folder_of(path: Path) -> Path:
+    """The folder of a checkpoint: itself, or that of its file, or the adapter's where one lies below."""
+    adapter = find_adapter(path)
+    if adapter is not None:
+        return adapter.folder
+    return _folders(path)[0]
+
+
 def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose: str = "gradients") -> nn.Module:
     """The causal language model of a checkpoint on the CPU, of the class that its configuration names.
 
@@ -109,7 +117,7 @@ def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose
             None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=attention,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError) as error:
         what = f"cannot be loaded as a causal language model ({first_line(error)})"
         raise CheckpointError(what, where=weights.path, fix=f"the configuration is {file}") from error
     if report["missing_keys"]:  # transformers would fill them with random numbers

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from geodiag.common.text import counted, listed
 from geodiag.errors import ProbesError, SettingsError
 from geodiag.models.batches import EncodedProbe, common_prefix, encode_ids
-from geodiag.models.loading import load_tokenizer
+from geodiag.models.loading import folder_of, load_tokenizer
 from geodiag.runs import Manifest, Probe, load_probes
 
 Half = Literal["choosing", "judging"]
@@ -76,6 +75,8 @@ class RunProbes:
     """Whether prompts are a user's messages in the base's chat template."""
     end: str
     """The text of the turn's end behind each target; empty for none."""
+    tokenizers: tuple[str, ...]
+    """Of every state from the base on, a key of its own tokenizer where that gives other ids; empty where not."""
     notes: tuple[str, ...]
     """What a person should know: examples left out, tasks with few."""
 
@@ -110,13 +111,14 @@ def run_probes(manifest: Manifest, *, per_task: int | None = 64, max_length: int
     for probe in load_probes(manifest.probes):
         by_task.setdefault(probe.task, []).append(probe)
     encoding = manifest.probe_encoding
-    encoder = ProbeEncoder(
-        load_tokenizer(encoding.tokenizer or manifest.base, base=manifest.base), encoding.chat, encoding.end
-    )
+    encoder = ProbeEncoder(load_tokenizer(_tokenizer_folder(manifest), base=manifest.base), encoding.chat, encoding.end)
     trained = [task for task in dict.fromkeys(manifest.tasks) if task in by_task]
     order = [*trained, *sorted(set(by_task) - set(trained))]
     tasks = {task: _task_probes(task, by_task[task], encoder, per_task, max_length) for task in order}
-    return RunProbes(tasks, encoder.chat, encoder.end, tuple(_notes(manifest, tasks, by_task, max_length)))
+    some = [probe for probes in by_task.values() for probe in probes[:8]]
+    tokenizers = tuple(_tokenizer_of(step.state, manifest, encoder, some) for step in manifest.steps)
+    notes = tuple(_notes(manifest, tasks, by_task, max_length))
+    return RunProbes(tasks, encoder.chat, encoder.end, ("", *tokenizers), notes)
 
 
 class ProbeEncoder:
@@ -142,6 +144,10 @@ class ProbeEncoder:
         if end is True and not self.end:
             what = "the tokenizer has no token that ends a turn or a text"
             raise SettingsError(what, where=tokenizer.name_or_path, fix="say `end: auto`")
+
+    def with_tokenizer(self, tokenizer: Any) -> ProbeEncoder:
+        """An encoder that does the same with another tokenizer, as far as that can."""
+        return ProbeEncoder(tokenizer, self.chat and bool(tokenizer.chat_template), "auto" if self.chat else False)
 
     def encode(self, probe: Probe) -> tuple[tuple[int, ...], int, int]:
         """The tokens of prompt, target and end; how many of them are predicted; how many of those are the end's.
@@ -192,7 +198,7 @@ def _task_probes(
     """Examples of one task, drawn half by half until each is full."""
     wanted = {"choosing": None, "judging": None} if per_task is None else _shares(per_task)
     drawn: list[TaskProbe] = []
-    counts = {half: 0 for half in HALVES}
+    counts = dict.fromkeys(HALVES, 0)
     seen = n_cut = 0
     for half, digest, probe in _in_halves(probes):
         most = wanted[half]
@@ -249,8 +255,16 @@ def _notes(
         yield f"{where}fewer than {FEWEST_A_HALF} probes a half, so losses only: {listed(few, most=6)}"
 
 
-def same_encoding(state: Path, manifest: Manifest, probes: Iterable[Probe], encoder: ProbeEncoder) -> bool:
-    """Whether a state's own tokenizer gives some probes the same ids as the run's; true where it has none."""
-    own = load_tokenizer(state, base=manifest.base)
-    other = ProbeEncoder(own, encoder.chat and bool(own.chat_template), bool(encoder.end) and bool(own.eos_token))
-    return all(encoder.encode(probe)[0] == other.encode(probe)[0] for probe in islice(probes, 64))
+def _tokenizer_of(state: Path, manifest: Manifest, encoder: ProbeEncoder, probes: Sequence[Probe]) -> str:
+    """A key of the ids that a state's own tokenizer gives; empty where they are the run's."""
+    file, of_run = (folder_of(path) / "tokenizer.json" for path in (state, _tokenizer_folder(manifest)))
+    if not file.is_file() or (of_run.is_file() and file.read_bytes() == of_run.read_bytes()):
+        return ""
+    own = encoder.with_tokenizer(load_tokenizer(state, base=manifest.base))
+    if all(encoder.encode(probe)[0] == own.encode(probe)[0] for probe in probes):
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _tokenizer_folder(manifest: Manifest) -> Path:
+    return manifest.probe_encoding.tokenizer or manifest.base

@@ -215,12 +215,13 @@ class ModelRunner:
             self._branches.add(slot.module, FactoredBranch(self._spread(slot, change.left), change.right))
         if change.dense is None:
             return
-        if tensor.dtype == torch.float32:
+        if tensor.dtype == torch.float32 or not isinstance(tensor, nn.Parameter):
             self._overwrite(slot, self.state.read(slot).to(self.device).float() + change.dense, written)
-        elif not self._branches.add_dense(slot, tensor, change.dense):
-            if slot.module not in wide:
-                wide[slot.module] = WideModule(self._modules[slot.module])
-            wide[slot.module].add(slot, change.dense)
+            return
+        for name in self._branches.add_dense(slot, tensor, change.dense):
+            if name not in wide:
+                wide[name] = WideModule(self._modules[name])
+            wide[name].add(slot, change.dense)
 
     def _overwrite(self, slot: WeightSlot, value: Tensor, written: list[WeightSlot]) -> None:
         """Writes a slot for a while; of an embedding or head only the rows that the model has now."""

@@ -125,8 +125,8 @@ def target_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     return logits[batch.predicts], hidden[batch.predicts]
 
 
-Kept = Callable[[Batch, Tensor], None]
-"""Takes a batch and the hidden states (p, width) at its predicting positions."""
+Kept = Callable[[Batch, Tensor, Tensor], None]
+"""Takes a batch, and the hidden states (p, width) and logits (p, vocabulary) at its predicting positions."""
 
 
 @torch.no_grad()
@@ -145,7 +145,7 @@ def score_examples(
         model: a causal language model in evaluation mode; run it within `exact_arithmetic`.
         probes: the examples.
         batch_tokens: most tokens of a batch.
-        keep: is given the hidden states of every batch.
+        keep: is given the hidden states and logits of every batch.
 
     Raises:
         CheckpointError: a token has no embedding, or a loss is not finite.
@@ -157,7 +157,7 @@ def score_examples(
         batch = make_batch(probes, indices, device=device)
         logits, hidden = target_logits(model, batch)
         if keep is not None:
-            keep(batch, hidden)
+            keep(batch, hidden, logits)
         scores.update(zip(indices, _batch_scores(batch, logits, [probes[n] for n in indices]), strict=True))
     return [scores[n] for n in range(len(probes))]
 
@@ -196,7 +196,8 @@ def token_scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _chunk_scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    log_p = torch.log_softmax(logits.float(), dim=-1)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    log_p = torch.log_softmax(wide, dim=-1)
     losses = -log_p.gather(1, targets[:, None])[:, 0].double()
     # -sum p log p; where p is 0, log p is finite, so that no 0 * infinity arises.
     entropies = -(log_p.exp() * log_p).sum(-1).double()

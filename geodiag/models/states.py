@@ -15,9 +15,9 @@ from geodiag.checkpoints import Adapter, Checkpoint, Factors, ModelWeights
 from geodiag.checkpoints.adapter_files import sort_tensors
 from geodiag.checkpoints.architectures import TOWERS
 from geodiag.checkpoints.tensor_checks import check_finite
-from geodiag.checkpoints.tensor_names import other_names
+from geodiag.checkpoints.tensor_names import other_names, why_left_out
 from geodiag.errors import CheckpointError
-from geodiag.models.groups import WeightSlot
+from geodiag.models.groups import EMBEDDING, LM_HEAD, WeightSlot
 
 _WRAPPED = re.compile(r"^(?:base_model\.model\.)|\.modules_to_save(?:\.[^.]+)?(?=\.)|\.base_layer(?=\.)")
 
@@ -140,17 +140,21 @@ class ModelState:
             if match is not None:
                 return self.whole, match[0]
         tensor = next((name for name in _names(slot.parameter) if name in self.whole.tensors), None)
-        tensor = tensor or self._same_ending(slot.parameter)
+        tensor = tensor or self._same_kind(slot)
         if tensor is None:
             what = f"the weight {slot.parameter} of the model is not there"
             raise CheckpointError(what, where=self.whole.path, fix="save the checkpoint with all its weights")
         return self.whole, tensor
 
-    def _same_ending(self, parameter: str) -> str | None:
-        """The one tensor outside of blocks that ends as a parameter does, whatever the prefix; None where unclear."""
-        ending = parameter.split(".")[-2:]
-        fits = [name for name in self.whole.names if name.split(".")[-2:] == ending and not TOWERS.search(name)]
-        return fits[0] if len(fits) == 1 else None
+    def _same_kind(self, slot: WeightSlot) -> str | None:
+        """The one tensor outside of blocks that is a slot's by its ending or kind, whatever its name otherwise."""
+        kind = {LM_HEAD: "head", EMBEDDING: "embedding"}.get(slot.group)
+        named = [name for name in self.whole.names if name.split(".")[-2:] == slot.parameter.split(".")[-2:]]
+        for fits in (named, [name for name in self.whole.names if why_left_out(name) == kind]):
+            outside = [name for name in fits if not TOWERS.search(name)]
+            if len(outside) == 1:
+                return outside[0]
+        return None
 
     def shares(self, other: ModelState, slot: WeightSlot) -> bool:
         """Whether two states read a slot's whole weight from the same tensor of the same file."""
@@ -169,7 +173,7 @@ class ModelState:
         if slot.layer is not None and weights is self.whole:
             return self.whole.read_layer(slot.layer)
         value = slot.part.take(weights.read(tensor)) if slot.layer is not None else weights.read(tensor)
-        rows_may_differ = slot.group in ("embedding", "lm_head")
+        rows_may_differ = slot.group in (EMBEDDING, LM_HEAD)
         if tuple(value.shape[rows_may_differ:]) != slot.shape[rows_may_differ:]:
             what = f"its shape is {list(value.shape)}, and the model's is {list(slot.shape)}"
             raise CheckpointError(what, where=weights.path, tensor=tensor, fix="give a state of the base's own shape")

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from geodiag.checkpoints import Checkpoint, match_layers
-from geodiag.common.text import counted
+from geodiag.common.text import counted, listed
 from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.measurements.attribution.rows import allocation_rows
 from geodiag.extraction.measurements.attribution.settings import AttributionOptions
@@ -19,6 +19,9 @@ from geodiag.extraction.measurements.attribution.step import StepPath
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients.held import bytes_text
+from geodiag.extraction.measurements.losses.plan import LossPart, LossRun, longest_input
+from geodiag.extraction.measurements.losses.rows import loss_rows
+from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.extraction.plan import Update
 from geodiag.extraction.run import PreparedRun
@@ -81,10 +84,15 @@ class AttributionRun(MeasurementPlan):
     @property
     def notes(self) -> tuple[str, ...]:
         """Examples left out, tasks with few, values by example that are too many to store."""
-        if self.by_example:
-            return self.probes.notes
-        most = f"more than {MOST_EXAMPLE_BYTES // 10**6} MB"
-        return (*self.probes.notes, f"run {self._name}: allocations by example would take {most} and are not stored")
+        notes = list(self.probes.notes)
+        left_out = [str(step) for step in range(1, self.run.plan.n_steps + 1) if not _same_tokens(self.probes, step)]
+        if left_out:
+            why = "their tokenizer is not that of the state before"
+            notes.append(f"run {self._name}: loss changes over steps {listed(left_out, most=6)} are left out: {why}")
+        if not self.by_example:
+            most = f"more than {MOST_EXAMPLE_BYTES // 10**6} MB"
+            notes.append(f"run {self._name}: allocations by example would take {most} and are not stored")
+        return tuple(notes)
 
     @property
     def by_example(self) -> bool:
@@ -114,7 +122,7 @@ class AttributionRun(MeasurementPlan):
 
     def weight(self, part: str) -> float:
         """Tokens of a part's examples."""
-        task = part.partition(":")[2]
+        task = part.partition(" ")[2]
         return float(sum(len(example.ids) for example in self.probes.tasks[task].examples))
 
     def lines(self) -> list[str]:
@@ -164,13 +172,14 @@ class AttributionRun(MeasurementPlan):
     def rows(self, parts: Sequence[str], *, say: Callable[[str], None]) -> Iterator[tuple[str, Rows]]:
         """Computes the parts named, with one model in memory that moves from step to step."""
         wanted, runner = set(parts), None
+        floors = self._precision_floors() if wanted else {}
         for step in self.steps:
             tasks = [task for task in step.tasks if part_name(step.step, task) in wanted]
             if not tasks:
                 continue
             try:
                 runner = self._at(runner, step.step)
-                for task, rows in self._step_rows(runner, step.step, tasks, say):
+                for task, rows in self._step_rows(runner, step.step, tasks, floors, say):
                     yield part_name(step.step, task), {"attribution": rows}
             except GeodiagError as error:
                 error.run, error.step = self._name, step.step
@@ -181,10 +190,14 @@ class AttributionRun(MeasurementPlan):
                 raise SettingsError(what, run=self._name, step=step.step, fix=fix) from error
 
     def _step_rows(
-        self, runner: ModelRunner, step: int, tasks: Sequence[str], say: Callable[[str], None]
+        self,
+        runner: ModelRunner,
+        step: int,
+        tasks: Sequence[str],
+        floors: Mapping[str, float],
+        say: Callable[[str], None],
     ) -> Iterator[tuple[str, list[Row]]]:
-        memory = self._change_bytes
-        path = StepPath(runner, self._state(step), memory=memory)
+        path = StepPath(runner, self._state(step), memory=self._change_bytes)
         for task in tasks:
             examples = self.probes.tasks[task].examples
             check_vocabulary(runner.model, examples)
@@ -194,6 +207,7 @@ class AttributionRun(MeasurementPlan):
                     batch_tokens=self.options.batch_tokens,
                     bases=self._task_bases(task, step),
                     names=(self._name, str(step), task),
+                    floor=floors.get(task, 0.0),
                 )
             if not allocation.integral.converged:
                 say(f"run {self._name}: step {step}: the allocation of {task} did not converge with 9 points")
@@ -203,12 +217,21 @@ class AttributionRun(MeasurementPlan):
             )
             yield task, list(rows)
 
+    def _precision_floors(self) -> dict[str, float]:
+        """By task, the smallest loss change that bfloat16 shows, as the measurement of losses takes it."""
+        if self.precision == "float32":
+            return {}
+        options = LossOptions(**self.options.to_config() | {"precision": self.precision})
+        losses = LossRun(self.run, options, self.probes, self.precision)
+        bases = loss_rows(losses, [LossPart(0, task) for task in self.probes.tasks])
+        return {part.task: rows["losses"][0]["precision_floor"] for part, rows in bases}
+
     def _at(self, runner: ModelRunner | None, step: int) -> ModelRunner:
         """The model at the state before a step."""
         before = self._state(step - 1)
         if runner is None:
             return ModelRunner.load(
-                before, base=self._base.path, device=self.run.device, precision=self.precision, purpose="allocations"
+                before, base=self.run.plan.manifest.base, device=self.run.device, precision=self.precision, purpose="allocations"
             )
         runner.move_to(before)
         return runner
@@ -248,7 +271,8 @@ def attribution_plan(run: PreparedRun, options: AttributionOptions, selection: G
     """
     manifest = run.plan.manifest
     try:
-        probes = run_probes(manifest, per_task=options.examples, max_length=options.max_length)
+        most = min(options.max_length, longest_input(run))
+        probes = run_probes(manifest, per_task=options.examples, max_length=most)
         base = run.checkpoints[manifest.base]
         assert isinstance(base, Checkpoint)
         layers = match_layers(base).layers
@@ -269,10 +293,15 @@ def _steps(run: PreparedRun, probes: RunProbes) -> Iterator[AttributionStep]:
         old = [name for name in dict.fromkeys(trained[: step - 1]) if name in probes.tasks and name != task]
         new = (task,) if task in probes.tasks else ()
         one = AttributionStep(step, tuple(old), new, skills)
-        if one.tasks:
+        if one.tasks and _same_tokens(probes, step):
             yield one
 
 
+def _same_tokens(probes: RunProbes, step: int) -> bool:
+    """Whether the states before and after a step have one tokenizer."""
+    return probes.tokenizers[step] == probes.tokenizers[step - 1]
+
+
 def part_name(step: int, task: str) -> str:
-    """`step-0003:biology`."""
-    return f"step-{step:04d}:{task}"
+    """`step-0003 biology`."""
+    return f"step-{step:04d} {task}"
