@@ -76,7 +76,11 @@ def test_a_run_that_gains_a_step_computes_that_step_alone(runs, tmp_path):
     write_manifest(tmp_path / "run", steps=2)
     counts = Counts()
     extract_all(tmp_path / "run", work, progress=counts)
-    assert [part for part in counts.parts if part.startswith("step")] == ["step-0002 alpha", "step-0002 beta", "step-0002 skill"]
+    assert [part for part in counts.parts if part.startswith("step")] == [
+        "step-0002 alpha",
+        "step-0002 beta",
+        "step-0002 skill",
+    ]
     before, after = table(folder / "store"), table(tmp_path / "s")
     first = after.filter(step=1, task="beta")  # beta was a task that the run did not train
     assert len(first) == 10
@@ -85,7 +89,9 @@ def test_a_run_that_gains_a_step_computes_that_step_alone(runs, tmp_path):
 
 def test_the_dry_run_counts_passes(runs, tmp_path):
     folder, _ = runs
-    lines = list(plan_all(folder / "run", Work(store=tmp_path / "s", measured=("geometry", "attribution")), timed=False))
+    lines = list(
+        plan_all(folder / "run", Work(store=tmp_path / "s", measured=("geometry", "attribution")), timed=False)
+    )
     assert any("5 loss changes at 2 steps" in line for line in lines)
     assert any("made 9 times at least (3 points of the path), 27 at most (9)" in line for line in lines)
     assert len(PROBES) == 12

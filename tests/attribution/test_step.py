@@ -90,7 +90,7 @@ def test_adapters_stay_factored_and_equal_the_path_integral_of_the_effective_wei
     base = oracle.model_of("qwen3", 1)
     saved(base, tmp_path / "base")
     effective = []
-    for seed, alpha in ((3, 4), (4, 8)):
+    for seed, alpha in ((3, 1), (4, 2)):
         torch.manual_seed(seed)
         config = LoraConfig(r=2, lora_alpha=alpha, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
         with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def test_adapters_stay_factored_and_equal_the_path_integral_of_the_effective_wei
         effective.append(tuned.double().merge_and_unload().eval().requires_grad_(False))
     path = path_of(tmp_path, tmp_path / "state3", tmp_path / "state4")
     texts = oracle.examples(3)
-    allocation, rows = rows_of(path, texts, levels=(9,))
+    allocation, rows = rows_of(path, texts)
     check(rows, by_group(oracle.path_integral(*effective, texts), path), texts)
     assert {slot.group.split(".")[-1] for slot in path.changed} == {"q_proj", "down_proj"}
     for slot in path.changed:

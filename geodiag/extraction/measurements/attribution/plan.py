@@ -12,9 +12,9 @@ import torch
 from geodiag.checkpoints import Checkpoint, match_layers
 from geodiag.common.text import counted, listed
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.extraction.measurements.attribution.quadrature import LEVELS
 from geodiag.extraction.measurements.attribution.rows import allocation_rows
 from geodiag.extraction.measurements.attribution.settings import AttributionOptions
-from geodiag.extraction.measurements.attribution.quadrature import LEVELS
 from geodiag.extraction.measurements.attribution.step import StepPath
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
@@ -79,7 +79,7 @@ class AttributionRun(MeasurementPlan):
         """The options, what decides the examples, and the settings of the tasks' input directions."""
         geometry = {key: getattr(self.selection, key) for key in ("rank", "energy", "energy_of", "lam", "spectrum")}
         given = self.options.to_config() | {"precision": self.precision}
-        return given | self.probes.config | {"directions": geometry}
+        return given | self.probes.config | {"directions": geometry, "steps": self.run.plan.n_steps}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -138,7 +138,9 @@ class AttributionRun(MeasurementPlan):
         tasks = ", ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
         least, most = (count * len(step.tasks) for count in (LEVELS[0], LEVELS[-1]))
         n = sum(len(self.probes.tasks[task].examples) for task in step.tasks)
-        line = f"step {step.step}: tasks {tasks}, {counted(n, 'probe')}; a pass forward and backward over a task's probes "
+        line = (
+            f"step {step.step}: tasks {tasks}, {counted(n, 'probe')}; a pass forward and backward over a task's probes "
+        )
         return line + f"is made {least} times at least (3 points of the path), {most} at most (9)"
 
     def cost(self) -> Cost:
@@ -151,14 +153,16 @@ class AttributionRun(MeasurementPlan):
         )
 
     def standing(self, stored: Mapping[str, Any]) -> Standing:
-        """`grown` where only tasks were added."""
-        wanted = self.config
-        if stored == wanted:
+        """`grown` where steps or tasks were added, and nothing else differs."""
+        wanted, before = dict(self.config), dict(stored)
+        if before == wanted:
             return "current"
-        before, now = stored.get("probes"), wanted["probes"]
-        if not isinstance(before, dict) or {**stored, "probes": now} != wanted:
+        digests = before.pop("probes", None), wanted.pop("probes")
+        steps = before.pop("steps", None), wanted.pop("steps")
+        if before != wanted or not isinstance(digests[0], dict) or not isinstance(steps[0], int):
             return "other"
-        return "grown" if all(now.get(task) == digest for task, digest in before.items()) else "other"
+        same = all(digests[1].get(task) == digest for task, digest in digests[0].items())
+        return "grown" if same and steps[0] <= steps[1] else "other"
 
     def stored_parts(self, tables: Mapping[str, pl.DataFrame]) -> set[str]:
         """Steps and tasks that have rows."""
@@ -231,7 +235,11 @@ class AttributionRun(MeasurementPlan):
         before = self._state(step - 1)
         if runner is None:
             return ModelRunner.load(
-                before, base=self.run.plan.manifest.base, device=self.run.device, precision=self.precision, purpose="allocations"
+                before,
+                base=self.run.plan.manifest.base,
+                device=self.run.device,
+                precision=self.precision,
+                purpose="allocations",
             )
         runner.move_to(before)
         return runner

@@ -140,7 +140,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _hook(
-    module: nn.Module,
+    _module: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     output: Tensor,
@@ -172,10 +172,10 @@ def _numbers(
     rows = _by_example(gradient, examples)
     for piece in pieces:
         for direction, change in piece.changes(gradient.device):
-            yield (direction, piece.group), _number(use, piece, change, inputs, gradient, rows)
+            yield (direction, piece.group), _number(use, piece, change, inputs, rows)
 
 
-def _number(use: _Use, piece: Piece, change: WeightDelta, inputs: Tensor, gradient: Tensor, rows: Tensor) -> Tensor:
+def _number(use: _Use, piece: Piece, change: WeightDelta, inputs: Tensor, rows: Tensor) -> Tensor:
     """sum over an example's tokens of g_out . f(x; Delta), an example each."""
     if _multiplies_inputs(use, piece):
         own = piece.part.take_rows(rows.movedim(-1, 0)).movedim(0, -1)
