@@ -17,6 +17,8 @@ from geodiag.models.runner import ModelRunner
 from geodiag.models.states import model_state
 from tests.attribution import oracle
 
+POINTS = pytest.mark.parametrize("points", [12, pytest.param(64, marks=pytest.mark.slow)])
+"""Of the reference, which is exact for polynomials of degree 2 n - 1."""
 NAMES = ("run", "1", "task")
 
 
@@ -60,14 +62,15 @@ def check(rows, expected, texts, tolerance=1e-3):
         assert row["allocation_se"] == pytest.approx(se, abs=tolerance)
 
 
+@POINTS
 @pytest.mark.parametrize("tied", [False, True])
-def test_every_group_equals_the_path_integral(tmp_path, tied):
+def test_every_group_equals_the_path_integral(tmp_path, tied, points):
     before = oracle.model_of("qwen3", 1, tied=tied)
     after = oracle.moved(before, 2, 0.03)
     path = path_of(tmp_path, saved(before, tmp_path / "a"), saved(after, tmp_path / "b"))
     texts = oracle.examples(3)
     allocation, rows = rows_of(path, texts)
-    reference = by_group(oracle.path_integral(before, after, texts, points=64), path)
+    reference = by_group(oracle.path_integral(before, after, texts, points), path)
     assert ("lm_head" in rows) != tied
     check(rows, reference, texts)
     delta = sum((oracle.loss(after, t) - oracle.loss(before, t)).item() for t in texts) / len(texts)
@@ -84,7 +87,8 @@ def test_every_group_equals_the_path_integral(tmp_path, tied):
         assert rows[name][column] == pytest.approx(sum(by_hand) / len(texts), abs=1e-5)
 
 
-def test_adapters_stay_factored_and_equal_the_path_integral_of_the_effective_weights(tmp_path):
+@POINTS
+def test_adapters_stay_factored_and_equal_the_path_integral_of_the_effective_weights(tmp_path, points):
     from peft import LoraConfig, get_peft_model
 
     base = oracle.model_of("qwen3", 1)
@@ -100,8 +104,8 @@ def test_adapters_stay_factored_and_equal_the_path_integral_of_the_effective_wei
         effective.append(tuned.double().merge_and_unload().eval().requires_grad_(False))
     path = path_of(tmp_path, tmp_path / "state3", tmp_path / "state4")
     texts = oracle.examples(3)
-    allocation, rows = rows_of(path, texts)
-    check(rows, by_group(oracle.path_integral(*effective, texts), path), texts)
+    allocation, rows = rows_of(path, texts, levels=(9,))
+    check(rows, by_group(oracle.path_integral(*effective, texts, points=points), path), texts)
     assert {slot.group.split(".")[-1] for slot in path.changed} == {"q_proj", "down_proj"}
     for slot in path.changed:
         change = path.change(slot)
@@ -112,20 +116,23 @@ def test_adapters_stay_factored_and_equal_the_path_integral_of_the_effective_wei
 
 
 @pytest.mark.parametrize(
-    ("size", "seed", "tolerance", "jump"),
+    ("size", "seed", "tolerance", "jump", "points"),
     [
-        (0.005, 2, 1e-3, 0.0),  # no token changes its experts
+        (0.005, 2, 1e-3, 0.0, 12),  # no token changes its experts
+        pytest.param(0.005, 2, 1e-3, 0.0, 64, marks=pytest.mark.slow),
         # One does in one example: beyond the jump itself, its gradients have a break, which 9 points blur.
-        (0.01, 3, 6e-3, 0.038),
+        pytest.param(0.01, 3, 6e-3, 0.038, 64, marks=pytest.mark.slow),
     ],
 )
-def test_a_routed_model_has_routers_experts_and_what_its_routing_jumps_by(tmp_path, size, seed, tolerance, jump):
+def test_a_routed_model_has_routers_experts_and_what_its_routing_jumps_by(
+    tmp_path, size, seed, tolerance, jump, points
+):
     before = oracle.model_of("qwen3_moe", 1)
     after = oracle.moved(before, seed, size)
     path = path_of(tmp_path, saved(before, tmp_path / "a"), saved(after, tmp_path / "b"))
     texts = oracle.examples(3)
     _, rows = rows_of(path, texts, routed=path.routed)
-    reference = by_group(oracle.path_integral(before, after, texts), path)
+    reference = by_group(oracle.path_integral(before, after, texts, points), path)
     blocks = {f"model.layers.{n}.mlp.{kind}" for n in (0, 1) for kind in ("router", "experts")}
     assert blocks <= rows.keys()
     check(rows, reference, texts, tolerance=tolerance)
@@ -156,7 +163,7 @@ def test_shared_is_the_part_in_the_tasks_own_input_directions(tmp_path):
     assert torch.allclose(other.T @ other, torch.eye(3).double(), atol=1e-6)
     random = step[f"{name}.weight"] @ other @ other.T
     for column, delta in (("shared", own), ("shared_random", random)):
-        reference = oracle.path_integral(before, after, texts, directions={f"{name}.weight": delta})
+        reference = oracle.path_integral(before, after, texts, points=12, directions={f"{name}.weight": delta})
         values = reference[f"{name}.weight"]
         assert rows[name][column] == pytest.approx(sum(values) / 2, abs=1e-3)
     overlap = own.square().sum() / step[f"{name}.weight"].square().sum()
