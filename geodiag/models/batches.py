@@ -122,13 +122,7 @@ def micro_batches(probes: Sequence[EncodedProbe], *, batch_tokens: int, device: 
 
 
 def target_loss(model: nn.Module, batch: MicroBatch) -> Tensor:
-    """Sum over the batch's probes of weight times the mean cross-entropy of the probe's target tokens."""
-    losses = token_losses(model, batch)
-    return losses @ batch.weights.to(losses.dtype)
-
-
-def token_losses(model: nn.Module, batch: MicroBatch) -> Tensor:
-    """Cross-entropy of every target token, in the order of `predicts`.
+    """Sum over the batch's probes of weight times the mean cross-entropy of the probe's target tokens.
 
     Logits are made in the model's precision, where the model can for the predicting positions only; the
     cross-entropy is taken in float32, or in float64 where the model computes in it.
@@ -140,7 +134,8 @@ def token_losses(model: nn.Module, batch: MicroBatch) -> Tensor:
     logits = model(input_ids=batch.ids, use_cache=False, **kept).logits
     logits = (logits if keep else logits[:, batch.positions])[batch.predicts]
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return nn.functional.cross_entropy(wide, batch.targets, reduction="none")
+    losses = nn.functional.cross_entropy(wide, batch.targets, reduction="none")
+    return losses @ batch.weights.to(losses.dtype)
 
 
 def _micro_batch(probes: Sequence[EncodedProbe], weight: float, device: torch.device) -> MicroBatch:

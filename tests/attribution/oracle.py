@@ -78,7 +78,7 @@ def gradient(model: nn.Module, example: EncodedProbe) -> dict[str, torch.Tensor]
 
 def products(model: nn.Module, example: EncodedProbe, delta: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """<gradient, delta> by parameter."""
-    return {name: (g * delta[name]).sum().item() for name, g in gradient(model, example).items()}
+    return {name: (g * delta[name]).sum().item() for name, g in gradient(model, example).items() if name in delta}
 
 
 def difference(before: nn.Module, after: nn.Module) -> dict[str, torch.Tensor]:
@@ -87,18 +87,27 @@ def difference(before: nn.Module, after: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def path_integral(
-    before: nn.Module, after: nn.Module, texts: Sequence[EncodedProbe], points: int = 64
+    before: nn.Module,
+    after: nn.Module,
+    texts: Sequence[EncodedProbe],
+    points: int = 64,
+    directions: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, list[float]]:
-    """The allocation by parameter and example, with Gauss-Legendre points on the straight path."""
+    """The allocation by parameter and example, with Gauss-Legendre points on the straight path.
+
+    Args:
+        directions: multiplied with the gradients in place of the change, for those parameters alone.
+    """
     delta = difference(before, after)
+    directions = delta if directions is None else directions
     nodes, weights = np.polynomial.legendre.leggauss(points)
-    total = {name: [0.0] * len(texts) for name in delta}
+    total = {name: [0.0] * len(texts) for name in directions}
     model = copy.deepcopy(before)
     start = dict(before.named_parameters())
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
         for name, parameter in model.named_parameters():
             parameter.data = start[name] + node * delta[name]
         for n, text in enumerate(texts):
-            for name, value in products(model, text, delta).items():
+            for name, value in products(model, text, directions).items():
                 total[name][n] += weight * value
     return total

@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 import torch
 
+from geodiag.checkpoints import Layer
 from geodiag.extraction.measurements.attribution.changes import Piece, change_product, within_subspace
 from geodiag.extraction.measurements.attribution.passes import values_by_example
 from geodiag.extraction.measurements.attribution.products import ChangeProducts
+from geodiag.extraction.measurements.gradients.compare import compare_tasks
 from geodiag.models.states import WeightDelta
 from tests.attribution import oracle
 
@@ -95,3 +97,24 @@ def test_parts_of_a_fused_weight_have_rows_of_their_own():
         rows = slice(16 * n, 16 * n + 16)
         reference = [(oracle.gradient(model, text)[name] * delta)[:, rows].sum().item() for text in texts]
         assert values[key] == pytest.approx(reference, rel=1e-9)
+
+
+def test_gradients_of_tasks_are_multiplied_with_changes_as_they_are_compared():
+    """<g_i, Delta_k> of every layer beside the Gram matrix: with both ends of a step, the trapezoid of a loss change."""
+    model = oracle.model_of("qwen3", 1)
+    steps = [oracle.difference(model, oracle.moved(model, seed, 0.1)) for seed in (2, 3)]
+    names = [f"model.layers.1.mlp.{family}" for family in ("up_proj", "down_proj")]
+    shapes = [tuple(steps[0][f"{name}.weight"].shape) for name in names]
+    layers = [Layer(n, 1, n.split(".")[-1], *shape, "float64", f"{n}.weight") for n, shape in zip(names, shapes)]
+    tasks = [oracle.examples(4, seed=n) for n in range(2)]
+
+    def changes(layer):
+        return [step[layer.tensor] for step in steps]
+
+    for result in compare_tasks(model, [layers], tasks, batch_tokens=32, changes=changes):
+        for i, texts in enumerate(tasks):
+            for k, step in enumerate(steps):
+                values = [oracle.products(model, text, step)[result.layer.tensor] for text in texts]
+                assert result.products[i, k].item() == pytest.approx(sum(values) / 4, rel=1e-4, abs=1e-5)
+    (plain,) = compare_tasks(model, [layers[:1]], tasks, batch_tokens=32)
+    assert plain.products.shape == (2, 0)

@@ -66,7 +66,7 @@ def change_product(change: WeightDelta, gradient: Tensor) -> Tensor:
 
 def inner_product(a: Tensor, b: Tensor) -> Tensor:
     """<a, b> in float64, in stretches, so that no float64 copy of a whole tensor is held."""
-    stretches = zip(a.reshape(-1).split(_CHUNK), b.reshape(-1).split(_CHUNK), strict=True)
+    stretches = zip(*(torch.split(entries.reshape(-1), _CHUNK) for entries in (a, b)), strict=True)
     return torch.stack([torch.dot(x.double(), y.double()) for x, y in stretches]).sum()
 
 

@@ -120,7 +120,7 @@ class ChangeProducts:
                     _add(values, (direction, piece.group), product[None])
 
         parameter.requires_grad_(True)
-        handle = parameter.register_post_accumulate_grad_hook(multiply)
+        handle = parameter.register_post_accumulate_grad_hook(multiply)  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
@@ -140,7 +140,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _hook(
-    module: nn.Module,
+    _module: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     output: Tensor,
@@ -162,7 +162,7 @@ def _hook(
             for key, number in _numbers(use, pieces, inputs, gradient, examples):
                 _add(values, key, number)
 
-    output.register_hook(multiply)
+    output.register_hook(multiply)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -172,10 +172,10 @@ def _numbers(
     rows = _by_example(gradient, examples)
     for piece in pieces:
         for direction, change in piece.changes(gradient.device):
-            yield (direction, piece.group), _number(use, piece, change, inputs, gradient, rows)
+            yield (direction, piece.group), _number(use, piece, change, inputs, rows)
 
 
-def _number(use: _Use, piece: Piece, change: WeightDelta, inputs: Tensor, gradient: Tensor, rows: Tensor) -> Tensor:
+def _number(use: _Use, piece: Piece, change: WeightDelta, inputs: Tensor, rows: Tensor) -> Tensor:
     """sum over an example's tokens of g_out . f(x; Delta), an example each."""
     if _multiplies_inputs(use, piece):
         own = piece.part.take_rows(rows.movedim(-1, 0)).movedim(0, -1)
@@ -216,10 +216,9 @@ def _response(use: _Use, delta: Tensor, inputs: Tensor) -> Tensor:
 def _output(use: _Use, value: Tensor, inputs: Tensor) -> Tensor:
     """A module's output with a value in place of one parameter and zeros in place of the others, without its hooks."""
     own = use.module._parameters
+    values: dict[str, Any] = {name: None if p is None else torch.zeros_like(p) for name, p in own.items()}
     try:
-        use.module._parameters = {  # type: ignore[assignment]
-            name: value if name == use.name else None if p is None else torch.zeros_like(p) for name, p in own.items()
-        }
+        use.module._parameters = values | {use.name: value}
         output: Tensor = use.module.forward(inputs)
     finally:
         use.module._parameters = own

@@ -50,7 +50,7 @@ class PathIntegral:
     points: int
     """How many points were taken."""
     residual: float
-    """Sum of the allocation over groups less the loss change, both as means over examples; nats."""
+    """The loss change less the sum of the allocation over groups, both as means over examples; nats."""
     share_change: float
     """Sum over groups of the change of their shares since the level before, 0..2; shares are A_l / sum |A_l|."""
     converged: bool
@@ -117,7 +117,7 @@ def _integral(points: dict[float, Point], count: int, floor: float, *, routed: b
     first, last = points[0.0], points[1.0]
     allocation = products[0].mean(-1)
     delta_loss = (last.losses - first.losses).mean().item()
-    residual = allocation.sum().item() - delta_loss
+    residual = delta_loss - allocation.sum().item()
     before = _weighted(points, (count + 1) // 2)[0].mean(-1)
     share_change = (shares(allocation) - shares(before)).abs().sum().item()
     allowed = max((ROUTING_SHARE if routed else ERROR_SHARE) * abs(delta_loss), floor, LEAST_ERROR)

@@ -16,7 +16,7 @@ import torch
 from geodiag.extraction.measurements.attribution.changes import RANDOM, SHARED, STEP, Piece, within_subspace
 from geodiag.extraction.measurements.attribution.passes import values_by_example
 from geodiag.extraction.measurements.attribution.products import ChangeProducts, Values
-from geodiag.extraction.measurements.attribution.quadrature import PathIntegral, Point, path_integral
+from geodiag.extraction.measurements.attribution.quadrature import LEVELS, PathIntegral, Point, path_integral
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases, random_basis
 from geodiag.models.batches import EncodedProbe
 from geodiag.models.groups import ParameterGroup, WeightSlot
@@ -61,6 +61,15 @@ class StepPath:
                 self._changes[slot] = partial(_same, change) if held else partial(runner.delta, after, slot)
 
     @property
+    def changed(self) -> tuple[WeightSlot, ...]:
+        """The slots that the step changes."""
+        return tuple(self._changes)
+
+    def change(self, slot: WeightSlot) -> WeightDelta:
+        """The change of one of them."""
+        return self._changes[slot]()
+
+    @property
     def routed(self) -> bool:
         """Whether tokens are routed to experts."""
         return any(group.family == "router" for group in self.groups)
@@ -73,6 +82,7 @@ class StepPath:
         bases: TaskBases | None,
         names: tuple[str, ...],
         floor: float = 0.0,
+        levels: tuple[int, ...] = LEVELS,
     ) -> Allocation:
         """Integrates the products of a task's gradients with the step's changes along the path.
 
@@ -82,6 +92,7 @@ class StepPath:
             bases: of the task's own update; None where it has none.
             names: the run, step and task, by which random directions are drawn.
             floor: the precision of a loss difference in nats.
+            levels: numbers of points to try, each nested in the next.
         """
         pieces, projected = self._pieces(bases, names)
         directions = (STEP,) if bases is None else (STEP, SHARED, RANDOM)
@@ -93,7 +104,7 @@ class StepPath:
                 losses, values = values_by_example(products, examples, batch_tokens=batch_tokens, device=device)
             return Point(losses, self._stacked(values, directions, len(examples)))
 
-        integral = path_integral(point, floor=floor, routed=self.routed)
+        integral = path_integral(point, floor=floor, routed=self.routed, levels=levels)
         return Allocation(self.groups, integral, self.squared, projected)
 
     def _pieces(

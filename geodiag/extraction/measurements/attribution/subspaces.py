@@ -77,4 +77,3 @@ def random_basis(d_in: int, width: int, *, names: tuple[str, ...]) -> Tensor:
     seed = int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:8], "little") >> 1
     g = torch.Generator().manual_seed(seed)
     return torch.linalg.qr(torch.randn(d_in, width, generator=g)).Q
-
