@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from geodiag.extraction.measurements.attribution import Attribution
+from geodiag.extraction.measurements.edits import Edits
 from geodiag.extraction.measurements.geometry import Geometry
 from geodiag.extraction.measurements.gradients import Gradients
 from geodiag.extraction.measurements.losses import Losses
 from geodiag.extraction.measurements.measurement import Measurement
+from geodiag.extraction.measurements.modes import Modes
 
-MEASUREMENTS: list[Measurement] = [Geometry(), Gradients(), Losses(), Attribution()]
+MEASUREMENTS: list[Measurement] = [Geometry(), Gradients(), Losses(), Attribution(), Edits(), Modes()]
 """In the order in which they are made; the first one makes a run's own rows."""
 
 __all__ = ["MEASUREMENTS", "Measurement"]

@@ -18,13 +18,13 @@ from geodiag.extraction.measurements.edits.settings import EditOptions
 from geodiag.extraction.measurements.edits.stages import StepStages, slots
 from geodiag.extraction.measurements.edits.steps import EditStep, edit_steps
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.measurements.losses.plan import longest_input
+from geodiag.extraction.measurements.losses.plan import probes_as_losses, stored_loss_options
 from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Rows, Standing, StoredRun
 from geodiag.extraction.plan import Update
 from geodiag.extraction.run import PreparedRun
-from geodiag.models.probes import RunProbes, run_probes
-from geodiag.models.runner import ModelRunner, Precision, exact_arithmetic, fitting_precision, model_bytes
+from geodiag.models.probes import RunProbes
+from geodiag.models.runner import ModelRunner, Precision, exact_arithmetic, model_bytes
 from geodiag.models.states import ModelState, model_state
 
 SLOTS_A_STEP = 2 + 26 + 28
@@ -115,7 +115,10 @@ class EditRun(MeasurementPlan):
         Raises:
             StoreError: losses or attribution were not measured, or of other probes.
         """
-        losses = _loss_config(stored, self._name)
+        fix = "--measure losses,attribution,edits"
+        losses = stored_loss_options(stored.config, self._name, needed_by="edits", fix=fix)
+        if "attribution" not in stored.config:
+            raise StoreError("edits build on attribution, which was not measured", run=self._name, fix=fix)
         plan = _planned(self.run, self.options, self.selection, losses)
         manifest = self.run.plan.manifest
         steps = list(
@@ -250,29 +253,8 @@ def edit_plan(run: PreparedRun, options: EditOptions, *, selection: GeometrySett
 
 
 def _planned(run: PreparedRun, options: EditOptions, selection: GeometrySettings, losses: LossOptions) -> EditRun:
-    manifest = run.plan.manifest
-    base = run.checkpoints[manifest.base]
-    assert isinstance(base, Checkpoint)
-    try:
-        length = min(losses.max_length, longest_input(run))
-        probes = run_probes(manifest, per_task=losses.examples, max_length=length)
-    except GeodiagError as error:
-        error.run = manifest.run
-        raise
-    chosen = losses.precision
-    precision: Precision = fitting_precision(base, memory=run.memory) if chosen == "auto" else chosen
+    probes, precision = probes_as_losses(run, losses)
     return EditRun(run, options, selection, losses, precision, probes)
-
-
-def _loss_config(stored: StoredRun, run: str) -> LossOptions:
-    """The options that the losses of a stored run were measured with."""
-    for name in ("losses", "attribution"):
-        if name not in stored.config:
-            fix = f"add {name}: --measure geometry,losses,attribution,edits"
-            raise StoreError(f"edits build on {name}, which was not measured", run=run, fix=fix)
-    config = stored.config["losses"]
-    names = ("examples", "max_length", "precision", "batch_tokens")
-    return LossOptions(**{name: config[name] for name in names})
 
 
 def _tokens(probes: RunProbes, task: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from geodiag.checkpoints import Checkpoint
 from geodiag.checkpoints.tensor_names import text_config
 from geodiag.common.text import counted, listed
-from geodiag.errors import GeodiagError, ProbesError
+from geodiag.errors import GeodiagError, ProbesError, StoreError
 from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Rows, Standing
@@ -266,6 +266,44 @@ def loss_plan(run: PreparedRun, options: LossOptions, *, strict: bool = False) -
     chosen = options.precision
     precision: Precision = fitting_precision(base, memory=run.memory) if chosen == "auto" else chosen
     return LossRun(run, options, probes, precision)
+
+
+def stored_loss_options(config: Mapping[str, Any], run: str, *, needed_by: str, fix: str) -> LossOptions:
+    """The options that the losses of a stored run were measured with.
+
+    Args:
+        config: of the stored run.
+        run: its id.
+        needed_by: the measurement that builds on them, for the error.
+        fix: what would measure them.
+
+    Raises:
+        StoreError: they were not measured.
+    """
+    if "losses" not in config:
+        raise StoreError(f"{needed_by} build on losses, which were not measured", run=run, fix=fix)
+    return LossOptions(**{field.name: config["losses"][field.name] for field in fields(LossOptions)})
+
+
+def probes_as_losses(run: PreparedRun, options: LossOptions) -> tuple[RunProbes, Precision]:
+    """The probes of a run and the precision that its losses are measured with.
+
+    Raises:
+        ProbesError: no probes, a wrong line, or too many that are too long.
+        SettingsError: transformers is not installed.
+        CheckpointError: the base has no tokenizer.
+    """
+    manifest = run.plan.manifest
+    try:
+        length = min(options.max_length, longest_input(run))
+        probes = run_probes(manifest, per_task=options.examples, max_length=length)
+    except GeodiagError as error:
+        error.run = manifest.run
+        raise
+    base = run.checkpoints[manifest.base]
+    assert isinstance(base, Checkpoint)  # a run's base is whole
+    chosen = options.precision
+    return probes, fitting_precision(base, memory=run.memory) if chosen == "auto" else chosen
 
 
 def longest_input(run: PreparedRun) -> int:

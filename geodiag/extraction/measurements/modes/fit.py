@@ -138,8 +138,8 @@ def _jackknife_se(likelihood: Values) -> float:
     n = len(likelihood)
     if n < 2:
         return float("inf")
-    without = GRID.numpy()[(likelihood.sum(0) - likelihood).argmax(1)]
-    return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+    without = (likelihood.sum(0) - likelihood).argmax(1)  # places on the grid
+    return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()) / (len(GRID) - 1))
 
 
 def _status(beta: float, se: float, first: float, overlap: float, explained: float | None, *, changed: bool) -> Status:
