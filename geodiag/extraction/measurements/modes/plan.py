@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -89,7 +89,7 @@ class ModeRun(MeasurementPlan):
             StoreError: its losses were not measured.
         """
         losses = stored_loss_options(stored.config, self._name, needed_by="modes", fix="--measure losses,modes")
-        return replace(mode_plan(self.run, losses))
+        return mode_plan(self.run, losses)
 
     def rows(self, parts: Sequence[str], *, say: Callable[[str], None]) -> Iterator[tuple[str, Rows]]:  # noqa: ARG002
         """Compares the three models of every step."""
@@ -137,7 +137,7 @@ class ModeRun(MeasurementPlan):
 
     def outcome(self, computed: int) -> str:
         """`modes of 3 old tasks at steps`."""
-        return f"modes of {computed} {self.unit}"
+        return f"modes of {counted(computed, 'old task')} at steps"
 
 
 def _part(step: int, task: str) -> str:
