@@ -141,6 +141,35 @@ def merge(
     _voice().say(f"{merged.run}: {merged.detail}, in {merged.path}" + (f"; {merged.stored}" if merged.stored else ""))
 
 
+@add_command(app, example="geodiag edit runs/ --run ewc --step 3 --scale 0.5 --out edited")
+def edit(
+    runs: Runs,
+    out: Out,
+    run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run's id.")],
+    step: Annotated[int, typer.Option("--step", metavar="N", help="The step, from 1.")],
+    scale: Annotated[float | None, typer.Option(metavar="A", help="Scale the whole step by a factor in 0..1.")] = None,
+    revert: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP,...", help="Put these back: families, layers, or patterns of layers with *."),
+    ] = None,
+    project: Annotated[
+        bool, typer.Option("--project", help="Project the input directions of old tasks out of the step.")
+    ] = False,
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|bfloat16|float16", help="Type of tensors that neither state has.")
+    ] = "float32",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:<n>.")] = "auto",
+) -> None:
+    """Write the checkpoint of a step with some of it undone, and score it on the run's probes."""
+    from geodiag.merging import StepEdit, edit_step
+
+    words = tuple(word.strip() for word in (revert or "").split(",") if word.strip())
+    what = StepEdit(scale, words, project)
+    written = edit_step(runs, run=run, step=step, edit=what, out=out, dtype=dtype, device=device)
+    for line in written.lines():
+        _voice().say(line)
+
+
 @add_command(app, example="geodiag pack store --out small")
 def pack(store: StorePath, out: Out) -> None:
     """Copy a store into a new one of about a third the size, rounded to single precision."""

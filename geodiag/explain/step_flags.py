@@ -186,4 +186,3 @@ def _smallest(intervals: Sequence[MeanInterval | None], level: float) -> int | N
         if interval is not None and interval.estimate < 0
     ]
     return min((number for number in numbers if number is not None), default=None)
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,11 +77,15 @@ class StateLayout:
 
     def put(self, folder: Path, layer: Layer, weight: Tensor) -> None:
         """Write one layer's weight (d_out, d_in) at its offset; it is on the disk when this returns."""
-        slot = self.slots[layer.tensor]
+        self.put_part(folder, layer.tensor, layer.part, weight)
+
+    def put_part(self, folder: Path, tensor: str, part: MatrixPart, weight: Tensor) -> None:
+        """Write a tensor or a part of it at its offset, rounded to its type; it is on the disk when this returns."""
+        slot = self.slots[tensor]
         path = folder / slot.file
         memory = np.memmap(path, dtype=np.uint8, mode="r+", offset=slot.offset, shape=(slot.size,))
         stored = torch.from_numpy(memory).view(getattr(torch, slot.dtype)).view(slot.shape)
-        fill_part(stored, layer.part, weight.cpu())
+        fill_part(stored, part, weight.cpu())
         memory.flush()
 
     def _base_bytes(self, name: str) -> Iterator[bytes]:
@@ -105,6 +109,9 @@ class StateLayout:
 
 def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
     """Write a layer's weight into the tensor that holds it, rounded to its type; the reverse of `MatrixPart.take`."""
+    if part == WHOLE:
+        stored.copy_(weight)
+        return
     matrix = stored if part.expert is None else stored[part.expert]
     matrix = matrix.T if part.transposed else matrix
     if part.rows is None:
@@ -114,29 +121,40 @@ def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
 
 
 def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> StateLayout:
-    """The files of states that start from a base.
+    """The files of states that start from a base; tensors that no layer fills whole are copied.
 
     Args:
         base: the checkpoint, whose file names, tensors and shards the states have.
         layers: the layers that will be written.
         dtype: the type of all weights, or `base` for each its own. Quantised tensors and other types stay as they are.
     """
-    folder = base.path if base.path.is_dir() else base.path.parent
     whole = {layer.tensor for layer in layers if layer.part == WHOLE}
+    types = {name: _type(base.info(name).dtype, dtype) for name in base.names}
+    return typed_layout(base, types, written=whole)
+
+
+def typed_layout(base: Checkpoint, types: Mapping[str, str], *, written: Collection[str]) -> StateLayout:
+    """The files of a checkpoint with the tensors of another one.
+
+    Args:
+        base: the other one, whose file names, tensors and shards it has.
+        types: the type of every tensor.
+        written: tensors that will be written whole; the others are copied.
+    """
+    folder = base.path if base.path.is_dir() else base.path.parent
     headers: dict[Path, bytes] = {}
     slots: dict[str, Slot] = {}
     for file in base.files:
         relative = file.relative_to(folder) if base.path.is_dir() else Path("model.safetensors")
-        headers[relative], placed = _place(base, file, relative, dtype=dtype)
+        headers[relative], placed = _place(base, file, relative, types)
         slots |= placed
-    return StateLayout(base, headers, slots, tuple(name for name in slots if name not in whole))
+    return StateLayout(base, headers, slots, tuple(name for name in slots if name not in written))
 
 
-def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple[bytes, dict[str, Slot]]:
+def _place(base: Checkpoint, file: Path, relative: Path, types: Mapping[str, str]) -> tuple[bytes, dict[str, Slot]]:
     """The header of one file and the slots of its tensors, widest types first, so that each starts aligned."""
     stored = read_header(file)
     names = [name for name, (_, held_in) in base.tensors.items() if held_in == file]
-    types = {name: _type(base.info(name).dtype, dtype) for name in names}
     places: dict[str, tuple[int, int]] = {}
     end = 0
     for name in sorted(names, key=lambda name: (-_width(types[name]), name)):

@@ -8,7 +8,9 @@ from geodiag.jobs import Work, extract_all
 from tests.extraction.gradient_runs import byte_ids, tiny_model, tokenizer, write_manifest, write_probes
 
 WORDS = {"alpha": "yes", "beta": "no", "skill": "on"}
-PROBES = [(task, f"{'abcdefghijklmnopqrst'[n]}{task[0]}?", f" {word}") for task, word in WORDS.items() for n in range(20)]
+PROBES = [
+    (task, f"{'abcdefghijklmnopqrst'[n]}{task[0]}?", f" {word}") for task, word in WORDS.items() for n in range(20)
+]
 
 
 def train(model, task, *, steps, rate=5e-3):

@@ -54,7 +54,7 @@ def test_a_matched_set_has_the_families_and_the_norm_of_the_chosen_one():
 
 
 def test_where_no_draw_matches_the_nearest_is_taken():
-    squared = {name: 1.0 for name in GROUPS} | {"model.layers.0.q_proj": 100.0, "model.layers.7.q_proj": 40.0}
+    squared = dict.fromkeys(GROUPS, 1.0) | {"model.layers.0.q_proj": 100.0, "model.layers.7.q_proj": 40.0}
     sets = matched_sets(["model.layers.0.q_proj"], MATRICES, squared, names=("run",))
     assert set(sets) == {("model.layers.7.q_proj",)}
 

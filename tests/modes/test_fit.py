@@ -21,7 +21,9 @@ def mixed(log_p, log_q, targets, beta):
     """The definition: whole answers mixed, then the next token's distribution given the answer so far."""
     rows = []
     for k in range(len(targets)):
-        P, Q = (torch.stack([x[n, targets[n]] for n in range(k)]).sum() if k else torch.tensor(0.0) for x in (log_p, log_q))
+        P, Q = (
+            torch.stack([x[n, targets[n]] for n in range(k)]).sum() if k else torch.tensor(0.0) for x in (log_p, log_q)
+        )
         wp, wq = beta * P.exp(), (1 - beta) * Q.exp()
         rows.append((wp * log_p[k].exp() + wq * log_q[k].exp()) / (wp + wq))
     return torch.stack(rows).log()

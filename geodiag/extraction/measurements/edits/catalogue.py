@@ -132,9 +132,7 @@ def _bands(matrices: Sequence[ParameterGroup]) -> Iterator[Edit]:
         yield Edit(f"revert {title}", "band", own)
 
 
-def by_harm(
-    matrices: Sequence[ParameterGroup], harm: Mapping[str, float], benefit: Mapping[str, float]
-) -> list[Edit]:
+def by_harm(matrices: Sequence[ParameterGroup], harm: Mapping[str, float], benefit: Mapping[str, float]) -> list[Edit]:
     """Reverts of the matrices with most harm less benefit, by share; by harm alone; the harmful half scaled."""
     less = {group.name: harm.get(group.name, 0.0) - benefit.get(group.name, 0.0) for group in matrices}
     alone = {group.name: harm.get(group.name, 0.0) for group in matrices}

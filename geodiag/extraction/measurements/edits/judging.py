@@ -61,9 +61,7 @@ class StepScores:
     def shown(self, *, level: float = 0.95) -> tuple[str, ...]:
         """Lost tasks whose probability fell beyond noise, here as well."""
         return tuple(
-            task
-            for task in self.lost
-            if mean_interval(self.before[task].p - self.after[task].p, level=level).is_above
+            task for task in self.lost if mean_interval(self.before[task].p - self.after[task].p, level=level).is_above
         )
 
     def learnt(self, *, level: float = 0.95) -> bool:

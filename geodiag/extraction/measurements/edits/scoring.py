@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -123,7 +123,10 @@ def scores_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Scores]:
     for row in rows:
         columns.setdefault(row["edit"], {}).setdefault(row["task"], []).append(row)
     return {
-        edit: {task: TaskScores(*(_column(own, name) for name in ("loss", "p_target", "exact"))) for task, own in tasks.items()}
+        edit: {
+            task: TaskScores(*(_column(own, name) for name in ("loss", "p_target", "exact")))
+            for task, own in tasks.items()
+        }
         for edit, tasks in columns.items()
     }
 

@@ -107,9 +107,7 @@ def _with_edits(
     benefit = normalised_benefit(allocations[step.new]) if step.new in allocations else {}
     harm = mean_harm([allocations[task] for task in step.lost])
     names = (run, str(step.step), *step.lost)
-    edits = choosing_edits(
-        step.groups, harm=harm, benefit=benefit, names=names, project=projects, transplant=experts
-    )
+    edits = choosing_edits(step.groups, harm=harm, benefit=benefit, names=names, project=projects, transplant=experts)
     own: list[Edit] = []
     if len(step.lost) > 1:
         worst = normalised_harm(allocations[step.lost[0]])
