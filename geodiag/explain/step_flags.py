@@ -2,8 +2,8 @@
 
 Rules, all on the judging half, with intervals that hold jointly over the edits taken:
 
-    located            a set of at most a quarter of the matrices and 35 % of the squared step restores half, keeps 90 %,
-                       beats its matched random sets, and its complement restores less
+    located            a set of at most a quarter of the matrices and 35 % of the squared step restores half,
+                       keeps 90 %, beats its matched random sets, and its complement restores less
     shared directions  projecting out the lost tasks' directions restores half, keeps 90 % and beats both its controls
     step too long      a scale of 0.5 or more restores half and keeps 90 %
     trade-off          every edit taken restores under half or keeps under 90 %, beyond noise
@@ -12,19 +12,24 @@ Rules, all on the judging half, with intervals that hold jointly over the edits 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
-from geodiag.extraction.measurements.edits.choosing import LEAST_SCALE, is_small
+import polars as pl
+
 from geodiag.extraction.measurements.edits.judging import (
+    LEAST_SCALE,
     ControlTest,
     Judgement,
     Scores,
     StepScores,
     against_controls,
+    is_small,
     judge,
+    scale_factor,
+    scores_of_rows,
 )
 from geodiag.stats.paired_means import MeanInterval, examples_needed, joint_level
 
@@ -186,3 +191,54 @@ def _smallest(intervals: Sequence[MeanInterval | None], level: float) -> int | N
         if interval is not None and interval.estimate < 0
     ]
     return min((number for number in numbers if number is not None), default=None)
+
+
+CONTROLS = ("random", "complement", "project_random")
+"""Kinds of edits that others are compared with."""
+
+
+def judged_step(
+    edits: pl.DataFrame, edit_examples: pl.DataFrame, *, judging: pl.DataFrame, new: str
+) -> tuple[list[JudgedEdit], StepScores]:
+    """The edits taken of one step and its scores, from the store.
+
+    Args:
+        edits: rows of one run and step.
+        edit_examples: rows of the same.
+        judging: the columns `task` and `example` of the judging half.
+        new: the task that the step trains.
+    """
+    own = edit_examples.join(judging, on=["task", "example"], how="semi").sort("task", "example")
+    scores = scores_of_rows(own.to_dicts())
+    judged = edits.filter(pl.col("half") == "judging")
+    rows = judged.unique(subset=["edit", "chosen_for"], maintain_order=True).to_dicts()
+    restored = judged.filter(pl.col("restored_p").is_not_null())
+    before, after = scores["before"], scores["after"]
+    falls = {task: float((before[task].p - after[task].p).mean()) for task in restored["task"].unique()}
+    step = StepScores(before, after, tuple(sorted(falls, key=lambda task: -falls[task])), new if new in after else None)
+    taken = [row for row in rows if row["kind"] not in CONTROLS]
+    return [_judged_edit(row, rows, scores) for row in taken], step
+
+
+def _judged_edit(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Scores]) -> JudgedEdit:
+    name, chosen_for = row["edit"], row["chosen_for"]
+    same = [other for other in rows if other["chosen_for"] == chosen_for]
+    if row["kind"] == "project":
+        controls = [other["edit"] for other in same if other["kind"] == "project_random"]
+    else:
+        controls = [
+            other["edit"] for other in same if other["kind"] == "random" and other["edit"].endswith(f"as {name}")
+        ]
+    rest = [other["edit"] for other in same if other["edit"] == f"complement of {name}"]
+    return JudgedEdit(
+        name,
+        row["kind"],
+        tuple(row["groups"]),
+        scale_factor(name),
+        row["share_of_matrices"],
+        row["squared_share"],
+        scores[name],
+        () if chosen_for == "all" else (chosen_for,),
+        tuple(scores[other] for other in controls),
+        scores[rest[0]] if rest else None,
+    )

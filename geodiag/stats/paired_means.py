@@ -104,7 +104,7 @@ def ratio_interval(numerator: Sequence[Values], denominator: Sequence[Values], *
     df = sum(len(sample) - 1 for sample in denominator)
     if estimate is None or min(map(len, denominator)) < 2:
         return RatioInterval(estimate, None, None)
-    v = sum(np.cov(x, y) / len(x) for x, y in zip(numerator, denominator, strict=True))
+    v = np.sum([np.cov(x, y) / len(x) for x, y in zip(numerator, denominator, strict=True)], axis=0)
     t2 = _quantile(df, level) ** 2
     a, b, c = Y**2 - t2 * v[1, 1], X * Y - t2 * v[0, 1], X**2 - t2 * v[0, 0]
     if a <= 0:

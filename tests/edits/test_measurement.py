@@ -13,6 +13,7 @@ from transformers import Qwen3ForCausalLM
 
 from geodiag.checkpoints import open_checkpoint
 from geodiag.errors import StoreError
+from geodiag.explain.step_flags import judged_step, step_flags
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases
 from geodiag.extraction.measurements.edits.catalogue import Edit
 from geodiag.extraction.measurements.edits.scoring import EditScorer
@@ -189,3 +190,23 @@ def test_projections_and_transplants_equal_dense_products_and_leave_the_weights(
         with runner.edited(states_[2], scorer._multipliers(edit)):
             torch.testing.assert_close(runner.tensors[slot.parameter].data, weight, atol=1e-5, rtol=1e-4)
     assert {name: tensor_hash(tensor) for name, tensor in runner.tensors.items()} == before
+
+
+def test_flags_read_back_what_was_judged(folder):
+    judging = StoreReader(folder / "store").scan("examples").collect().filter(step=0, half="judging")
+    rows, examples = table(folder / "store", "edits"), table(folder / "store", "edit_examples")
+    edits, step = judged_step(rows, examples, judging=judging, new="beta")
+    assert (step.lost, step.new) == (("alpha",), "beta")
+    assert {edit.kind for edit in edits} >= {"scale", "project", "transplant"}
+    flags = step_flags(edits, step)
+    assert len(flags.flags) == 1
+    for verdict in flags.verdicts:
+        (row,) = rows.filter(half="judging", edit=verdict.edit.name, task="alpha").iter_rows(named=True)
+        interval = verdict.judgement.restored
+        assert (interval.estimate, interval.low, interval.high) == pytest.approx(
+            (row["restored_p"], row["restored_low"], row["restored_high"])
+        )
+    (chosen,) = [verdict for verdict in flags.verdicts if verdict.edit.complement is not None]
+    assert len(chosen.edit.controls) == 19
+    (projected,) = [verdict for verdict in flags.verdicts if verdict.edit.kind == "project"]
+    assert len(projected.edit.controls) == 1

@@ -154,11 +154,6 @@ def _percent(share: float) -> str:
     return f"{round(100 * share)}%"
 
 
-def scale_factor(name: str) -> float | None:
-    """The factor of a scaled step by the edit's name; None of other edits."""
-    return float(name.split()[1]) if name.startswith("scale ") else None
-
-
 def complement(edit: Edit, groups: Mapping[str, ParameterGroup], *, name: str) -> Edit:
     """The edit that reverts every group but those that another one reverts."""
     return Edit(name, "complement", tuple(other for other in groups if other not in set(edit.groups)))

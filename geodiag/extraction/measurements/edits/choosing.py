@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from geodiag.extraction.measurements.edits.catalogue import Edit
-from geodiag.extraction.measurements.edits.judging import Scores, StepScores
+from geodiag.extraction.measurements.edits.judging import LEAST_SCALE, Scores, StepScores, is_small
 
 EditClass = Literal["scale", "part", "set", "project", "transplant"]
 """Scaled as a whole, scaled on some groups, some groups reverted, projected, transplanted."""
@@ -15,10 +15,6 @@ CLASSES: tuple[EditClass, ...] = ("scale", "part", "set", "project", "transplant
 KEPT_MARGIN = 0.95
 """Share of the new task's gain that an edit must keep on the choosing half: picks at .9 fail on the other as often."""
 RESTORED_LEAST = 0.5
-LOCATED_MATRICES, LOCATED_SQUARED = 0.25, 0.35
-"""Most of the matrices and of the squared step that a location may take."""
-LEAST_SCALE = 0.5
-"""The least factor that stands for a step that was merely too long."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +76,8 @@ def can_be_cause(candidate: Candidate) -> bool:
     return class_of(candidate.edit) != "scale" or candidate.edit.factor >= LEAST_SCALE
 
 
-def is_small(share_of_matrices: float, squared_share: float) -> bool:
-    """Whether a set is at most a quarter of the matrices and 35 % of the squared step."""
-    return share_of_matrices <= LOCATED_MATRICES + 1e-9 and squared_share <= LOCATED_SQUARED + 1e-9
-
-
 def restored_and_kept(edited: Scores, step: StepScores) -> tuple[float, float]:
-    """Shares of the lost probability that come back and of the gained one that stay; 0 and 1 where they are undefined."""
+    """Shares of the lost probability that come back and of the gained one that stay; 0 and 1 where undefined."""
     fall = sum(float((step.before[task].p - step.after[task].p).mean()) for task in step.lost)
     back = sum(float((edited[task].p - step.after[task].p).mean()) for task in step.lost)
     restored, kept = (back / fall if fall != 0 else 0.0), 1.0

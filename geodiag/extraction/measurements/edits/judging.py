@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,10 @@ HALF, NINE_TENTHS = 0.5, 0.9
 """Shares that an edit must restore and keep."""
 LEAST_P_FALL = 0.02
 """Fall of the mean target probability under which a task does not count as lost."""
+LOCATED_MATRICES, LOCATED_SQUARED = 0.25, 0.35
+"""Most of the matrices and of the squared step that a location may take."""
+LEAST_SCALE = 0.5
+"""The least factor that stands for a step that was merely too long."""
 EXACT_FALL = 3
 """Judging examples that must no longer be answered exactly for exact answers to decide too."""
 
@@ -90,7 +95,7 @@ class Judgement:
 
     @property
     def restores_half(self) -> bool:
-        """Whether at least half of the loss comes back, beyond noise, and of the exact answers too where they decide."""
+        """Whether half of the loss comes back, beyond noise, and half of the exact answers where they decide."""
         return self.restores.is_above and (self.restored_exact is None or self.restored_exact >= HALF)
 
     @property
@@ -188,3 +193,35 @@ def against_controls(edited: Scores, controls: Sequence[Scores], step: StepScore
     fall = sum(float((step.before[task].p - step.after[task].p).mean()) for task in step.lost)
     back = sum(float((means[task] - step.after[task].p).mean()) for task in step.lost)
     return ControlTest(all(own > other for other in others), difference, back / fall if fall != 0 else None)
+
+
+def is_small(share_of_matrices: float, squared_share: float) -> bool:
+    """Whether a set is at most a quarter of the matrices and 35 % of the squared step."""
+    return share_of_matrices <= LOCATED_MATRICES + 1e-9 and squared_share <= LOCATED_SQUARED + 1e-9
+
+
+def scores_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Scores]:
+    """Scores by edit and task from rows of `edit_examples` of one step and half.
+
+    Args:
+        rows: in the order of their examples.
+    """
+    columns: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        columns.setdefault(row["edit"], {}).setdefault(row["task"], []).append(row)
+    return {
+        edit: {
+            task: TaskScores(*(_column(own, name) for name in ("loss", "p_target", "exact")))
+            for task, own in tasks.items()
+        }
+        for edit, tasks in columns.items()
+    }
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
+    return np.array([float(row[name]) for row in rows], dtype=np.float64)
+
+
+def scale_factor(name: str) -> float | None:
+    """The factor of a scaled step by the edit's name; None of other edits."""
+    return float(name.split()[1]) if name.startswith("scale ") else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from scipy.special import stdtrit
@@ -63,11 +64,11 @@ def task_changes(
     return {change.task: change for change in sorted(changes, key=lambda change: (-change.p_fall, change.task))}
 
 
-def _by_task(frame: pl.DataFrame, step: int) -> dict[str, Mapping[str, float]]:
+def _by_task(frame: pl.DataFrame, step: int) -> dict[str, Mapping[str, Any]]:
     return {row["task"]: row for row in frame.filter(pl.col("step") == step).iter_rows(named=True)}
 
 
-def _sampled(row: Mapping[str, float]) -> SampledScore:
+def _sampled(row: Mapping[str, Any]) -> SampledScore:
     n, stderr = row.get("n"), row.get("stderr")
     return SampledScore(row["score"], None if n is None else int(n), stderr)
 
@@ -80,7 +81,7 @@ def _lost_by_score(before: SampledScore | None, after: SampledScore | None, coun
     return None if interval is None else interval[1] < 0
 
 
-def _lost_by_probes(row: Mapping[str, float], fall: float, count: int) -> bool:
+def _lost_by_probes(row: Mapping[str, Any], fall: float, count: int) -> bool:
     n, se = int(row["n_examples"]), row["delta_loss_se"]
     if n < 2 or se is None:
         return False

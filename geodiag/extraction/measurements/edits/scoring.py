@@ -111,25 +111,3 @@ def example_rows(step: int, edit: str, half: Half, scores: Scores, probes: Mappi
                 "p_target": float(p),
                 "exact": bool(exact),
             }
-
-
-def scores_of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Scores]:
-    """Scores by edit and task from rows of `edit_examples` of one step and half.
-
-    Args:
-        rows: in the order of their examples.
-    """
-    columns: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for row in rows:
-        columns.setdefault(row["edit"], {}).setdefault(row["task"], []).append(row)
-    return {
-        edit: {
-            task: TaskScores(*(_column(own, name) for name in ("loss", "p_target", "exact")))
-            for task, own in tasks.items()
-        }
-        for edit, tasks in columns.items()
-    }
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
-    return np.array([float(row[name]) for row in rows], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The two stages of one step: every edit on the choosing half, then those taken and their controls on the judging half."""
+"""The two stages of a step: all edits on the choosing half, then those taken and their controls on the judging half."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from geodiag.extraction.measurements.edits.choosing import (
     edit_sizes,
 )
 from geodiag.extraction.measurements.edits.controls import SETS, matched_sets
-from geodiag.extraction.measurements.edits.judging import Scores, StepScores
+from geodiag.extraction.measurements.edits.judging import Scores, StepScores, scores_of_rows
 from geodiag.extraction.measurements.edits.rows import EditRows
 from geodiag.extraction.measurements.edits.scoring import (
     PROJECT_OTHERS,
     PROJECT_RANDOM,
     EditScorer,
     example_rows,
-    scores_of_rows,
 )
 from geodiag.extraction.measurements.edits.steps import ALL, EditStep
 from geodiag.extraction.measurements.measurement import Row, Rows

@@ -104,7 +104,8 @@ def edit_steps(
 def _with_edits(
     step: EditStep, allocations: Mapping[str, Mapping[str, float]], run: str, *, projects: bool, experts: bool
 ) -> EditStep:
-    benefit = normalised_benefit(allocations[step.new]) if step.new in allocations else {}
+    own_allocation = allocations.get(step.new or "")
+    benefit = {} if own_allocation is None else normalised_benefit(own_allocation)
     harm = mean_harm([allocations[task] for task in step.lost])
     names = (run, str(step.step), *step.lost)
     edits = choosing_edits(step.groups, harm=harm, benefit=benefit, names=names, project=projects, transplant=experts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -75,13 +74,16 @@ class StepModes:
     @torch.no_grad()
     def _mixtures(self, task: str) -> list[ExampleMixture]:
         counts = self._hidden[0][task].counts
-        parts = [hidden[task].read(self._device).split(counts) for hidden in self._hidden]
+        parts = [torch.split(hidden[task].read(self._device), counts) for hidden in self._hidden]
         mixtures = []
         for n, example in enumerate(self._tasks[task].examples):
             first = len(example.ids) - example.n_target
             targets = torch.tensor(example.ids[first : first + counts[n]], device=self._device)
-            logs = map(partial(_log_probabilities, rows=self._rows), self._heads, (part[n] for part in parts))
-            mixtures.append(example_mixture(*logs, targets))
+            p, q, s = (
+                _log_probabilities(head, part[n], rows=self._rows)
+                for head, part in zip(self._heads, parts, strict=True)
+            )
+            mixtures.append(example_mixture(p, q, s, targets))
         return mixtures
 
     @property

@@ -101,11 +101,11 @@ def prefix_weights(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _likelihoods(log_p: Tensor, log_q: Tensor, s: Tensor, weights: Tensor) -> Tensor:
-    """(201,): sum_y s(y) log(w p(y) + (1 - w) q(y)) at one position, in log space; -inf where s has what neither has."""
+    """(201,): sum_y s(y) log(w p(y) + (1 - w) q(y)) at one position; -inf where s has what neither has."""
     held = s > 0
     log_p, log_q, s = log_p[held], log_q[held], s[held]
     values = []
-    for w in weights.split(32):  # (grid, vocabulary) at a time
+    for w in torch.split(weights, 32):  # (grid, vocabulary) at a time
         mixture = torch.logaddexp(w.log()[:, None] + log_p, torch.log1p(-w)[:, None] + log_q)
         values.append((mixture * s).sum(-1))
     return torch.cat(values)
