@@ -73,6 +73,7 @@ _OTHERS = {
     "median_sar": "Median SAR",
     "median_gc": "Median GC",
     "mean_gc": "Mean GC",
+    "zero_updates": "Zero updates",
     "top_geometry_conflict": "Most geometry conflict",
     "top_negative_gradient": "Most negative gradient",
 }
