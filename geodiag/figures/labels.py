@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.signals.labels import ENTRIES, label
 
 RHO = "Spearman ρ"

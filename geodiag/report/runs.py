@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.explain import StoreEvidence
 from geodiag.report.heatmap import AMOUNT, Heatmap, heatmap_html
 from geodiag.report.tables import table_html

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.errors import StoreError
 from geodiag.store import StoreReader
 

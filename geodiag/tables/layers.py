@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.signals import LAYER_RANKINGS
 from geodiag.signals.labels import in_text
 from geodiag.tables.format import highest, number_text
