@@ -132,7 +132,7 @@ _HEALTH = tuple(check.name for check in HEALTH)
 def step_signals(store: StoreReader) -> pl.DataFrame:
     """Every signal and outcome of every step.
 
-    Means are over all pairs and layers that are defined; what is defined nowhere is null. At step 1 there is
+    Means are over all pairs and layers that are defined; a signal that is defined nowhere is null. At step 1 there is
     no pair of active updates, so the active and global conflicts and both gaps are null.
 
     Args:

@@ -107,7 +107,7 @@ T = TypeVar("T")
 
 
 class NotInStore(GeodiagError):
-    """A table needs what the store does not hold; the message says what, and how to get it."""
+    """The store lacks rows that a table needs; the message names them and how to get them."""
 
 
 class Inputs:
