@@ -1,7 +1,7 @@
-"""Checking a frame against its table before it enters the store.
+"""Checks of a frame against its declared table before it is written.
 
-What reaches the store is final: every later number is computed from it. So a wrong column, an undefined
-value in disguise or a row given twice is refused here, with the table and the column named.
+Every later number is computed from the store. So a wrong column, an undefined value that is not null, or a row given
+twice is refused here, with the table and the column named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from geodiag.store.schema import TABLES
 
 
 def get_table(name: str) -> Table:
-    """The declared table of that name.
+    """The declared table of a name.
 
     Raises:
         StoreError: there is none.
@@ -38,7 +38,7 @@ def check_frame(table: str, run: str, frame: pl.DataFrame) -> pl.DataFrame:
 
     Raises:
         StoreError: a column is missing, unknown or of another type; a value that must be there is null; a
-            value is NaN or infinite; a row belongs to another run; or a key stands twice.
+            value is NaN or infinite; a row belongs to another run; or two rows have the same key.
     """
     spec = get_table(table)
     if "run" not in frame.columns:
@@ -55,8 +55,8 @@ def _typed(spec: Table, run: str, frame: pl.DataFrame) -> pl.DataFrame:
     missing = [name for name in spec.columns if name not in frame.columns]
     extra = [name for name in frame.columns if name not in spec.columns]
     if missing or extra:
-        said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(extra)
-        raise StoreError(f"table {spec.name} {' and '.join(said)}", run=run, fix=f"give {', '.join(spec.columns)}")
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(extra)
+        raise StoreError(f"table {spec.name} {' and '.join(parts)}", run=run, fix=f"give {', '.join(spec.columns)}")
     frame = frame.select(*spec.columns)
     untyped = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
     frame = frame.with_columns(pl.col(name).cast(spec.columns[name]) for name in untyped)
@@ -91,7 +91,7 @@ def _check_finite(spec: Table, run: str, frame: pl.DataFrame) -> None:
 
 
 def _check_unique(spec: Table, run: str, frame: pl.DataFrame) -> None:
-    twice = frame.filter(pl.struct(spec.key).is_duplicated())
-    if twice.height:
-        row = ", ".join(f"{name} {twice[name][0]}" for name in spec.key if name != "run")
+    repeated = frame.filter(pl.struct(spec.key).is_duplicated())
+    if repeated.height:
+        row = ", ".join(f"{name} {repeated[name][0]}" for name in spec.key if name != "run")
         raise StoreError(f"table {spec.name} has two rows for {row or run}", run=run, fix="give each key once")

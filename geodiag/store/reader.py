@@ -1,4 +1,4 @@
-"""Reading a store: which runs it holds, and their tables as lazy frames."""
+"""Reading a store: its runs, their settings, and its tables as lazy frames."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def add_table(
         run: the run's id.
         name: the table's name.
         frame: its rows, with or without the column `run`.
-        settings: what it was made with; merged into the run's configuration.
+        settings: the settings of its measurement; merged into the run's configuration.
         overwrite: replace the table if the run has it.
 
     Raises:
@@ -92,7 +92,7 @@ def add_tables(
         store: the store's folder.
         run: the run's id.
         frames: by table, with or without the column `run`.
-        settings: what they were made with; merged into the run's configuration.
+        settings: the settings of their measurement; merged into the run's configuration.
         overwrite: replace tables that the run has.
 
     Raises:
@@ -108,7 +108,7 @@ def add_tables(
             name = "runs" if "runs" in checked else old[0]
             raise StoreError(f"the run has the table {name} already", where=path, run=run, fix="pass --overwrite")
         marker = _with_settings(path, run, settings or {})
-        # Without a change to what readers see now, the run need not vanish in between.
+        # A run that only gains a table stays visible during the commit; one whose rows change does not.
         if old or settings:
             _take_table_out(pending, "runs", run)
             for name in checked:
@@ -145,7 +145,7 @@ def _marker_last(frames: Mapping[str, pl.DataFrame]) -> list[str]:
 
 
 def _take_run_out(pending: Commit, run: str) -> None:
-    """The marker first: from then on no reader sees the run."""
+    """Takes the table `runs` first: from then on no reader sees the run."""
     for name in TABLES:
         _take_table_out(pending, name, run)
 
