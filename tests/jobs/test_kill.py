@@ -52,7 +52,7 @@ def state(store, ready):
 @pytest.mark.parametrize("start", ["new", "overwrite"])
 @pytest.mark.parametrize("moment", [pytest.param("any", marks=pytest.mark.slow), "commit", "journal", "once"])
 def test_killed_at_random_moments(ready, geodiag, tmp_path, start, moment):
-    """Twenty-two kills in all: at any moment, while a run is committed, and between its moves; of new and replaced runs."""
+    """At any moment, while a run is committed, and between its moves; of new and replaced runs."""
     rng = np.random.default_rng([start == "new", list(MOMENTS).index(moment)])
     wanted, file, latest = MOMENTS[moment]
     store, kills = tmp_path / "store", 0
