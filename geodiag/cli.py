@@ -128,7 +128,7 @@ def merge(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes.")] = False,
 ) -> None:
-    """Merge experts one after another into a run: GCWM, WUDI, task arithmetic, TIES or OPCM."""
+    """Merge experts one after another into a run, by GCWM or another merging rule."""
     from geodiag.merging import load_merge, plan_merge, run_merge
 
     settings = load_merge(config).instead(out=out, store=store, device=device)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodiag.checkpoints.safetensors_header import ITEM_BYTES
-from geodiag.common.families import FAMILIES
+from geodiag.checkpoints.range_file import ITEM_BYTES
+from geodiag.common.schema import FAMILIES
 from geodiag.common.text import counted
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geodiag.checkpoints.range_file import READABLE
 from geodiag.checkpoints.safetensors_file import TensorInfo
-from geodiag.checkpoints.safetensors_header import READABLE
 from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:

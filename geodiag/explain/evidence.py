@@ -11,6 +11,7 @@ import polars as pl
 
 from geodiag.explain.results import LossCorrelation
 from geodiag.signals import PAIR_SIGNALS, SIGNALS
+from geodiag.signals.labels import in_text
 from geodiag.signals.shares import (
     ConflictRow,
     Part,
@@ -26,7 +27,6 @@ from geodiag.stats.score_noise import SampledScore
 from geodiag.store import StoreReader
 from geodiag.tables import Options
 from geodiag.tables.inputs import Inputs, SignalRows
-from geodiag.tables.labels import in_text
 
 STEP_TARGET, PAIR_TARGET = "forgetting", "drop"
 """Outcomes that step evidence and pair evidence are correlated with."""

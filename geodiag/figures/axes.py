@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geodiag.errors import SettingsError
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.labels import label, task_title
-from geodiag.figures.theme import FAINT, INK, SMALL, TINY
+from geodiag.figures.theme import FAINT, INK, SMALL_TEXT, TINY
 
 Size = tuple[float, float]
 """Width and height in inches."""
@@ -68,7 +68,7 @@ def finish(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     for axis in (ax.xaxis, ax.yaxis):
         # Ticks at fixed places are there already; others are made when the figure is drawn, outside the theme.
         if not isinstance(axis.get_major_locator(), FixedLocator):
-            axis.set_tick_params(labelsize=SMALL, length=2, width=0.6, pad=2, color=INK, labelcolor=INK)
+            axis.set_tick_params(labelsize=SMALL_TEXT, length=2, width=0.6, pad=2, color=INK, labelcolor=INK)
     return ax
 
 
@@ -128,7 +128,7 @@ def step_axis(ax: Axes, frame: pl.DataFrame, *, tasks: bool) -> None:
     names = [
         f"{task_title(task)}  {step}" if task else str(step) for step, task in rows.select("step", "task").iter_rows()
     ]
-    ax.set_xticks(steps, labels=names, rotation=90, fontsize=SMALL if len(steps) <= 20 else TINY)
+    ax.set_xticks(steps, labels=names, rotation=90, fontsize=SMALL_TEXT if len(steps) <= 20 else TINY)
 
 
 def one_run(frame: pl.DataFrame, run: str | None) -> pl.DataFrame:

@@ -21,8 +21,14 @@ from geodiag.figures.correlation_maps import (
 )
 from geodiag.figures.correlation_panels import (
     BEST_OF_BOTH,
-    PAIR_RELATIONS,
+    BY_METHOD,
+    BY_SIZE,
+    GLOBAL,
+    METHOD_MAP,
+    PAIR_CORRELATIONS,
     PAIRS,
+    PAIRS_BY_METHOD,
+    PAIRS_BY_SIZE,
     RIVALS,
     forest,
     observations,
@@ -35,8 +41,8 @@ from geodiag.figures.data import CONFOUNDS, Data, NothingToDraw, Tables, need, u
 from geodiag.figures.estimates import Estimates, Series, draw_forest, forest_legend
 from geodiag.figures.labels import RHO, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
-from geodiag.figures.registry import figure
-from geodiag.figures.theme import ONE_AND_HALF, SMALL, TWO_COLUMNS
+from geodiag.figures.registry import COMPARED, SCORED, figure
+from geodiag.figures.theme import ONE_AND_HALF, SMALL_TEXT, TWO_COLUMNS
 
 __all__ = [
     "confounds",
@@ -49,12 +55,8 @@ __all__ = [
     "incremental_value",
 ]
 
-GLOBAL, BY_SIZE, BY_METHOD = "table03_global_step_confidence", "table04_scale_confidence", "table05_method_confidence"
-METHOD_MAP = "table09_method_step_correlations"
-PAIRS_BY_METHOD, PAIRS_BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
 OUTCOMES_BY_METHOD, OUTCOMES = "fig12_method_correlation_heatmaps", "fig13_step_explanation_heatmap"
 
-SCORED = "scores of two steps or more"
 ACROSS = 2
 """Methods side by side where each has a heatmap with intervals."""
 WITH_FORGETTING = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost"
@@ -86,7 +88,7 @@ def fig05_intervals(data: Data, *, axes: Iterable[Axes] | None = None) -> list[A
     rows = [
         [
             Panel("Steps, all runs", forest(overall, line=0.2, name=label)),
-            Panel("Pairs, all runs", forest(PAIR_RELATIONS, line=0.27, name=lambda name: wrapped(name, width=16))),
+            Panel("Pairs, all runs", forest(PAIR_CORRELATIONS, line=0.27, name=lambda name: wrapped(name, width=16))),
         ],
         [
             Panel("Steps, by size", _grouped("size", BY_SIZE)),
@@ -106,7 +108,7 @@ def fig08_step_correlations(data: Data, *, axes: Iterable[Axes] | None = None) -
 @figure(
     "Pair correlations by size and method",
     tables=(PAIRS_BY_METHOD, PAIRS_BY_SIZE),
-    needs="tasks that were compared, and scores",
+    needs=f"{COMPARED}, and scores",
 )
 def fig09_pair_correlations(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Pairs of a new and an old task: alignment, conflict and what became of the old one, by size and method."""
@@ -246,7 +248,7 @@ def _added(target: str, columns: tuple[str, str, str], unit: str, about: str, *,
 def _write_verdicts(ax: Axes, frame: pl.DataFrame) -> None:
     place = ax.get_yaxis_transform()
     for k, verdict in enumerate(frame["verdict"]):
-        ax.text(1.02, k, verdict, transform=place, va="center", fontsize=SMALL)
+        ax.text(1.02, k, verdict, transform=place, va="center", fontsize=SMALL_TEXT)
 
 
 def _with_estimates(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, list[str]]:

@@ -59,6 +59,9 @@ def estimates(tables: Tables, table: str, names: tuple[str, ...]) -> pl.DataFram
     return frame
 
 
+GLOBAL, BY_SIZE, BY_METHOD = "table03_global_step_confidence", "table04_scale_confidence", "table05_method_confidence"
+METHOD_MAP = "table09_method_step_correlations"
+PAIRS_BY_METHOD, PAIRS_BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
 PAIRS, RIVALS = "table06_pairwise_confidence", "table07_geometry_vs_gradient"
 
 SIDES: Mapping[str, Series] = MappingProxyType(
@@ -129,7 +132,7 @@ def signals_by(by: str, table: str, *, about: str) -> Correlations:
     return Correlations(table, rows, by, "signal", about)
 
 
-PAIR_RELATIONS = Correlations(
+PAIR_CORRELATIONS = Correlations(
     PAIRS,
     lambda tables: estimates(tables, PAIRS, ("relation",)),
     "relation",

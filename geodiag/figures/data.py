@@ -12,13 +12,12 @@ import polars as pl
 
 from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.signals.labels import PAIR_RELATIONS, PUBLISHED_COLUMNS
 from geodiag.store import StoreReader
 from geodiag.tables import ANALYSIS_TABLES, Options
-from geodiag.tables.compute import Computed
+from geodiag.tables.catalog import Computed
 from geodiag.tables.inputs import Inputs
 from geodiag.tables.intervals import OWN_INTERVALS
-from geodiag.tables.labels import PAPER_TARGETS
-from geodiag.tables.pairs import GROUPED
 
 Fetch: TypeAlias = Callable[[str], pl.DataFrame]
 Data: TypeAlias = Any
@@ -29,12 +28,13 @@ class NothingToDraw(GeodiagError):
     """The data at hand lacks what a figure shows; the message says what, and how to get it."""
 
 
-ROWS: Mapping[str, Callable[[Inputs], pl.DataFrame]] = MappingProxyType(
+ROW_TABLES: Mapping[str, Callable[[Inputs], pl.DataFrame]] = MappingProxyType(
     {
         "step_signals": attrgetter("step_frame"),
         "pair_signals": attrgetter("pair_frame"),
         "family_signals": attrgetter("families"),
         "layer_signals": attrgetter("layers"),
+        "run_outcomes": attrgetter("outcomes"),
     }
 )
 """Row-level tables of a store by name. All other names are tables of `geodiag.tables`."""
@@ -141,11 +141,11 @@ def store_tables(store: StoreReader, options: Options | None = None) -> Tables:
     inputs = Inputs(store, options or _DEFAULTS)
 
     def fetch(name: str) -> pl.DataFrame:
-        if name in ROWS:
-            return ROWS[name](inputs)
+        if name in ROW_TABLES:
+            return ROW_TABLES[name](inputs)
         if name in _CATALOGUE:
             return inputs.once(name, lambda: _CATALOGUE[name].compute(inputs))
-        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROWS, *_CATALOGUE))}")
+        raise NothingToDraw(f"there is no table {name}", fix=f"one of: {', '.join((*ROW_TABLES, *_CATALOGUE))}")
 
     return Tables(fetch, origin=str(store.path), runs=lambda: store.runs().height)
 
@@ -155,8 +155,8 @@ def computed_tables(computed: Computed) -> Tables:
     inputs = computed.inputs
 
     def fetch(name: str) -> pl.DataFrame:
-        if name in ROWS:
-            return ROWS[name](inputs)
+        if name in ROW_TABLES:
+            return ROW_TABLES[name](inputs)
         if name in computed.frames:
             return computed.frames[name]
         raise NothingToDraw(computed.missing.get(name, f"there is no table {name}"))
@@ -170,7 +170,9 @@ def paper_tables() -> Tables:
     @cache
     def fetch(name: str) -> pl.DataFrame:
         if name not in paper.list_paper():
-            reason = f"the rows of {name} were never published" if name in ROWS else f"the paper has no table {name}"
+            reason = (
+                f"the rows of {name} were never published" if name in ROW_TABLES else f"the paper has no table {name}"
+            )
             raise NothingToDraw(reason, fix="draw it from a store")
         return paper.load_paper(name)
 
@@ -294,12 +296,12 @@ def _group(by: str) -> pl.Expr:
 
 
 def _outcome(frame: pl.DataFrame, target: str) -> dict[str, pl.Expr]:
-    named = pl.col("target").replace(dict(PAPER_TARGETS)) if "target" in frame.columns else pl.lit(target)
+    named = pl.col("target").replace(dict(PUBLISHED_COLUMNS)) if "target" in frame.columns else pl.lit(target)
     return {"predictor": pl.col("signal"), "target": named}
 
 
 def _relation() -> dict[str, pl.Expr]:
-    ends = ({name: pair[k] for name, pair in GROUPED.items()} for k in (0, 1))
+    ends = ({name: pair[k] for name, pair in PAIR_RELATIONS.items()} for k in (0, 1))
     return {
         name: pl.col("relation").replace_strict(end, return_dtype=pl.String)
         for name, end in zip(("predictor", "target"), ends, strict=True)

@@ -12,11 +12,12 @@ from geodiag.figures.axes import draw_lines, finish, grid_lines, has_values, man
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.correlation_maps import CorrelationMap, correlation_map
+from geodiag.figures.correlation_panels import BY_SIZE, METHOD_MAP
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.family_figures import SHARES, top_layer_bars
 from geodiag.figures.labels import RHO, axis_number, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.registry import figure
+from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS
 from geodiag.tables.figure_data import labelled_values, scaled_within_runs
 from geodiag.tables.intervals import OWN_INTERVALS as OWN_SIZES
@@ -24,8 +25,6 @@ from geodiag.tables.options import BASELINE_METHOD as OWN_METHOD
 from geodiag.tables.options import order_methods, order_sizes
 
 __all__ = ["fig01_state_dynamics", "fig10_state_dynamics_by_size", "fig11_step_dynamics", "step_dynamics"]
-
-SCORED = "scores of two steps or more"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,6 @@ def _draw_strip(ax: Axes, frame: pl.DataFrame, strip: Strip, *, last: bool) -> N
 
 
 LOSS = "retention_loss"
-BY_SIZE, BY_METHOD = "table04_scale_confidence", "table09_method_step_correlations"
 CURVE_LINE = 1.25 * TINY
 """Points from one line of the smallest text to the next."""
 STATE = ("active_conflict", "state_gap", "global_gap")
@@ -135,7 +133,7 @@ def fig01_state_dynamics(data: Data, *, method: str | None = None, axes: Iterabl
     return compose(data, rows, axes, legend=True)
 
 
-@figure("State-relative dynamics by size", tables=("step_signals", OWN_LOSS, BY_METHOD, SHARES), needs=SCORED)
+@figure("State-relative dynamics by size", tables=("step_signals", OWN_LOSS, METHOD_MAP, SHARES), needs=SCORED)
 def fig10_state_dynamics_by_size(
     data: Data, *, method: str | None = None, axes: Iterable[Axes] | None = None
 ) -> list[Axes]:
@@ -152,7 +150,7 @@ def fig10_state_dynamics_by_size(
     )
     own = CorrelationMap(OWN_LOSS, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
     about = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost, by method"
-    by_method = CorrelationMap(BY_METHOD, "method", "signal", about, by="method", target="forgetting", wide=STATE)
+    by_method = CorrelationMap(METHOD_MAP, "method", "signal", about, by="method", target="forgetting", wide=STATE)
     rows = [
         [Panel("Dynamics by size", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
         [

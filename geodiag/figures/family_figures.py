@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import polars as pl
 from matplotlib.axes import Axes
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.figures.axes import has_values
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import share_scale, signal_color

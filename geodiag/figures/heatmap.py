@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geodiag.figures.colors import Scale, takes_dark_ink
 from geodiag.figures.labels import axis_number
-from geodiag.figures.theme import HATCH, INK, ONE_COLUMN, SMALL, TEXT, TINY, TWO_COLUMNS
+from geodiag.figures.theme import HATCH, INK, ONE_COLUMN, SMALL_TEXT, TEXT, TINY, TWO_COLUMNS
 
 LEAST_BAR = 1.2
 """Inches that a colour bar needs for its ticks and label."""
@@ -130,7 +130,7 @@ def colour_bar(
     bar = owners[0].figure.colorbar(mesh, ax=owners, fraction=0.05, pad=0.02, aspect=25)
     named = ticks or {tick: f"{tick:.3g}".replace("-", "−") for tick in even_ticks(scale.low, scale.high)}
     bar.set_ticks(list(named), labels=list(named.values()))
-    bar.ax.tick_params(labelsize=SMALL, length=2, width=0.5)
+    bar.ax.tick_params(labelsize=SMALL_TEXT, length=2, width=0.5)
     # Names of the two ends leave room between them, where the label can stand.
     bar.set_label(scale.label, fontsize=TEXT, labelpad=2 if ticks is None else -12)
     bar.outline.set_visible(False)
@@ -177,7 +177,7 @@ def _hatch(ax: Axes, matrix: Cells) -> None:
 
 def _frame(ax: Axes, rows: Sequence[str], columns: Sequence[str], *, turn: bool | None) -> None:
     ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
-    size = SMALL if max(len(rows), len(columns)) <= 24 else TINY
+    size = SMALL_TEXT if max(len(rows), len(columns)) <= 24 else TINY
     if turn is None:
         longest = max((len(line) for name in columns for line in name.split("\n")), default=0)
         turn = len(columns) > MOST_ANNOTATED or longest > MOST_LETTERS
@@ -199,13 +199,8 @@ def _annotate(
         value = matrix.values[row, column]
         text = axis_number(value, digits) if texts is None else str(texts[row, column])
         more = "" if below is None else str(below[row, column])
-        place = {
-            "x": column + 0.5,
-            "y": row + 0.5,
-            "ha": "center",
-            "color": INK if takes_dark_ink(mesh.to_rgba(np.array([value]))[0, :3]) else "white",
-        }
-        ax.text(s=text, va="bottom" if more else "center", fontsize=SMALL, **place)
+        place = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "color": _ink(mesh, value)}
+        ax.text(s=text, va="bottom" if more else "center", fontsize=SMALL_TEXT, **place)
         if more:
             ax.text(s=more, va="top", fontsize=TINY, **place)
 

@@ -1,4 +1,4 @@
-"""Outcomes: the most harmful transitions, and scores after the last step."""
+"""Outcomes: the most harmful transitions, the distribution of old tasks' changes, and scores after the last step."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from geodiag.figures.axes import finish, grid_lines, has_values, values
+from geodiag.figures.axes import finish, grid_lines, has_values, one_axes, values, zero_line
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import EMPHASIS, Scale, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
 from geodiag.figures.labels import axis_number, label, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.registry import figure
-from geodiag.figures.theme import INK
+from geodiag.figures.registry import SCORED, figure
+from geodiag.figures.theme import INK, ONE_COLUMN
+from geodiag.tables.figure_data import labelled_values
 from geodiag.tables.options import order_methods, order_sizes
 
-__all__ = ["fig16_harmful_transitions", "fig19_final_performance"]
+__all__ = ["fig16_harmful_transitions", "fig19_final_performance", "pair_change_distribution"]
 
 HARMFUL, FINAL = "table16_harmful_transitions", "table21_final_performance"
 _PLACE = ("size", "method", "step", "new_task", "old_task")
 _GEOMETRY = ("sar", "geometry_conflict", "grad_cos")
+_RUN_COLUMNS = {"overall": "final_overall"}
+RUNS_WIDTH = 0.8
+"""Share of a size's width that its methods take side by side."""
 _OUTCOMES = ("overall", "old_mean", "forgetting")
 
 
-@figure("Most harmful transitions", tables=(HARMFUL,), needs="scores of two steps or more")
+@figure("Most harmful transitions", tables=(HARMFUL,), needs=SCORED)
 def fig16_harmful_transitions(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """The steps at which an old task lost most, with the alignment and conflict of the two tasks."""
     title = "Loss of the old task"
@@ -64,31 +68,96 @@ def harmful_bars(title: str, *, with_geometry: bool, most: int | None = None) ->
     return prepare
 
 
+@figure("Distribution of old tasks' changes", tables=("pair_signals",), needs=SCORED)
+def pair_change_distribution(data: Data, *, ax: Axes | None = None) -> Axes:
+    """Changes of old tasks' scores at every step, by method: median, quantiles and the furthest values.
+
+    Args:
+        data: a store, or rows of `pair_signals`.
+        ax: axes to draw in.
+
+    Raises:
+        NothingToDraw: no old task was scored at two steps in a row.
+    """
+    from seaborn import boxenplot
+
+    frame = need(data.get("pair_signals"), ("run", "method", "drop"), name="pair_signals")
+    if not has_values(frame, "drop"):
+        raise NothingToDraw("no pair of tasks has a drop")
+    rows = labelled_values(frame.drop_nulls("drop"), ["drop"])
+    colors = {method: color for method, (color, _) in method_styles(order_methods(rows["method"])).items()}
+    ax = one_axes(ax, (ONE_COLUMN, 0.6 + 0.36 * len(colors)))
+    method = {"hue": "method", "order": list(colors), "hue_order": list(colors), "palette": colors, "legend": False}
+    points = {"s": 4, "alpha": 0.5, "linewidths": 0.4}
+    boxenplot(data=rows.to_pandas(), x="drop", y="method", **method, linewidth=0.5, flier_kws=points, ax=ax)
+    zero_line(ax, along="y")
+    grid_lines(ax, axis="x")
+    finish(ax, x="Score change (fraction)", y="Method")
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    text = (
+        "Change of an old task's score at a step, over steps, tasks and runs of a method; line: median; the widest box "
+        "holds half of the changes, each narrower one half of those left; points: the furthest"
+    )
+    describe(ax, text, table="pair_signals", frame=rows)
+    return ax
+
+
 def final_scores(name: str) -> Prepare:
-    """One outcome after the last step: sizes across, a curve a method."""
+    """One outcome after the last step: sizes across, a curve of means a method, and a point a run."""
 
     def prepare(tables: Tables) -> list[Ready]:
         frame = need(tables.get(FINAL), ("size", "method", name), name=FINAL)
         if not has_values(frame, name):
             raise NothingToDraw(f"no run has a final {label(name).lower()}")
-        sizes, methods = order_sizes(frame["size"]), order_methods(frame["method"])
+        runs = _single_runs(tables, name, frame)
 
         def draw(ax: Axes) -> None:
-            for method, (color, marker) in method_styles(methods).items():
-                rows = frame.filter(pl.col("method") == method).with_columns(at=_place(sizes)).sort("at")
-                ax.plot(
-                    values(rows, "at"), values(rows, name), color=color, marker=marker, markersize=3.5, label=method
-                )
-            ax.set_xticks(range(len(sizes)), labels=sizes)
-            ax.set_xlim(-0.4, len(sizes) - 0.6)
-            grid_lines(ax, axis="y")
-            finish(ax, x="Model size", y="Score (fraction)")
+            _draw_means(ax, frame, runs, name)
             text = f"{label(name)} after the last step, averaged over the runs of a size and method"
-            describe(ax, text, table=FINAL, frame=frame, runs=tables.runs)
+            text = text if runs is None else f"{text}; faint points: single runs"
+            drawn = frame if runs is None else pl.concat([frame, runs], how="diagonal_relaxed")
+            describe(ax, text, table=FINAL, frame=frame, drawn=drawn, runs=tables.runs)
 
         return [Ready(draw, 2.1)]
 
     return prepare
+
+
+def _single_runs(tables: Tables, name: str, means: pl.DataFrame) -> pl.DataFrame | None:
+    """The outcome of each run; None where each mean is of one run, or runs are not in the data."""
+    outcomes = tables.find("run_outcomes")
+    if outcomes is None or outcomes.height <= means.height:
+        return None
+    return outcomes.select("run", "size", "method", pl.col(_RUN_COLUMNS.get(name, name)).alias(name)).drop_nulls(name)
+
+
+def _draw_means(ax: Axes, frame: pl.DataFrame, runs: pl.DataFrame | None, name: str) -> None:
+    sizes, styles = order_sizes(frame["size"]), method_styles(order_methods(frame["method"]))
+    # Where single runs are shown, methods stand side by side.
+    width = 0.0 if runs is None else RUNS_WIDTH / len(styles)
+    if runs is not None:
+        _draw_runs(ax, runs.with_columns(at=_place(sizes)), name, {m: color for m, (color, _) in styles.items()})
+    for k, (method, (color, marker)) in enumerate(styles.items()):
+        rows = frame.filter(pl.col("method") == method).with_columns(at=_place(sizes)).sort("at")
+        at = values(rows, "at") + (k - (len(styles) - 1) / 2) * width
+        ax.plot(
+            at, values(rows, name), color=color, marker=marker, markersize=3.5 if runs is None else 2.6, label=method
+        )
+    ax.set_xticks(range(len(sizes)), labels=sizes)
+    ax.set_xlim(-0.5, len(sizes) - 0.5)
+    grid_lines(ax, axis="y")
+    finish(ax, x="Model size", y="Score (fraction)")
+
+
+def _draw_runs(ax: Axes, runs: pl.DataFrame, name: str, colors: dict[str, str]) -> None:
+    from seaborn import stripplot
+
+    method = {"hue": "method", "hue_order": list(colors), "palette": colors, "legend": False}
+    points = {"size": 3, "alpha": 0.45, "linewidth": 0}
+    stripplot(
+        data=runs.to_pandas(), x="at", y=name, **method, **points, dodge=True, jitter=False, native_scale=True, ax=ax
+    )
 
 
 def transition_label(row: dict[str, object]) -> str:

@@ -14,7 +14,15 @@ from geodiag.figures.axes import finish, has_values, one_axes
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import Scale, centred_scale, method_styles, ordered_colors, share_scale
 from geodiag.figures.correlation_maps import interval_note, is_bounded
-from geodiag.figures.correlation_panels import BEST_OF_BOTH, BOUNDED, RIVALS, observations, strength_bars
+from geodiag.figures.correlation_panels import (
+    BEST_OF_BOTH,
+    BOUNDED,
+    PAIRS_BY_METHOD,
+    PAIRS_BY_SIZE,
+    RIVALS,
+    observations,
+    strength_bars,
+)
 from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique, with_intervals
 from geodiag.figures.estimates import Estimates, Series, draw_bars
 from geodiag.figures.family_figures import SHARES, SHARES_BY_METHOD, family_share_panel, top_layer_bars
@@ -22,7 +30,7 @@ from geodiag.figures.heatmap import Cells, cells, draw_cells, heatmap_size
 from geodiag.figures.labels import label, order_tasks, task_title
 from geodiag.figures.outcomes import HARMFUL, harmful_bars
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
-from geodiag.figures.registry import figure
+from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.scatter import regime_clouds
 from geodiag.figures.theme import TWO_COLUMNS
 from geodiag.tables.figure_data import task_means
@@ -39,8 +47,6 @@ __all__ = [
 _KEY = ("run", "step", "new_task", "old_task", "age")
 EMPTY = "hatched: without a value; blank: no such pair"
 """What empty cells of a task by task heatmap mean."""
-BY_METHOD, BY_SIZE = "table13_pairwise_by_method", "table14_pairwise_by_scale"
-SCORED, COMPARED = "scores of two steps or more", "tasks that were compared"
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ def draw_pairs(ax: Axes, matrix: Cells, scale: Scale, *, bar: bool = True) -> No
 
 @figure(
     "Alignment, conflict and harm",
-    tables=("pair_signals", RIVALS, BY_METHOD, BY_SIZE, HARMFUL, SHARES, SHARES_BY_METHOD),
+    tables=("pair_signals", RIVALS, PAIRS_BY_METHOD, PAIRS_BY_SIZE, HARMFUL, SHARES, SHARES_BY_METHOD),
     needs=f"{COMPARED}, and scores",
 )
 def fig03_alignment_and_harm(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
@@ -232,14 +238,14 @@ def relation_bars(relation: str) -> Prepare:
     """A correlation over pairs, for each method and then for each size."""
 
     def prepare(tables: Tables) -> list[Ready]:
-        groups = [(by, tables.find(name)) for by, name in (("method", BY_METHOD), ("size", BY_SIZE))]
+        groups = [(by, tables.find(name)) for by, name in (("method", PAIRS_BY_METHOD), ("size", PAIRS_BY_SIZE))]
         parts = [
             _relation_rows(tables, frame, relation, by)
             for by, frame in groups
             if frame is not None and has_values(frame, relation)
         ]
         if not parts:
-            raise NothingToDraw(f"neither {BY_METHOD} nor {BY_SIZE} has {label(relation)}")
+            raise NothingToDraw(f"neither {PAIRS_BY_METHOD} nor {PAIRS_BY_SIZE} has {label(relation)}")
         frame = pl.concat(parts, how="diagonal")
         return [_relation_ready(frame, relation, _group_styles(groups), tables)]
 
@@ -259,7 +265,7 @@ def _relation_ready(frame: pl.DataFrame, relation: str, styles: dict[str, Series
         draw_bars(ax, drawn, turn=True)
         text = f"Rank correlation over pairs, {label(relation)}, by method and by size. {interval_note(frame, BOUNDED)}"
         n = observations(frame, "", each="method or size")
-        describe(ax, text, table=f"{BY_METHOD}, {BY_SIZE}", frame=frame, n=n, runs=tables.runs)
+        describe(ax, text, table=f"{PAIRS_BY_METHOD}, {PAIRS_BY_SIZE}", frame=frame, n=n, runs=tables.runs)
 
     return Ready(draw, 1.9)
 

@@ -37,6 +37,8 @@ class Figure:
         return self.draw.__name__
 
 
+SCORED, COMPARED = "scores of two steps or more", "tasks that were compared"
+"""What most figures need of a store, in words."""
 FIGURES: list[Figure] = []
 """All figures: those of the paper by number, then ours, then those of single runs."""
 

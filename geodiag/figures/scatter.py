@@ -15,7 +15,7 @@ from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, UNCHANGED, method
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.labels import axis_label, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
-from geodiag.figures.registry import figure
+from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.tables.figure_data import HARM, labelled_values, pair_regimes
 from geodiag.tables.options import order_methods
 
@@ -43,7 +43,7 @@ class PointCloud:
     """What a point is, for the caption."""
 
 
-@figure("Signals against forgetting", tables=("step_signals",), needs="scores of two steps or more")
+@figure("Signals against forgetting", tables=("step_signals",), needs=SCORED)
 def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Four signals of every step against its forgetting, coloured by method."""
     clouds = [PointCloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in FOUR]
@@ -51,9 +51,7 @@ def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = No
     return compose(data, rows, axes, legend=True)
 
 
-@figure(
-    "Alignment, conflict and old-task change", tables=("pair_signals",), needs="tasks that were compared, and scores"
-)
+@figure("Alignment, conflict and old-task change", tables=("pair_signals",), needs=f"{COMPARED}, and scores")
 def fig07_alignment_conflict_change(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Pairs of tasks: alignment against conflict, and conflict against the old task's change, by method."""
     about = "Each point is a new and an old task at a step of a run"

@@ -28,7 +28,7 @@ DPI = 300
 PALETTE_SIZE = 256
 """Colours of a PNG file."""
 
-TEXT, SMALL, TINY = 7.0, 6.0, 5.2
+TEXT, SMALL_TEXT, TINY = 7.0, 6.0, 5.2
 """Points of titles and axis labels, of tick labels, and of the smallest text that may stand in a figure."""
 
 INK, FAINT, HATCH = "#222222", "#d9d9d9", "#b5b5b5"
@@ -55,15 +55,15 @@ STYLE: Mapping[str, Any] = MappingProxyType(
         "text.color": INK,
         "xtick.color": INK,
         "ytick.color": INK,
-        "xtick.labelsize": SMALL,
-        "ytick.labelsize": SMALL,
+        "xtick.labelsize": SMALL_TEXT,
+        "ytick.labelsize": SMALL_TEXT,
         "xtick.major.size": 2,
         "ytick.major.size": 2,
         "xtick.major.width": 0.6,
         "ytick.major.width": 0.6,
         "xtick.major.pad": 2,
         "ytick.major.pad": 2,
-        "legend.fontsize": SMALL,
+        "legend.fontsize": SMALL_TEXT,
         "legend.frameon": False,
         "legend.handlelength": 1.6,
         "legend.borderaxespad": 0.2,

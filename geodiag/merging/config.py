@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.common.yaml_settings import Count, Positive, StrictSettings
 from geodiag.errors import ManifestError
 from geodiag.merging.rules import MergeRule, find_rule, read_rule, rule_names

@@ -185,8 +185,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         SettingsError: the file is damaged.
     """
     try:
-        return read_json_object(path)
-    except CheckpointError as cause:
+        return read_json_object(path, error=SettingsError)
+    except SettingsError as cause:
         raise _damaged(path) from cause
 
 

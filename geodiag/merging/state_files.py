@@ -19,7 +19,7 @@ from torch import Tensor
 
 from geodiag.checkpoints import Checkpoint, Layer
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
-from geodiag.checkpoints.safetensors_header import DTYPES, READABLE, read_header
+from geodiag.checkpoints.range_file import DTYPES, READABLE, read_header
 
 _CODES = {name: code for code, name in DTYPES.items()}
 _CHUNK = 16 * 2**20

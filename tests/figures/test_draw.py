@@ -20,7 +20,8 @@ from tests.figures.conftest import QUICK
 UNPUBLISHED = {
     *("fig06_signals_and_forgetting", "fig07_alignment_conflict_change", "fig11_step_dynamics"),
     *("fig14_pair_change_by_method", "fig15_pair_conflict_by_method", "confounds", "incremental_value"),
-    *("depth_profile", "family_heatmap", "pair_conflict_heatmap", "pair_change_heatmap", "step_dynamics"),
+    *("depth_profile", "family_heatmap", "pair_conflict_heatmap", "pair_change_heatmap", "pair_change_distribution"),
+    "step_dynamics",
 }
 SOME = ["fig13", "pair_change_heatmap", "step_dynamics"]
 

@@ -166,3 +166,43 @@ def test_a_figure_is_one_decorated_function(stores, tmp_path: Path, monkeypatch:
     assert (one.file, one.source, one.title) == ("toy.png", "toy.csv", "Toy")
     frame = figures.store_tables(stores("plain")).get("step_signals")
     assert caption(toy(data=frame)).rows == frame.height
+
+
+def final(rows: list[tuple], first: str) -> pl.DataFrame:
+    outcomes = {first: pl.Float64, "old_mean": pl.Float64, "forgetting": pl.Float64}
+    return pl.DataFrame(
+        rows, schema={"run": pl.String, "size": pl.String, "method": pl.String, **outcomes}, orient="row"
+    )
+
+
+def test_single_runs_stand_behind_the_means_of_their_method() -> None:
+    rows = [("a", "1B", "EWC", 0.5, 0.4, -0.1), ("b", "1B", "EWC", 0.7, None, -0.3), ("c", "2B", "mine", 0.2, 0.1, 0.0)]
+    runs = final(rows, "final_overall")
+    means = runs.group_by("size", "method", maintain_order=True).agg(pl.col(pl.Float64).mean())
+    tables = {"table21_final_performance": means.rename({"final_overall": "overall"}), "run_outcomes": runs}
+    overall, old, _ = figures.fig19_final_performance(tables)
+    assert {name: list(y) for name, (_, y) in curves(overall).items()} == {"EWC": [0.6], "mine": [0.2]}
+    points = [tuple(at) for c in overall.collections for at in c.get_offsets().tolist()]
+    assert sorted(points) == [(pytest.approx(-0.2), 0.5), (pytest.approx(-0.2), 0.7), (pytest.approx(1.2), 0.2)]
+    assert {name: float(x[0]) for name, (x, _) in curves(overall).items()} == pytest.approx({"EWC": -0.2, "mine": 1.2})
+    assert len([at for c in old.collections for at in c.get_offsets()]) == 2, "a run without the outcome has no point"
+    assert "faint points: single runs" in caption(overall).text
+    assert drawn_rows(overall)["run"].to_list() == [None, None, "a", "b", "c"]
+
+
+def test_means_of_one_run_each_stand_alone(tables) -> None:
+    for ax in figures.fig19_final_performance(tables("plain")):
+        assert not ax.collections
+        assert "single runs" not in caption(ax).text
+
+
+def test_the_distribution_of_changes_is_that_of_the_rows(tables) -> None:
+    ax = figures.pair_change_distribution(tables("gaps"))
+    rows = tables("gaps").get("pair_signals").drop_nulls("drop")
+    assert sorted(drawn_rows(ax)["drop"]) == sorted(rows["drop"])
+    assert caption(ax).n == str(rows.height)
+    lines = [float(line.get_xdata()[0]) for line in ax.lines if len(set(line.get_xdata())) == 1]
+    for method in ("Seq. SFT", "EWC"):
+        median = np.median(rows.filter(pl.col("method") == method)["drop"])
+        assert min(abs(x - median) for x in lines) < 1e-12
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["Seq. SFT", "EWC"]

@@ -10,7 +10,7 @@ import pytest
 from geodiag.paper import list_paper, load_paper
 from geodiag.tables import ANALYSIS_TABLES, Options, TablePanel, write_tables
 from geodiag.tables.format import as_grid, interval_text, number_text, p_value
-from geodiag.tables.page import beside, is_published
+from geodiag.tables.page import is_published, with_published
 from geodiag.tables.render import escape, table_lines
 
 QUICK = Options(resamples=50, permutations=50)
@@ -127,7 +127,7 @@ def test_published_numbers_stand_beside_ours(store, tables):
         assert is_published(table) == (table.name in list_paper())
         if not is_published(table):
             continue
-        published, both = load_paper(table.name), beside(table, tables[table.name])
+        published, both = load_paper(table.name), with_published(table, tables[table.name])
         values = [name for name in published.columns if name not in table.key]
         ours = both.head(tables[table.name].height)
         assert ours.select(*table.key, *values).equals(tables[table.name].select(*table.key, *values))

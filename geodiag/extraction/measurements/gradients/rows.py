@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from geodiag.common.device import pick_device
+from geodiag.common.schema import defined
 from geodiag.common.text import counted
-from geodiag.common.values import defined
 from geodiag.errors import CheckpointError, GeodiagError, SettingsError
 from geodiag.extraction.measurements.gradients.compare import Compared, compare_tasks
 from geodiag.extraction.measurements.gradients.held import bytes_text
