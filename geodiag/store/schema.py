@@ -68,14 +68,16 @@ _MERGES = (
     Column("gradient_error", F64, "largest error of a predicted gradient, as a share", ">= 0", nullable=True),
 )
 
-_FIRST = (
+_BEFORE_MEASUREMENTS = (
     Table("runs", "one run: a base model and its sequence of steps", ("run",), _RUNS),
     Table("active", "one object of a step's active set", ("run", "step", "object"), _ACTIVE),
 )
-_LAST = (
+_AFTER_MEASUREMENTS = (
     Table("scores", "one task's score after one step", ("run", "step", "task"), _SCORES),
     Table("merges", "one step of a merge in one layer", ("run", "step", "layer"), _MERGES),
 )
+CORE_TABLES = (*_BEFORE_MEASUREMENTS, *_AFTER_MEASUREMENTS)
+"""The tables of a run itself; every other table belongs to a measurement."""
 
 
 class _Tables(Mapping[str, Table]):
@@ -92,10 +94,10 @@ class _Tables(Mapping[str, Table]):
 
     @staticmethod
     def _all() -> Iterator[Table]:
-        yield from _FIRST
+        yield from _BEFORE_MEASUREMENTS
         for measurement in MEASUREMENTS:
             yield from measurement.tables
-        yield from _LAST
+        yield from _AFTER_MEASUREMENTS
 
 
 TABLES: Mapping[str, Table] = _Tables()

@@ -1,4 +1,4 @@
-"""Writing runs into a store, each whole or not at all; and a packed copy of a store."""
+"""Writing runs into a store, each whole or not at all, and copying a store at a smaller size."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from geodiag.errors import StoreError
 from geodiag.store.commit import Commit, commit
 from geodiag.store.frames import check_frame, get_table
 from geodiag.store.layout import check_run_id, check_store, create_store, part_files, part_path, visible_runs
 from geodiag.store.reader import StoreReader
-from geodiag.store.schema import TABLES
+from geodiag.store.schema import CORE_TABLES, TABLES
 
 ROWS_A_GROUP = 65_536
 """Rows of a Parquet row group: small enough that a filter on step or kind skips most of a large table."""
+
+
+COMPRESSION_LEVEL = 19
+"""The zstd level of a packed store: slow to write, as quick to read as any."""
 
 
 def write_run(store: str | Path, run: str, tables: Mapping[str, pl.DataFrame], *, overwrite: bool = False) -> None:
@@ -167,20 +170,14 @@ def _with_settings(path: Path, run: str, settings: Mapping[str, object]) -> pl.D
     return check_frame("runs", run, row.with_columns(config=pl.lit(config)))
 
 
-MEASURED = ("updates", "pairs", "gradients")
-"""Tables of measured numbers, which were computed in single precision or from weights stored in less."""
-COMPRESSION_LEVEL = 19
-"""Of zstd: slow to write once, as quick to read as any."""
-
-
 def pack_store(store: StoreReader, out: Path) -> Path:
-    """Copies the runs of a store into a new one of about a third the size.
+    """Copies the runs of a store into a new one of about a third the size, for sharing.
 
-    Measured numbers are rounded to the nearest float32, a relative error of at most 6e-8, and stay Float64 in
-    the schema; scores, counts and names stay exact. Equal values stay equal, so ties in ranks stay ties.
+    Numbers in the tables of measurements are rounded to the nearest float32, a relative error of at most 6e-8, and
+    stay Float64 in the schema; scores, counts and names stay exact. Equal values stay equal, so ranks keep their ties.
 
     Args:
-        store: what to copy, or a view of some of its runs.
+        store: the store, or a view of some of its runs.
         out: the new store's folder.
 
     Returns:
@@ -192,21 +189,28 @@ def pack_store(store: StoreReader, out: Path) -> Path:
     create_store(out)
     if visible_runs(out):
         raise StoreError("the store has runs already", where=out, fix="name a folder that is not there")
-    for run in store.run_ids():
-        one = store.only([run])
+    listed = store.snapshot()
+    for run in listed.run_ids():
+        one = listed.only([run])
         with commit(out) as pending:
             for name in [*(table for table in TABLES if table != "runs"), "runs"]:
                 if one.has(name):
-                    _write(name, one.scan(name).collect().drop("run"), pending.bring_in(part_path(out, name, run)))
+                    _write_packed(
+                        name, one.scan(name).collect().drop("run"), pending.bring_in(part_path(out, name, run))
+                    )
     return out
 
 
-def _write(name: str, frame: pl.DataFrame, path: Path) -> None:
-    rounded = [c for c, dtype in frame.schema.items() if dtype == pl.Float64 and name in MEASURED]
-    frame = frame.with_columns(pl.col(rounded).cast(pl.Float32).cast(pl.Float64))
-    if "singular_values" in frame.columns:
-        narrow = pl.col("singular_values").cast(pl.List(pl.Float32)).cast(pl.List(pl.Float64))
-        frame = frame.with_columns(narrow)
+def _write_packed(name: str, frame: pl.DataFrame, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    measured = name not in {table.name for table in CORE_TABLES}
+    rounded = [c for c, dtype in frame.schema.items() if dtype == pl.Float64 and measured]
+    lists = [c for c, dtype in frame.schema.items() if dtype == pl.List(pl.Float64) and measured]
+    frame = frame.with_columns(
+        pl.col(rounded).cast(pl.Float32).cast(pl.Float64),
+        pl.col(lists).cast(pl.List(pl.Float32)).cast(pl.List(pl.Float64)),
+    )
     others = [c for c, dtype in frame.schema.items() if c not in rounded and not isinstance(dtype, pl.List)]
     pq.write_table(
         frame.to_arrow(),
