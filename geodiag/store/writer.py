@@ -10,10 +10,9 @@ import polars as pl
 
 from geodiag.errors import StoreError
 from geodiag.store.commit import Commit, commit
-from geodiag.store.frames import check_frame, get_table
 from geodiag.store.layout import check_run_id, check_store, create_store, part_files, part_path, visible_runs
 from geodiag.store.reader import StoreReader
-from geodiag.store.schema import CORE_TABLES, TABLES
+from geodiag.store.schema import CORE_TABLES, TABLES, check_frame, get_table
 
 ROWS_A_GROUP = 65_536
 """Rows of a Parquet row group: small enough that a filter on step or kind skips most of a large table."""
