@@ -10,19 +10,6 @@ import polars as pl
 from geodiag.common.schema import FAMILIES
 from geodiag.signals.labels import ENTRIES, label
 
-__all__ = [
-    "RHO",
-    "STRENGTH",
-    "axis_label",
-    "axis_number",
-    "family_label",
-    "label",
-    "order_families",
-    "order_tasks",
-    "task_title",
-    "unit",
-]
-
 RHO = "Spearman ρ"
 STRENGTH = "|Spearman ρ|"
 
@@ -44,8 +31,8 @@ def unit(name: str) -> str:
 
 
 def axis_label(name: str) -> str:
-    """Name and unit: "Retention loss (score, fraction)"."""
-    return f"{label(name)} ({unit(name)})" if unit(name) else label(name)
+    """Label and unit: "Retention loss (score, fraction)"; of a column that has none, its name with spaces."""
+    return f"{label(name)} ({unit(name)})" if unit(name) else label(name).replace("_", " ")
 
 
 def task_title(task: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from geodiag.signals import catalog_outcomes as outcomes
 from geodiag.signals import catalog_signals as signals
-from geodiag.signals.catalog_signals import Kind, Signal
+from geodiag.signals.catalog_signals import Signal, SignalKind
 
 __all__ = [
     "CORE_SIGNALS",
@@ -23,8 +23,8 @@ __all__ = [
     "RUN_TARGETS",
     "SIGNALS",
     "TARGETS",
-    "Kind",
     "Signal",
+    "SignalKind",
 ]
 
 SIGNALS: tuple[Signal, ...] = (

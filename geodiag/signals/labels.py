@@ -1,7 +1,7 @@
 """Labels: the one name that people read for each column, and the names that the paper's tables use instead.
 
-A column has one label and a label belongs to one column, in tables, figures, the report and explanations alike. Files
-in the format of the paper's tables keep the paper's names; `PUBLISHED_COLUMNS` says which column each of them is.
+A column has one label and a label belongs to one column, in tables, figures, the report and explanations. Files in
+the format of the paper's tables keep the paper's names; `PUBLISHED_COLUMNS` maps them to columns.
 docs/glossary.md lists all labels.
 """
 
@@ -73,6 +73,7 @@ _OTHERS = {
     "median_sar": "Median SAR",
     "median_gc": "Median GC",
     "mean_gc": "Mean GC",
+    "zero_updates": "Zero updates",
     "top_geometry_conflict": "Most geometry conflict",
     "top_negative_gradient": "Most negative gradient",
 }

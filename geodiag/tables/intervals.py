@@ -105,7 +105,7 @@ _INTERVALS: tuple[tuple[str, pl.Expr, str, str], ...] = (
     ),
     ("Pairs of a new and an old task: all, by size and by method.", ~_STEPS, "group", "relation"),
 )
-"""Captions of the panels of `intervals`, the rows of each, and what is down and across."""
+"""Panels of `intervals`: caption, rows, and the columns that name lines and columns of the panel."""
 
 
 def interval_panels(frame: pl.DataFrame) -> list[TablePanel]:

@@ -41,7 +41,7 @@ def pairs_by(by: str) -> Callable[[Inputs], pl.DataFrame]:
             for name in groups
         ]
         frame = pl.DataFrame(rows, schema={by: pl.String, **dict.fromkeys(PAIR_RELATIONS, pl.Float64)})
-        medians = inputs.pairs.frame.group_by(by).agg(
+        medians = inputs.pair_frame.group_by(by).agg(
             n=pl.col("mean_conflict").count().cast(pl.Int64),
             median_sar=pl.col("mean_sar").median(),
             median_gc=pl.col("mean_conflict").median(),
@@ -59,7 +59,7 @@ def pair_estimates_by_method(inputs: Inputs) -> pl.DataFrame:
 
 def harmful_transitions(inputs: Inputs) -> pl.DataFrame:
     """Table 16: the steps at which an old task lost most at once."""
-    lost = inputs.pairs.frame.filter(pl.col("drop") < 0)
+    lost = inputs.pair_frame.filter(pl.col("drop") < 0)
     worst = lost.sort("drop", "forgetting", "run", "step", "age", nulls_last=True).head(inputs.options.transitions)
     tasks = pl.col("new_task", "old_task").map_elements(task_label, return_dtype=pl.String)
     return worst.select(

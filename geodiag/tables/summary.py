@@ -97,8 +97,8 @@ def _too_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
 
 def _closest_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     first, fixed = ranked[0], facts.cell(ranked[0]["signal"], "step_partial")["rho"]
-    held = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
-    rho = f"ρ = {number_text(first['rho'])}{held}"
+    at_step = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
+    rho = f"ρ = {number_text(first['rho'])}{at_step}"
     sentence = f"Over their {first['n']} steps the {in_text(first['signal'])} ({rho}) goes most "
     sentence += "closely with forgetting"
     if len(ranked) > 1:

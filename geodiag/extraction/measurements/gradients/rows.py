@@ -14,7 +14,6 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from geodiag.common.device import pick_device
 from geodiag.common.schema import defined
 from geodiag.common.text import counted
 from geodiag.errors import CheckpointError, GeodiagError, SettingsError
@@ -23,6 +22,7 @@ from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.gradients.plan import GradientPlan, GradientStep
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.geometry import gradient_cosines, gradient_norms
+from geodiag.geometry.numerics import pick_device
 from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe
 from geodiag.models.loading import load_model, load_tokenizer
 
