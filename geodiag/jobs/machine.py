@@ -20,7 +20,7 @@ from geodiag.errors import SettingsError
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.geometry.threads import Workers
 from geodiag.geometry import changed_share, difference, frobenius_norm, product_dtype, right_spectrum, rounding_floor_sq
-from geodiag.geometry.spectrum import BLOCK
+from geodiag.geometry.spectrum import KRYLOV_BLOCK
 
 SHARE = 0.5
 """Of what is free: the rest is for the weights being read, for the system's page cache, and for other people."""
@@ -227,16 +227,16 @@ def measure_products(
     rough = product_dtype(shape, device) if settings.spectrum == "krylov" else dtype
     old = torch.randn(shape, dtype=dtype, device=device)
     new = old + 0.01 * torch.randn(shape, dtype=dtype, device=device)
-    X = torch.randn(d_in, BLOCK, device=device).to(rough)
+    X = torch.randn(d_in, KRYLOV_BLOCK, device=device).to(rough)
     D = (new - old).to(rough)
     with Workers(workers) as threads:
         seconds = _seconds(lambda: _product(D, X), threads, device, budget=PRODUCT_SECONDS)
-        products = workers * 4 * d_out * d_in * BLOCK / seconds
+        products = workers * 4 * d_out * d_in * KRYLOV_BLOCK / seconds
         rows = int(UPDATE_SECONDS * products / workers / (2 * d_in * columns))
         rows = min(d_out, max(256, rows))
         update = partial(_update, old[:rows], new[:rows], settings, rough)
         seconds = _seconds(update, threads, device, budget=0)
-    message = f"{d_out}x{d_in} by {BLOCK} in {str(rough).removeprefix('torch.')} on {device}"
+    message = f"{d_out}x{d_in} by {KRYLOV_BLOCK} in {str(rough).removeprefix('torch.')} on {device}"
     return DeviceSpeed(products, workers * 2 * rows * d_in * columns / seconds, message)
 
 
