@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup system demo test test-slow lint format bench figures notebooks clean
+.PHONY: setup system demo test test-slow test-lowest test-pythons lint format bench figures notebooks clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,26 @@ test: setup system
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
+# The oldest versions that pyproject.toml allows of everything but torch; their own warnings are not ours.
+LOWEST := .venv-lowest
+TOOLS := beartype hypothesis pytest pytest-timeout pytest-xdist
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider tests/runs tests/store tests/signals tests/test_api.py
+
+$(LOWEST)/.installed: pyproject.toml constraints.txt $(STAMP)
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	grep '^torch==' constraints.txt > $(LOWEST)/torch.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(LOWEST)/torch.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -c $(LOWEST)/torch.txt -e '.[models,remote]'
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TOOLS)
+	@touch $@
+
+# Other Pythons, where they are found: the wheel installs, and reads a store.
+test-pythons:
+	.ci/pythons 3.12 3.13
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -56,4 +76,4 @@ notebooks: setup
 	$(BIN)/python notebooks/run.py
 
 clean:
-	rm -rf demo bench-out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo bench-out .venv-lowest .pytest_cache .mypy_cache .ruff_cache

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from geodiag.geometry import Spectrum, frobenius_norm, right_spectrum, truncate
-from geodiag.merging.gcwm import GateStats, gcwm, mean_conflict
 from geodiag.merging.metric import shared_metric
 from geodiag.merging.products import coefficients
-from geodiag.merging.rules import joined
-from geodiag.merging.settings import GateSettings, MetricSettings, SpectrumSettings, WudiSettings
+from geodiag.merging.rules.gcwm import GateSettings, MetricSettings, SpectrumSettings, gcwm, joined, mean_conflict
+from geodiag.merging.rules.rule import RuleStats
+from geodiag.merging.rules.wudi import WudiSettings
 
 Result = TypeVar("Result")
 SHAPE, SMALLER = (4096, 12288), (1024, 3072)  # down_proj
@@ -89,7 +89,7 @@ def measure_scaled(d_out: int, d_in: int) -> None:
     tell_ratio(theirs, ours)
 
 
-def merge(updates: list[Tensor], *, tolerance: float = WudiSettings().tolerance) -> tuple[Tensor, GateStats]:
+def merge(updates: list[Tensor], *, tolerance: float = WudiSettings().tolerance) -> tuple[Tensor, RuleStats]:
     """What `geodiag merge` does on a layer, from updates in memory."""
     D = torch.stack(updates)
     kept = SpectrumSettings()
@@ -170,7 +170,7 @@ def tell(what: str, taken: Seconds) -> None:
     print(f"{what:>62}: {taken.wall:8.1f} s, processor {taken.processor:8.1f} s", flush=True)
 
 
-def tell_products(stats: GateStats) -> None:
+def tell_products(stats: RuleStats) -> None:
     """How many products were multiplied out, and how far the predicted ones are off."""
     print(f"  {stats.products} of {2 * ITERATIONS} products multiplied out; gradient off by {stats.gradient_error:.1e}")
 

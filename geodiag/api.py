@@ -330,8 +330,8 @@ def diff(
         GeodiagError: one cannot be read, they are not of one model, or a setting is out of its range.
     """
     from geodiag.checkpoints import check_reading
-    from geodiag.common.device import pick_device
     from geodiag.comparison import compare_checkpoints
+    from geodiag.geometry.numerics import pick_device
     from geodiag.jobs import Silent
 
     told = progress or Silent()

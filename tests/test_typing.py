@@ -26,7 +26,7 @@ frames: list[pl.DataFrame] = [store.steps(), store.pairs(), store.families(), st
 example: Store = geodiag.load_example("lab").only(["2m-ewc-s0"])
 published: pl.DataFrame = geodiag.load_paper("table03")
 try:
-    report = geodiag.extract("runs", store="store", device="cpu", families=["q_proj"], gradients=True)
+    report = geodiag.extract("runs", store="store", device="cpu", rank=16, families=["q_proj"], gradients=True)
     code: int = report.exit_code
 except GeodiagError as error:
     print(error)
@@ -50,17 +50,9 @@ WRONG = [
     ('geodiag.load_example("lab").explain("run", 3).verdicts', '"Explanation" has no attribute "verdicts"'),
     ('geodiag.diff("a", "b", layer="x")', 'Unexpected keyword argument "layer" for "diff"'),
     ('geodiag.extract(42, stoer="x")', 'Argument 1 to "extract" has incompatible type "int"'),
-    pytest.param(
-        'geodiag.extract("runs", store="store", stoer="x")',
-        'Unexpected keyword argument "stoer" for "extract"',
-        marks=pytest.mark.skip(reason="extract takes its settings as **settings, of any name"),
-    ),
+    ('geodiag.extract("runs", store="store", stoer="x")', 'Unexpected keyword argument "stoer" for "extract"'),
+    ('geodiag.extract("runs", store="store", rank="16")', 'Argument "rank" to "extract" has incompatible type "str"'),
 ]
-
-
-def _lines():
-    """The wrong lines, without the marks of their parameters."""
-    return [row.values[0] if hasattr(row, "values") else row[0] for row in WRONG]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +60,9 @@ def messages(tmp_path_factory):
     """Messages of `mypy --strict` by file and line, from one run over both scripts."""
     folder = tmp_path_factory.mktemp("typing")
     (folder / "right.py").write_text(RIGHT, encoding="utf-8")
-    (folder / "wrong.py").write_text("\n".join(["import geodiag", *_lines()]) + "\n", encoding="utf-8")
+    (folder / "wrong.py").write_text(
+        "\n".join(["import geodiag", *(line for line, _ in WRONG)]) + "\n", encoding="utf-8"
+    )
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), "right.py", "wrong.py"]
     # Only what the scripts do is reported; the package itself is checked with its own settings.
     command += ["--follow-imports", "silent", "--hide-error-codes", "--no-error-summary"]
@@ -89,7 +83,7 @@ def test_a_correct_script_passes(messages):
 @pytest.mark.slow
 @pytest.mark.parametrize(("line", "message"), WRONG)
 def test_a_wrong_call_is_refused(messages, line, message):
-    texts = messages.get(("wrong.py", 2 + _lines().index(line)), [])
+    texts = messages.get(("wrong.py", 2 + WRONG.index((line, message))), [])
     assert any(message in text for text in texts), texts
 
 

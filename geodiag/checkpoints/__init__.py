@@ -11,7 +11,7 @@ from geodiag.checkpoints.model_weights import Factors, ModelWeights, check_same_
 from geodiag.checkpoints.open_checkpoint import check_reading, open_checkpoint, open_model
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo
 from geodiag.common.deprecated import moved_names
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 
 __all__ = [
     "FAMILIES",

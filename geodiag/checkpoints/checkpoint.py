@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from geodiag.checkpoints.layers import Layer, MatrixPart
 from geodiag.checkpoints.range_file import RangeFile
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, open_weights, readable
-from geodiag.checkpoints.tensor_checks import check_finite, check_readable, check_shape, quantisation
 from geodiag.checkpoints.tensor_names import naming_of, other_names, text_config
+from geodiag.checkpoints.unsupported import check_finite, check_readable, check_shape, quantisation
 from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:

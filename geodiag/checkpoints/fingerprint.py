@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from geodiag.checkpoints.model_weights import ModelWeights
+from geodiag.checkpoints.range_file import header_bytes
 from geodiag.checkpoints.safetensors_file import readable
-from geodiag.checkpoints.safetensors_header import header_bytes
 from geodiag.common.remote import RemoteStat
 
 

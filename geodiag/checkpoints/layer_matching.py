@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
-from geodiag.checkpoints.tensor_checks import check_readable, quantisation
 from geodiag.checkpoints.tensor_names import Projection, Site, naming_of, text_config, why_left_out
-from geodiag.common.families import FAMILIES
+from geodiag.checkpoints.unsupported import check_readable, quantisation
+from geodiag.common.schema import FAMILIES
 from geodiag.common.text import counted
 from geodiag.errors import CheckpointError, SettingsError
 

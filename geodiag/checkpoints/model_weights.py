@@ -26,7 +26,7 @@ class Factors:
     """alpha / r, or alpha / sqrt(r)."""
 
 
-Kind: TypeAlias = Literal["checkpoint", "adapter"]
+WeightsKind: TypeAlias = Literal["checkpoint", "adapter"]
 """Whole weights, or an adapter of a base."""
 
 Holding: TypeAlias = Literal["whole", "factors", "nothing"]
@@ -42,7 +42,7 @@ class ModelWeights(Protocol):
         """The folder, or the single file."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> WeightsKind:
         """`checkpoint` or `adapter`."""
 
     @property

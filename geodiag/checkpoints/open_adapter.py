@@ -14,7 +14,7 @@ from geodiag.checkpoints.layers import LeftOut, MatrixPart
 from geodiag.checkpoints.safetensors_file import read_infos
 from geodiag.checkpoints.tensor_names import Projection, naming_of, other_names, text_config, why_left_out
 from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, AdapterLocation, find_adapter
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.remote import names_in
 from geodiag.errors import CheckpointError
 

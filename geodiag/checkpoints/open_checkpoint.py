@@ -13,7 +13,7 @@ from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.open_adapter import open_adapter
 from geodiag.checkpoints.safetensors_file import Reading, read_infos, read_shards
 from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_adapter
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.remote import absolute, names_in
 from geodiag.errors import CheckpointError, SettingsError
 

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from geodiag.checkpoints.range_file import RangeFile
-from geodiag.checkpoints.safetensors_header import dtype_name, first_bytes, read_header
-from geodiag.common.jsonfile import read_json_object
+from geodiag.checkpoints.range_file import RangeFile, dtype_name, first_bytes, read_header
+from geodiag.common.files import read_json_object
 from geodiag.common.remote import RemotePath
 from geodiag.errors import CheckpointError
 

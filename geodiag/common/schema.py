@@ -1,7 +1,8 @@
-"""Tables of the store as data: the types of a table and of a column, and the key columns that tables share."""
+"""Tables of the store as data: columns, key columns, projection families, and undefined values."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -55,3 +56,12 @@ STEP = Column("step", I32, "the step of the sequence", "1..T")
 LAYER = Column("layer", STR, "the layer's canonical name, such as model.layers.0.self_attn.q_proj")
 BLOCK = Column("block", I32, "the index of the transformer block the layer belongs to", "0..")
 FAMILY = Column("family", STR, "the projection family, such as q_proj")
+
+
+FAMILIES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""In the order in which a block applies them, which is also the order of every table and figure."""
+
+
+def defined(value: float) -> float | None:
+    """The number, or None for NaN."""
+    return None if math.isnan(value) else float(value)

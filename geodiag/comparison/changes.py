@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 
 if TYPE_CHECKING:
     import polars as pl

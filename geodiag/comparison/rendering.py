@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.common.text import counted
 from geodiag.comparison.changes import COMPARED_DIRECTIONS, FamilyChange, LayerChange, ModelChange
 

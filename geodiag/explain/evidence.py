@@ -11,6 +11,7 @@ import polars as pl
 
 from geodiag.explain.results import LossCorrelation
 from geodiag.signals import PAIR_SIGNALS, SIGNALS
+from geodiag.signals.labels import in_text
 from geodiag.signals.shares import (
     ConflictRow,
     Part,
@@ -26,7 +27,6 @@ from geodiag.stats.score_noise import SampledScore
 from geodiag.store import StoreReader
 from geodiag.tables import Options
 from geodiag.tables.inputs import Inputs, SignalRows
-from geodiag.tables.labels import in_text
 
 STEP_TARGET, PAIR_TARGET = "forgetting", "drop"
 """Outcomes that step evidence and pair evidence are correlated with."""
@@ -114,8 +114,8 @@ class StoreEvidence:
     """
 
     def __init__(self, store: StoreReader, options: Options | None = None) -> None:
-        self.store, self.options = store, options or Options()
-        self._inputs = Inputs(store, self.options)
+        self.store, self.options = store.snapshot(), options or Options()
+        self._inputs = Inputs(self.store, self.options)
 
     @cached_property
     def runs(self) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.common.text import listed
 from geodiag.explain.contrast import weigh
 from geodiag.explain.results import Line, LossCorrelation, Number, Section

@@ -8,7 +8,7 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "Basis": "geodiag.extraction.measurements.geometry.bases.Basis",
+            "Basis": "geodiag.extraction.measurements.geometry.alignment.Basis",
             "PER_LAYER_TABLES": "geodiag.extraction.measurements.geometry.rows.PER_LAYER_TABLES",
             "PRESETS": "geodiag.extraction.measurements.geometry.settings.PRESETS",
             "Pair": "geodiag.extraction.plan.Pair",
@@ -23,7 +23,7 @@ if not TYPE_CHECKING:
             "make_settings": "geodiag.extraction.measurements.geometry.settings.make_settings",
             "pick_device": "geodiag.extraction.run.pick_device",
             "prepare": "geodiag.extraction.run.prepare",
-            "read_bases": "geodiag.extraction.measurements.geometry.bases.read_bases",
-            "write_bases": "geodiag.extraction.measurements.geometry.bases.write_bases",
+            "read_bases": "geodiag.extraction.measurements.geometry.alignment.read_bases",
+            "write_bases": "geodiag.extraction.measurements.geometry.alignment.write_bases",
         },
     )

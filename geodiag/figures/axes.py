@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from geodiag.errors import SettingsError
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.labels import label, task_title
+from geodiag.figures.labels import task_title
 from geodiag.figures.theme import FAINT, INK, SMALL_TEXT, TINY
+from geodiag.signals.labels import label
 
 Size = tuple[float, float]
 """Width and height in inches."""

@@ -12,13 +12,12 @@ import polars as pl
 
 from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.signals.labels import PAIR_RELATIONS, PUBLISHED_COLUMNS
 from geodiag.store import StoreReader
 from geodiag.tables import ANALYSIS_TABLES, Options
-from geodiag.tables.compute import Computed
+from geodiag.tables.catalog import Computed
 from geodiag.tables.inputs import Inputs
 from geodiag.tables.intervals import OWN_INTERVALS
-from geodiag.tables.labels import PAPER_TARGETS
-from geodiag.tables.pairs import GROUPED
 
 Fetch: TypeAlias = Callable[[str], pl.DataFrame]
 Data: TypeAlias = Any
@@ -209,8 +208,6 @@ def _given(frames: Mapping[str, pl.DataFrame]) -> Tables:
 
 CONFOUNDS = "confounds"
 STEP_BASELINE = "step"
-_OURS = {"old_task_mean": "old_mean"}
-"""Our columns for outcomes that have another name in the published tables."""
 
 
 def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting") -> pl.DataFrame:
@@ -226,7 +223,7 @@ def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting"
         return frame
     pooled = correlations.filter(pl.col("signal") == STEP_BASELINE, pl.col("correlation") == "pooled")
     targets = list(dict.fromkeys(frame["target"])) if "target" in frame.columns else [target]
-    columns = pl.DataFrame({"target": targets, "own": [_OURS.get(name, name) for name in targets]})
+    columns = pl.DataFrame({"target": targets, "own": [PUBLISHED_COLUMNS.get(name, name) for name in targets]})
     # The interval is of the same kind as the others' in the frame.
     rows = columns.join(pooled.rename({"target": "own"}), on="own", maintain_order="left").rename(
         {"rho": "spearman", "percentile_low_paper": "ci_low", "percentile_high_paper": "ci_high"}
@@ -297,12 +294,12 @@ def _group(by: str) -> pl.Expr:
 
 
 def _outcome(frame: pl.DataFrame, target: str) -> dict[str, pl.Expr]:
-    named = pl.col("target").replace(dict(PAPER_TARGETS)) if "target" in frame.columns else pl.lit(target)
+    named = pl.col("target").replace(dict(PUBLISHED_COLUMNS)) if "target" in frame.columns else pl.lit(target)
     return {"predictor": pl.col("signal"), "target": named}
 
 
 def _relation() -> dict[str, pl.Expr]:
-    ends = ({name: pair[k] for name, pair in GROUPED.items()} for k in (0, 1))
+    ends = ({name: pair[k] for name, pair in PAIR_RELATIONS.items()} for k in (0, 1))
     return {
         name: pl.col("relation").replace_strict(end, return_dtype=pl.String)
         for name, end in zip(("predictor", "target"), ends, strict=True)

@@ -1,4 +1,4 @@
-"""What figures call things, and the order they put them in."""
+"""Axis labels with units, numbers on axes, and the order of families and tasks in figures."""
 
 from __future__ import annotations
 
@@ -7,38 +7,11 @@ from types import MappingProxyType
 
 import polars as pl
 
-from geodiag.common.families import FAMILIES
-from geodiag.signals import HEALTH, PAIR_SIGNALS, PAIR_TARGETS, RUN_TARGETS, SIGNALS, TARGETS, Signal
+from geodiag.common.schema import FAMILIES
+from geodiag.signals.labels import ENTRIES, label
 
 RHO = "Spearman ρ"
 STRENGTH = "|Spearman ρ|"
-
-# Names that stand at a level of their own come last, so that the step's name wins where two share one.
-_CATALOG: Mapping[str, Signal] = MappingProxyType(
-    {s.name: s for group in (PAIR_TARGETS, PAIR_SIGNALS, RUN_TARGETS, HEALTH, TARGETS, SIGNALS) for s in group}
-)
-
-_TABLE_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "old_task_mean": "Old-task mean",
-        "old_task_change": "Old-task change",
-        "sar_vs_conflict": "SAR vs GC",
-        "conflict_vs_immediate_change": "GC vs old-task change",
-        "conflict_vs_forgetting_from_best": "GC vs forgetting",
-        "sar_gc": "SAR vs GC",
-        "sar_drop": "SAR vs old-task change",
-        "gc_drop": "GC vs old-task change",
-        "gc_forget": "GC vs forgetting",
-        "median_sar": "Median SAR",
-        "median_gc": "Median GC",
-        "mean_gc": "Mean GC",
-        "geometry_conflict": "GC",
-        "sar": "SAR",
-        "grad_cos": "Grad cos",
-        "top_geometry_conflict": "Most geometry conflict",
-        "top_negative_gradient": "Most negative gradient",
-    }
-)
 
 _UNITS: Mapping[str, str] = MappingProxyType(
     {
@@ -49,24 +22,17 @@ _UNITS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def label(name: str) -> str:
-    """What a column is called in figures: `global_gap` is "Global gap"."""
-    if name in _CATALOG:
-        return _CATALOG[name].label
-    return _TABLE_NAMES.get(name, name.replace("_", " "))
-
-
 def unit(name: str) -> str:
-    """The unit or range of a column, for an axis label; empty where it is not known."""
-    signal = _CATALOG.get(name)
+    """The unit or range of a column, for an axis label; empty for a column that is not in the catalogue."""
+    signal = ENTRIES.get(name)
     if signal is None:
         return ""
     return _UNITS.get(signal.kind, f"{signal.low:g} to {signal.high:g}".replace("-", "−"))
 
 
 def axis_label(name: str) -> str:
-    """Name and unit: "Retention loss (score, fraction)"."""
-    return f"{label(name)} ({unit(name)})" if unit(name) else label(name)
+    """Label and unit: "Retention loss (score, fraction)"; of a column that has none, its name with spaces."""
+    return f"{label(name)} ({unit(name)})" if unit(name) else label(name).replace("_", " ")
 
 
 def task_title(task: str) -> str:
@@ -96,5 +62,5 @@ def order_tasks(pairs: pl.DataFrame) -> list[str]:
     """Tasks of pair rows by the step that trained them, averaged over runs that differ, then by name."""
     new = pairs.select(task="new_task", trained="step")
     old = pairs.select(task="old_task", trained=pl.col("step") - pl.col("age"))
-    found = pl.concat([new, old], how="vertical_relaxed").group_by("task").agg(pl.col("trained").mean())
-    return found.sort("trained", "task")["task"].to_list()
+    tasks = pl.concat([new, old], how="vertical_relaxed").group_by("task").agg(pl.col("trained").mean())
+    return tasks.sort("trained", "task")["task"].to_list()

@@ -14,10 +14,11 @@ from geodiag.figures.captions import describe
 from geodiag.figures.colors import EMPHASIS, Scale, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
-from geodiag.figures.labels import axis_number, label, task_title
+from geodiag.figures.labels import axis_number, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import INK, ONE_COLUMN
+from geodiag.signals.labels import label
 from geodiag.tables.figure_data import labelled_values
 from geodiag.tables.options import order_methods, order_sizes
 

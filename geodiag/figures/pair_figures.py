@@ -27,12 +27,13 @@ from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique, with
 from geodiag.figures.estimates import Estimates, Series, draw_bars
 from geodiag.figures.family_figures import SHARES, SHARES_BY_METHOD, family_share_panel, top_layer_bars
 from geodiag.figures.heatmap import Cells, cells, draw_cells, heatmap_size
-from geodiag.figures.labels import label, order_tasks, task_title
+from geodiag.figures.labels import order_tasks, task_title
 from geodiag.figures.outcomes import HARMFUL, harmful_bars
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.scatter import regime_clouds
 from geodiag.figures.theme import TWO_COLUMNS
+from geodiag.signals.labels import label
 from geodiag.tables.figure_data import task_means
 from geodiag.tables.options import order_methods
 
@@ -186,8 +187,8 @@ def fig03_alignment_and_harm(data: Data, *, axes: Iterable[Axes] | None = None) 
             Panel("Top layers", top_layer_bars()),
         ],
         [
-            Panel("Most geometry conflict", family_share_panel("top_geometry_conflict", bar=False)),
-            Panel("Most negative gradient", family_share_panel("top_negative_gradient")),
+            Panel(label("top_geometry_conflict"), family_share_panel("top_geometry_conflict", bar=False)),
+            Panel(label("top_negative_gradient"), family_share_panel("top_negative_gradient")),
         ],
     ]
     return compose(data, rows, axes)

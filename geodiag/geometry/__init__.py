@@ -14,7 +14,15 @@ from geodiag.geometry.bures import (
     cross_gram,
     pair_geometry,
 )
-from geodiag.geometry.change import changed_share, difference, frobenius_norm, rounding_floor_sq, stable_rank
+from geodiag.geometry.change import (
+    changed_share,
+    difference,
+    frobenius_norm,
+    product_floor_sq,
+    right_factor,
+    rounding_floor_sq,
+    stable_rank,
+)
 from geodiag.geometry.gradient import (
     gradient_cosines,
     gradient_gram,
@@ -22,7 +30,6 @@ from geodiag.geometry.gradient import (
     gram_scratch_bytes,
     split_half_reliability,
 )
-from geodiag.geometry.lowrank import product_floor_sq, right_factor
 from geodiag.geometry.numerics import SMALL_LAYER, one_thread, product_dtype
 from geodiag.geometry.spectrum import Spectrum, right_spectrum, spectrum_columns, truncate
 from geodiag.geometry.subspace import added_rank, extend_basis, projected_norms, rank_tolerance, sar_from_norms

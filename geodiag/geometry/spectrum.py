@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodiag.geometry import numerics as small
-from geodiag.geometry.lowrank import thin_right_vectors
+from geodiag.geometry.change import thin_right_vectors
 from geodiag.geometry.numerics import product
 
 BLOCK, DEPTH = 32, 6
@@ -65,7 +65,7 @@ def right_spectrum(
         energy_of: what the total is: `total` ||D||_F^2, or `sketch`, the sum of the top rank + 8 values (the
             released analyzer's, which depends on how they were computed).
         method: `exact` (full SVD in float64), `krylov` (seeded block Krylov iteration in the precision of D), or
-            `thin` (exact as well, for the few rows of `geodiag.geometry.lowrank.right_factor`).
+            `thin` (exact as well, for the few rows of `geodiag.geometry.change.right_factor`).
         rough: D in a coarser precision, for the iteration's search (`geodiag.geometry.numerics`); None is D itself.
         seed: of the iteration's starting block; the same for every update, so results do not depend on batching.
     """

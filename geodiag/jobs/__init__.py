@@ -1,7 +1,6 @@
 """Extraction as a batch job: runs in, a store out, nothing lost on the way."""
 
-from geodiag.jobs.batch import Work, extract_all
-from geodiag.jobs.check import check_all
+from geodiag.jobs.batch import Work, check_all, extract_all
 from geodiag.jobs.devices import extract_on, parse_devices
 from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
 from geodiag.jobs.memory import parse_bytes

@@ -1,4 +1,4 @@
-"""Extraction of many runs: each on its own, so that one that fails costs only itself."""
+"""Extraction and validation of many runs, each on its own: one that fails costs only itself."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from geodiag.checkpoints import Reading
-from geodiag.common.device import pick_device
 from geodiag.common.problems import as_problem
-from geodiag.errors import SettingsError
+from geodiag.common.schema import FAMILIES
+from geodiag.common.text import counted
+from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 from geodiag.extraction.measurements.geometry.run import prepare_geometry
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
+from geodiag.extraction.run import PreparedRun, adapter_notes, prepare_run
+from geodiag.geometry.numerics import pick_device
 from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
 from geodiag.jobs.measure import store_measurement
 from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import run_config
-from geodiag.runs import Manifest, check_unique_runs, find_manifests, load_manifest
+from geodiag.runs import Manifest, RunScores, check_run, check_unique_runs, find_manifests, load_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +140,45 @@ def _measured(work: Work, manifest: Manifest, progress: Progress) -> Iterator[Ou
             shard=work.shard,
             progress=progress,
         )
+
+
+def check_all(runs: Path) -> BatchReport:
+    """Checks manifests, scores, and from headers alone every checkpoint's layers.
+
+    Args:
+        runs: a folder of runs, a run's folder, or a `run.yaml`.
+
+    Returns:
+        One outcome a run. Of a run in order its detail says, a line each, what was matched by family, what was left
+        out and why, and what a person should know of it; of any other its errors are everything that is wrong.
+
+    Raises:
+        ManifestError: there is no run.
+    """
+    checked: list[Manifest] = []
+    return BatchReport(tuple(_check_one(path, checked) for path in find_manifests(runs)))
+
+
+def _check_one(path: Path, checked: list[Manifest]) -> RunOutcome:
+    """One run; `checked` gains its manifest, so that its id is used once."""
+    run = check_run(path)
+    if run.manifest is None or run.scores is None:
+        return failed_run(str(path), *run.errors)
+    checked.append(run.manifest)
+    errors: list[GeodiagError] = [error for error in check_unique_runs(checked) if error.where == path]
+    try:
+        prepared = prepare_run(run.manifest, families=FAMILIES, device="cpu")
+    except GeodiagError as error:
+        errors.append(error)
+    if errors:
+        return failed_run(run.manifest.run, *errors)
+    return RunOutcome(run.manifest.run, "checked", "\n  ".join(_summary(prepared, run.scores)))
+
+
+def _summary(run: PreparedRun, scores: RunScores) -> list[str]:
+    manifest, (first, *more) = run.plan.manifest, run.table.lines
+    return [
+        f"{counted(len(manifest.steps), 'step')}; {first}",
+        *more,
+        *(f"note: {note.removeprefix(f'run {manifest.run}: ')}" for note in (*adapter_notes(run), *scores.notes)),
+    ]

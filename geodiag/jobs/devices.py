@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from geodiag.common.device import pick_device
 from geodiag.common.stopping import released_at_the_end
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.geometry.numerics import pick_device
 from geodiag.jobs.batch import Work, extract_all
 from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent, failed_run
 from geodiag.jobs.memory import default_budget

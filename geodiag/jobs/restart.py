@@ -16,7 +16,7 @@ from geodiag.checkpoints import Layer
 from geodiag.common.files import file_name
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
-from geodiag.extraction.measurements.geometry.bases import Basis, read_bases, write_bases
+from geodiag.extraction.measurements.geometry.alignment import Basis, read_bases, write_bases
 from geodiag.extraction.measurements.measurement import Row
 from geodiag.jobs.stored_config import changed_inputs, changed_settings, staging_key
 from geodiag.store import TABLES, StoreReader

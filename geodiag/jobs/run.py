@@ -16,9 +16,9 @@ from geodiag.checkpoints import Layer
 from geodiag.common import __version__
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
-from geodiag.extraction.measurements.geometry.bases import Basis
+from geodiag.extraction.measurements.geometry.alignment import Basis
 from geodiag.extraction.measurements.geometry.run import GeometryRun
-from geodiag.extraction.measurements.geometry.tables import GEOMETRY_TABLES
+from geodiag.extraction.measurements.geometry.settings import GEOMETRY_TABLES
 from geodiag.extraction.plan import active_rows
 from geodiag.jobs.events import Outcome, Progress
 from geodiag.jobs.lock import Busy, run_lock

@@ -1,4 +1,4 @@
-"""The base of a sequence: a random start that has learnt a mixture of tasks."""
+"""The base of a sequence: a random start trained on a mixture of tasks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from geodiag.common.files import whole_folder
+from geodiag.geometry.numerics import pick_device
 from geodiag.lab.config import LabConfig, LabProgress
 from geodiag.lab.data import EncodedItems, encode_items
-from geodiag.lab.model import Model, build_model, build_tokenizer, lab_device, save_model, settle
-from geodiag.lab.reproducible import generator_of, seed_of
-from geodiag.lab.run_files import LabRecipe, made_with, whole_folder, write_recipe
-from geodiag.lab.suite import Task, build_suite, characters_of
+from geodiag.lab.model import Model, build_model, build_tokenizer, save_model, settle
+from geodiag.lab.run_files import LabRecipe, made_with, write_recipe
+from geodiag.lab.suite import Task, build_suite, characters_of, generator_of, seed_of
 from geodiag.lab.training import fit, score_tasks
 
 
 class StopWhenGood(TrainerCallback):  # type: ignore[misc]
-    """Looks at the mean held-out score now and then and stops the training once it is good enough."""
+    """Stops the training once the mean held-out score, measured every so many steps, reaches a threshold."""
 
     def __init__(
         self, model: Model, held_out: dict[str, EncodedItems], *, until: float, every: int, progress: LabProgress
@@ -26,7 +27,7 @@ class StopWhenGood(TrainerCallback):  # type: ignore[misc]
         self.progress = progress
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop after this step if the mean score has reached its mark."""
+        """Stop after this step if the mean score has reached the threshold."""
         del args
         if state.global_step % self.every == 0:
             scores = score_tasks(self.model, self.held_out)
@@ -38,14 +39,14 @@ class StopWhenGood(TrainerCallback):  # type: ignore[misc]
 
 def base_recipe(config: LabConfig) -> LabRecipe:
     """Everything that the base's weights depend on: the size's name and settings, not the run's."""
-    wanted = config.model_dump(mode="json", include={"size", "model", "base_training", "suite", "tasks", "dtype"})
+    recipe = config.model_dump(mode="json", include={"size", "model", "base_training", "suite", "tasks", "dtype"})
     if config.base_training is not None and config.base_training.tasks is not None:
-        wanted["tasks"] = list(config.base_training.tasks)
-    return {**wanted, "tasks": sorted(wanted["tasks"])}
+        recipe["tasks"] = list(config.base_training.tasks)
+    return {**recipe, "tasks": sorted(recipe["tasks"])}
 
 
 def prepare_base(config: LabConfig, folder: Path, *, progress: LabProgress) -> Path:
-    """The base's checkpoint folder: the local one that was named, or one trained into `folder` if not there yet.
+    """The base's checkpoint folder: a local one from the configuration, or one trained into `folder` unless it exists.
 
     Raises:
         SettingsError: `folder` holds a base made with other settings.
@@ -78,7 +79,7 @@ def _trained_base(config: LabConfig, tasks: tuple[Task, ...], *, progress: LabPr
     assert config.model is not None
     tokenizer = build_tokenizer(characters_of(tasks))
     model = build_model(config.model, tokenizer=tokenizer, seed=seed_of("base", config.size, config.suite.seed))
-    model.to(lab_device(config.device))
+    model.to(pick_device(config.device))
     if config.base_training is not None:
         mixture = [task for task in tasks if task.name in _mixture(config)]
         _learn_mixture(config, model, mixture, tokenizer, progress=progress)

@@ -18,14 +18,14 @@ lab_app = typer.Typer(
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that comes along.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Where runs go; what is there already is kept.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes at once, each with the configured threads.")]
 Only = Annotated[str, typer.Option(help="Only runs whose id matches, such as '5m-*'.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many runs.")]
 
 
 @lab_app.command("run")
-def run_command(config: ConfigFile, out: OutFolder, quiet: Quiet = False) -> None:
+def run_command(config: ConfigFile, out: OutFolder, quiet: QuietOption = False) -> None:
     """Train one run: its base, one expert a task, and the state after each step, with scores and probes."""
     from geodiag.lab.config import LabConfig, find_config, load_config
 
@@ -43,7 +43,7 @@ def sweep_command(
     workers: WorkersOption = 1,
     only: Only = "*",
     limit: Limit = None,
-    quiet: Quiet = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train a grid of runs: sizes x methods x seeds, sharing bases and experts. A killed sweep goes on."""
     from geodiag.lab.config import SweepConfig, find_config, load_config

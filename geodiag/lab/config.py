@@ -1,22 +1,21 @@
-"""What a lab run or a sweep may be told: YAML files with strict keys."""
+"""Configuration of a lab run and of a sweep, read from YAML files without unknown keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from geodiag.errors import SettingsError
 from geodiag.lab.domains import DOMAINS
+from geodiag.runs.yaml_source import ClosedModel, Count, read_yaml
 
 LabProgress = Callable[[str], None]
-"""Is told what is going on, one line at a time."""
+"""Called with one line at each step of the work."""
 
 Method = Literal["seq_sft", "ewc", "forever", "aimmerging"]
-PositiveCount = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
@@ -31,20 +30,14 @@ def _distinct(tasks: tuple[str, ...]) -> tuple[str, ...]:
 Tasks = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
-class StrictConfig(BaseModel):
-    """Unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SuiteConfig(StrictConfig):
-    """Where the items come from and how many there are of each task."""
+class SuiteConfig(ClosedModel):
+    """Source and number of the items of each task."""
 
     seed: int = 0
     """Generates the items."""
-    train: PositiveCount = 1024
-    test: PositiveCount = 128
-    probes: PositiveCount = 32
+    train: Count = 1024
+    test: Count = 128
+    probes: Count = 32
     folder: Path | None = None
     """Read tasks from `<folder>/<task>/{train,test,probes}.jsonl` instead of generating them."""
 
@@ -54,14 +47,14 @@ class SuiteConfig(StrictConfig):
         return self.train, self.test, self.probes
 
 
-class ModelShape(StrictConfig):
+class ModelShape(ClosedModel):
     """A causal LM of the Qwen3 class with tied embeddings, randomly initialised."""
 
-    layers: PositiveCount
-    width: PositiveCount
-    heads: PositiveCount = 4
-    kv_heads: PositiveCount = 2
-    ffn: PositiveCount
+    layers: Count
+    width: Count
+    heads: Count = 4
+    kv_heads: Count = 2
+    ffn: Count
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelShape:
@@ -70,11 +63,11 @@ class ModelShape(StrictConfig):
         return self
 
 
-class Training(StrictConfig):
+class Training(ClosedModel):
     """A budget of optimiser steps with AdamW."""
 
-    steps: PositiveCount
-    batch: PositiveCount = 16
+    steps: Count
+    batch: Count = 16
     lr: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up. Replay at the end of a task has no effect where the rate has fallen to zero."""
@@ -87,61 +80,61 @@ class Training(StrictConfig):
 
 
 class BaseTraining(Training):
-    """How the base learns a mixture of tasks before the sequence starts."""
+    """Training of the base on a mixture of tasks before the sequence starts."""
 
     tasks: Tasks | None = None
     """The mixture; the run's tasks by default."""
     until: Fraction | None = None
     """Stop early once the mean held-out score reaches this."""
-    check_every: PositiveCount = 100
-    """Optimiser steps between two looks at that score."""
+    check_every: Count = 100
+    """Optimiser steps between two measurements of that score."""
 
 
-class Lora(StrictConfig):
+class Lora(ClosedModel):
     """Train a low-rank adapter on every projection instead of the weights."""
 
-    r: PositiveCount
+    r: Count
     alpha: Annotated[float, Field(gt=0)]
 
 
-class EwcOptions(StrictConfig):
+class EwcOptions(ClosedModel):
     """Elastic weight consolidation."""
 
     strength: Annotated[float, Field(ge=0)] = 1.0
     """Multiplies the scale-free lambda_0."""
-    warmup: PositiveCount = 5
+    warmup: Count = 5
     """Optimiser steps without the penalty, after which lambda_0 is measured."""
-    fisher_items: PositiveCount = 128
+    fisher_items: Count = 128
     """Training items for the per-example Fisher."""
 
 
-class ForeverOptions(StrictConfig):
+class ForeverOptions(ClosedModel):
     """Replay on a forgetting curve in model time."""
 
     memory: Annotated[float, Field(gt=0, le=1)] = 0.02
     """Share of each past task's training items that is kept."""
-    day: PositiveCount = 24
+    day: Count = 24
     """Optimiser steps that define a virtual day."""
-    epochs: PositiveCount = 2
+    epochs: Count = 2
     """Passes over all buffers at a replay event."""
     beta: Annotated[float, Field(ge=0)] = 1e-3
     """Base strength of the pull towards the last state during replay."""
     gamma: Annotated[float, Field(ge=0)] = 1.0
-    """How strongly the speed of change moves that strength."""
+    """Weight of the speed of change in that strength."""
 
 
-class AimOptions(StrictConfig):
+class AimOptions(ClosedModel):
     """Adaptive iterative merging."""
 
     memory: Annotated[float, Field(gt=0, le=1)] = 0.02
-    interval: PositiveCount = 8
+    interval: Count = 8
     """The first merging interval, in optimiser steps."""
-    shortest: PositiveCount = 2
-    longest: PositiveCount = 128
+    shortest: Count = 2
+    longest: Count = 128
 
 
-class _Common(StrictConfig):
-    """What a run and a sweep share."""
+class _Common(ClosedModel):
+    """Settings that a run and a sweep share."""
 
     tasks: Tasks = tuple(DOMAINS)
     order: Literal["listed", "by_seed"] = "listed"
@@ -154,7 +147,7 @@ class _Common(StrictConfig):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the saved checkpoints; training is in float32, and goes on from what was saved."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: PositiveCount = 1
+    threads: Count = 1
     """CPU threads; the same number gives the same scores."""
 
 
@@ -182,7 +175,7 @@ class LabConfig(_Common):
         return self
 
 
-class SizeConfig(StrictConfig):
+class SizeConfig(ClosedModel):
     """One model size of a sweep: its architecture and its budgets."""
 
     size: Name
@@ -212,11 +205,11 @@ Config = TypeVar("Config", LabConfig, SweepConfig)
 
 
 CONFIGS = Path(__file__).parent / "configs"
-"""The configurations that come along."""
+"""The folder of the configurations that geodiag ships."""
 
 
 def find_config(name: str) -> Path:
-    """The file of that path, or else the configuration of that name that comes along.
+    """The file of that path, or else the shipped configuration of that name.
 
     Raises:
         SettingsError: there is neither.
@@ -233,9 +226,12 @@ def load_config(path: Path, kind: type[Config]) -> Config:
     """Read a YAML file as a run's or a sweep's configuration; paths in it are relative to the file.
 
     Raises:
-        SettingsError: the file is missing, is no YAML mapping, or has a wrong or unknown key.
+        ManifestError: the file cannot be read or is not YAML.
+        SettingsError: the file is no mapping, or has a wrong or unknown key.
     """
-    data = _read_mapping(path)
+    data = read_yaml(path).data
+    if not isinstance(data, dict):
+        raise SettingsError("not a mapping", where=path, fix="a mapping such as `run: name`")
     for holder, key in ((data, "base"), (data.get("suite") or {}, "folder")):
         if isinstance(holder, dict) and isinstance(holder.get(key), str):
             holder[key] = (path.parent / holder[key]).resolve()
@@ -245,20 +241,8 @@ def load_config(path: Path, kind: type[Config]) -> Config:
         raise SettingsError(_first_problem(error), where=path) from error
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError("cannot read the file", where=path, fix="a YAML configuration") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"not YAML: {error}", where=path, fix="a mapping such as `run: name`") from error
-    if not isinstance(data, dict):
-        raise SettingsError("not a mapping", where=path, fix="a mapping such as `run: name`")
-    return data
-
-
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{more}"

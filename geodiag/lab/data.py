@@ -13,12 +13,11 @@ from numpy.random import Generator
 
 from geodiag.errors import SettingsError
 from geodiag.lab.config import LabConfig
-from geodiag.lab.model import load_lab_tokenizer
-from geodiag.lab.reproducible import generator_of
-from geodiag.lab.suite import Item, Task, build_suite
+from geodiag.lab.suite import Item, Task, build_suite, generator_of
+from geodiag.models.loading import load_tokenizer
 
 IGNORED = -100
-"""The label that the loss leaves out."""
+"""The label of tokens that take no part in the loss."""
 
 Batch = dict[str, torch.Tensor]
 """`input_ids` and `labels`, both (items, tokens)."""
@@ -51,12 +50,12 @@ def encode_items(tokenizer: Any, items: Sequence[Item]) -> EncodedItems:
     """Token ids of `prompt + target` and labels with the prompt masked.
 
     Raises:
-        SettingsError: an item's text has characters that the tokenizer does not know.
+        SettingsError: an item's text has characters that the tokenizer does not have.
     """
     prompts = tokenizer([item.prompt for item in items])["input_ids"]
     targets = tokenizer([item.target for item in items], add_special_tokens=False)["input_ids"]
     rows = [(p + t, [IGNORED] * len(p) + t) for p, t in zip(prompts, targets, strict=True)]
-    _check_known(tokenizer, items, [ids for ids, _ in rows])
+    _check_characters(tokenizer, items, [ids for ids, _ in rows])
     length = max(len(ids) for ids, _ in rows)
     pad = tokenizer.pad_token_id or 0
     ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in rows])
@@ -64,7 +63,7 @@ def encode_items(tokenizer: Any, items: Sequence[Item]) -> EncodedItems:
     return EncodedItems(ids, labels)
 
 
-def _check_known(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequence[int]]) -> None:
+def _check_characters(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequence[int]]) -> None:
     unknown = tokenizer.unk_token_id
     if unknown is None:
         return
@@ -133,7 +132,7 @@ class TaskSequence:
     """Held-out items by task."""
 
     def memory(self, step: int, *, share: float) -> EncodedItems | None:
-        """What is kept of the tasks before `step` (from 1); none at the first step."""
+        """The items kept of the tasks before `step` (from 1); None at the first step."""
         past = self.tasks[: step - 1]
         if not past or share == 0:
             return None
@@ -147,7 +146,7 @@ def open_sequence(config: LabConfig, *, base: Path) -> TaskSequence:
     tasks = build_suite(config.tasks, seed=suite.seed, counts=suite.counts, folder=suite.folder)
     if config.order == "by_seed":
         tasks = tuple(tasks[i] for i in generator_of("task order", config.seed).permutation(len(tasks)))
-    tokenizer = load_lab_tokenizer(base)
+    tokenizer = load_tokenizer(base, base=base)
     train = {task.name: encode_items(tokenizer, task.train) for task in tasks}
     return TaskSequence(
         config, tokenizer, tasks, train, {task.name: encode_items(tokenizer, task.test) for task in tasks}

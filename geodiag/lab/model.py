@@ -1,4 +1,4 @@
-"""Models and tokenizer of the lab: build, load and save."""
+"""Models and tokenizer of the lab: built, loaded for training, and saved."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from geodiag.common.families import FAMILIES
-from geodiag.errors import SettingsError
+from geodiag.common.schema import FAMILIES
 from geodiag.lab.config import LabConfig, Lora, ModelShape
-from geodiag.lab.reproducible import seed_of
+from geodiag.lab.suite import seed_of
+from geodiag.models.loading import load_model
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 ALPHABET = " " + string.ascii_lowercase + string.digits + "=.,:;+-*/<>()[]?!_'\"#&%\n"
-"""The characters that every lab tokenizer knows; a suite's own characters come on top."""
+"""The characters of every lab tokenizer; those of a suite are added."""
 
 
 def build_tokenizer(characters: Iterable[str] = ()) -> Any:
@@ -28,7 +28,7 @@ def build_tokenizer(characters: Iterable[str] = ()) -> Any:
     Decoding the ids of a text gives the text back, and the ids of two texts joined are the joined ids.
 
     Args:
-        characters: characters to know beside `ALPHABET`.
+        characters: characters to add to `ALPHABET`.
 
     Returns:
         The tokenizer; its vocabulary is `<pad>`, `<unk>` and the sorted characters.
@@ -76,28 +76,28 @@ def build_model(architecture: ModelShape, *, tokenizer: Any, seed: int) -> Model
     return Qwen3ForCausalLM(config)
 
 
-def load_lab_tokenizer(folder: Path) -> Any:
-    """The tokenizer saved in a checkpoint folder."""
-    from transformers import AutoTokenizer
+def load_trainable(folder: Path, *, device: torch.device | None = None) -> Model:
+    """A causal LM from a local folder, in float32, all of its weights trainable.
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    Args:
+        folder: a Hugging Face folder.
+        device: where the model goes; the CPU by default.
+
+    Raises:
+        CheckpointError: no configuration or weights, or weights that do not fit it.
+    """
+    model = load_model(folder, base=folder, device=device or torch.device("cpu"), precision="float32")
+    model.requires_grad_(True)
+    trained: Model = model
+    trained.config.use_cache = False
+    # PEFT writes the base's folder into an adapter's files.
+    trained.name_or_path = trained.config.name_or_path = str(folder)
+    return trained
 
 
-def load_lab_model(folder: Path, *, device: str = "cpu") -> Model:
-    """A causal LM from a local folder, in float32."""
-    from transformers import AutoModelForCausalLM
-
-    _quiet()
-    if not (folder / "config.json").is_file():
-        raise SettingsError("not a Hugging Face folder", where=folder, fix="a local folder with config.json")
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    model.config.use_cache = False
-    return model.to(device)
-
-
-def start_model(config: LabConfig, *, base: Path, device: str, role: str) -> Model:
+def start_model(config: LabConfig, *, base: Path, device: torch.device, role: str) -> Model:
     """The base ready to train: as it is, or wrapped in a fresh adapter drawn for this run's seed and role."""
-    model = load_lab_model(base, device=device)
+    model = load_trainable(base, device=device)
     if config.lora is None:
         return model
     torch.manual_seed(seed_of("adapter", config.seed, role))
@@ -111,23 +111,25 @@ def add_adapter(model: Model, lora: Lora) -> Model:
     settings = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=list(FAMILIES), task_type="CAUSAL_LM"
     )
-    with _peft_warnings_aside():
+    with _without_peft_warnings():
         return get_peft_model(model, settings)
 
 
-def resume_model(config: LabConfig, *, base: Path, state: Path, device: str) -> Model:
+def resume_model(config: LabConfig, *, base: Path, state: Path, device: torch.device) -> Model:
     """The model of a saved state, ready to train on."""
     if config.lora is None:
-        return load_lab_model(state, device=device)
+        return load_trainable(state, device=device)
     from peft import PeftModel
 
-    with _peft_warnings_aside():
-        return PeftModel.from_pretrained(load_lab_model(base, device=device), str(state), is_trainable=True)
+    with _without_peft_warnings():
+        return PeftModel.from_pretrained(load_trainable(base, device=device), str(state), is_trainable=True)
 
 
 def save_model(model: Model, folder: Path, *, tokenizer: Any, dtype: str) -> None:
-    """Save a model, or its adapter alone, with the tokenizer; nothing of a half-written folder is visible."""
-    _quiet()
+    """Save a model, or its adapter alone, with the tokenizer."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     stored = model if dtype == "float32" else copy.deepcopy(model).to(getattr(torch, dtype))
     stored.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -152,24 +154,9 @@ def norm_of(tensors: Sequence[torch.Tensor]) -> float:
     return float(torch.linalg.vector_norm(torch.stack([tensor.norm() for tensor in tensors])))
 
 
-def lab_device(wanted: str) -> str:
-    """`cuda` when it is asked for, or when `auto` finds one; else `cpu`."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("there is no CUDA device", where="device", fix="auto or cpu")
-    return wanted
-
-
 @contextmanager
-def _peft_warnings_aside() -> Iterator[None]:
+def _without_peft_warnings() -> Iterator[None]:
     """PEFT asks transformers for an attribute by its deprecated name, which a user can do nothing about."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         yield
-
-
-def _quiet() -> None:
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()

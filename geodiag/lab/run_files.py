@@ -1,4 +1,4 @@
-"""Files of a lab run (run.yaml, scores.csv, probes.jsonl), written whole with their recipe."""
+"""Files of a lab run: run.yaml, scores.csv, probes.jsonl, strategy.jsonl, and the recipe of a trained folder."""
 
 from __future__ import annotations
 
@@ -6,56 +6,28 @@ import csv
 import io
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from geodiag.common.files import write_text
 from geodiag.errors import SettingsError
 from geodiag.lab.config import LabConfig
 from geodiag.lab.strategies import STRATEGIES
 from geodiag.lab.suite import Task
 from geodiag.lab.training import ExactMatch
 
-RECIPE = "recipe.json"
-"""What a trained folder was made with, so that another configuration does not pass it off as its own."""
+LAB_RECIPE = "recipe.json"
+"""The file with the settings of a trained folder, which another configuration must not take for its own."""
 
 LabRecipe = Mapping[str, Any]
 
 
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, renamed to `path` on success; a kill or an error leaves no `path`.
-
-    Yields:
-        The folder to write into, empty.
-    """
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def write_folder(path: Path, text: str) -> None:
-    """Write a text file in one move, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def write_recipe(folder: Path, recipe: LabRecipe) -> None:
-    """Say in the folder what it was made with."""
-    write_folder(folder / RECIPE, json.dumps(recipe, indent=1, sort_keys=True, default=str) + "\n")
+    """Write the settings that a folder depends on into it."""
+    write_text(folder / LAB_RECIPE, json.dumps(recipe, indent=1, sort_keys=True, default=str) + "\n")
 
 
 def made_with(folder: Path, recipe: LabRecipe) -> bool:
@@ -64,13 +36,13 @@ def made_with(folder: Path, recipe: LabRecipe) -> bool:
     Raises:
         SettingsError: it was made with another one.
     """
-    path = folder / RECIPE
+    path = folder / LAB_RECIPE
     if not path.is_file():
         return False
-    found, wanted = json.loads(path.read_text()), json.loads(json.dumps(recipe, default=str))
-    if found == wanted:
+    stored, wanted = json.loads(path.read_text()), json.loads(json.dumps(recipe, default=str))
+    if stored == wanted:
         return True
-    other = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+    other = sorted(k for k in stored.keys() | wanted.keys() if stored.get(k) != wanted.get(k))
     raise SettingsError(
         f"was made with other settings ({', '.join(other)})", where=folder, fix="give another --out, or delete it"
     )
@@ -100,7 +72,7 @@ def write_manifest(
         "probes": PROBES,
         "steps": steps,
     }
-    write_folder(run / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, width=120))
+    write_text(run / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, width=120))
 
 
 def write_scores(run: Path, scores: Mapping[int, Sequence[ExactMatch]]) -> None:
@@ -110,7 +82,7 @@ def write_scores(run: Path, scores: Mapping[int, Sequence[ExactMatch]]) -> None:
     writer.writerow(["step", "task", "score", "stderr", "n"])
     for step, row in sorted(scores.items()):
         writer.writerows([step, s.task, f"{s.score:.6f}", f"{s.stderr:.6f}", s.n] for s in row)
-    write_folder(run / SCORES, text.getvalue())
+    write_text(run / SCORES, text.getvalue())
 
 
 def write_probes(run: Path, tasks: Sequence[Task]) -> None:
@@ -120,10 +92,10 @@ def write_probes(run: Path, tasks: Sequence[Task]) -> None:
         for task in tasks
         for item in task.probes
     ]
-    write_folder(run / PROBES, "\n".join(lines) + "\n")
+    write_text(run / PROBES, "\n".join(lines) + "\n")
 
 
 def write_record(run: Path, records: Mapping[int, Mapping[str, Any]]) -> None:
-    """Write `strategy.jsonl`: what the strategy did at each step (its strength, replays, merges)."""
+    """Write `strategy.jsonl`: the record of the strategy at each step (its strength, replays, merges)."""
     lines = [json.dumps({"step": step, **record}) for step, record in sorted(records.items())]
-    write_folder(run / RECORD, "\n".join(lines) + "\n")
+    write_text(run / RECORD, "\n".join(lines) + "\n")

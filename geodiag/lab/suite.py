@@ -5,14 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
 
 from geodiag.errors import SettingsError
 from geodiag.lab.domains import DOMAINS, Domain
-from geodiag.lab.reproducible import generator_of
+
+
+def seed_of(*names: object) -> int:
+    """A 32-bit seed from names, such as `seed_of("order", seed, "copy", "expert")`.
+
+    The first four bytes of SHA-256 of the names, so that it is the same in every process and version.
+    """
+    text = "\x1f".join(str(name) for name in names)
+    return int.from_bytes(sha256(text.encode()).digest()[:4], "big")
+
+
+def generator_of(*names: object) -> Generator:
+    """A generator seeded by `seed_of(*names)`."""
+    return np.random.default_rng(seed_of(*names))
+
 
 Counts = tuple[int, int, int]
-"""How many training, held-out and probe items a task has."""
+"""Numbers of training, held-out and probe items of a task."""
 
 _REPEATS = 1000
 """Draws in a row that bring nothing new, after which a domain counts as exhausted."""
@@ -23,9 +41,9 @@ class Item:
     """A prompt and the one right continuation."""
 
     prompt: str
-    """What the model is given."""
+    """The text that the model is given."""
     target: str
-    """What it should write, to the end mark."""
+    """The text that it should write, to the end mark."""
     label: str = ""
     """The item's class where the task has classes; a memory keeps at least one item of each."""
 
@@ -37,9 +55,9 @@ class Task:
     name: str
     """The name in runs and score files."""
     train: tuple[Item, ...]
-    """What is trained on."""
+    """Items to train on."""
     test: tuple[Item, ...]
-    """What is scored; never trained on, by the base neither."""
+    """Items to score; neither a run nor its base is trained on them."""
     probes: tuple[Item, ...]
     """Examples of the training distribution that were never trained on."""
 
@@ -52,9 +70,9 @@ def generate_task(domain: Domain, *, seed: int, counts: Counts) -> Task:
     """A task of distinct items, split into training, held-out and probe items.
 
     Args:
-        domain: what is asked.
+        domain: the kind of question.
         seed: the suite's seed; the same seed gives the same items on every machine.
-        counts: how many training, held-out and probe items.
+        counts: numbers of training, held-out and probe items.
 
     Raises:
         SettingsError: the domain has too few distinct items.

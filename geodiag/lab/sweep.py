@@ -17,27 +17,27 @@ from geodiag.lab.config import LabConfig, LabProgress, SweepConfig, find_config,
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to train: a base, the experts of a size and seed, or a run."""
+    """A unit of training: a base, the experts of a size and seed, or a run."""
 
     kind: str
     """`base`, `experts` or `run`."""
     name: str
     """Its folder below `out`."""
     config: LabConfig
-    """A run that it serves."""
+    """The configuration of a run that needs it."""
     needs: str | None = None
-    """The name of the job that must be done first."""
+    """The name of the job that must finish first."""
 
     @property
     def cost(self) -> int:
-        """Roughly what a step of it costs: weights times items times steps."""
+        """A rough measure of its work: weights times items times steps."""
         model, training = self.config.model, self.config.training
         weights = model.layers * model.width * (model.width + model.ffn) if model else 1
         return weights * training.batch * training.steps
 
 
 def plan_sweep(config: SweepConfig, *, only: str = "*", limit: int | None = None) -> tuple[Job, ...]:
-    """The jobs of a sweep, costliest first within what is possible.
+    """The jobs of a sweep: bases first, then the others, each group by falling cost.
 
     Args:
         config: the grid.
@@ -74,7 +74,7 @@ def run_sweep(
 ) -> Path:
     """Train a sweep into `out`: `bases/<size>`, `experts/<size>-s<seed>/<task>` and `runs/<run>`.
 
-    What is there already is kept; a sweep that was killed goes on at each run's last finished step.
+    What exists already is kept; a sweep that was killed goes on at each run's last finished step.
 
     Args:
         config: the grid.
@@ -82,7 +82,7 @@ def run_sweep(
         workers: processes at once, each with the configured threads; 1 trains in this process.
         only: train only the runs whose id matches this pattern.
         limit: train only the first so many of them.
-        progress: is told one line at a time.
+        progress: called with one line at a time.
 
     Returns:
         The folder of the runs.
@@ -106,11 +106,11 @@ def run_sweep(
 
 
 def do_job(job: Job, out: Path, *, progress: LabProgress) -> None:
-    """Train what one job asks for."""
+    """Train one job."""
     # torch and transformers are loaded only where something is trained.
     from geodiag.lab.base import prepare_base
-    from geodiag.lab.reproducible import computing
     from geodiag.lab.run import train_experts, train_sequence
+    from geodiag.lab.training import computing
 
     base, experts = out / "bases" / job.config.size, out / "experts" / f"{job.config.size}-s{job.config.seed}"
     if job.kind == "base":
@@ -123,7 +123,7 @@ def do_job(job: Job, out: Path, *, progress: LabProgress) -> None:
 
 
 def _in_processes(jobs: Sequence[Job], out: Path, *, workers: int, progress: LabProgress) -> list[str]:
-    """Do the jobs in `workers` processes, each as soon as what it needs is there; the failures, one line each."""
+    """Do the jobs in `workers` processes, each as soon as the job that it needs is done; one line a failure."""
     waiting, done, failed = list(jobs), set[str](), list[str]()
     begun, running = monotonic(), dict[Future[str], Job]()
     # Forked children of a process that has used torch's threads can hang, so each starts afresh.
@@ -151,7 +151,7 @@ def _startable(waiting: Sequence[Job], *, done: set[str], slots: int) -> list[Jo
 
 
 def _last_line(job: Job, out: Path) -> str:
-    """Do a job in a worker; what it said last."""
+    """Do a job in a worker; the last line of its progress."""
     lines: deque[str] = deque(["there already"], maxlen=1)
     do_job(job, out, progress=lines.append)
     return lines[0]
@@ -161,8 +161,8 @@ def make_demo_runs(out: Path, *, progress: LabProgress) -> Path:
     """Train the demonstration's runs in this process.
 
     Args:
-        out: where bases, experts and runs go; what is there already is kept.
-        progress: is told one line at a time.
+        out: where bases, experts and runs go; those that exist already are kept.
+        progress: called with one line at a time.
 
     Returns:
         The folder of the runs, one `run.yaml` each.

@@ -1,9 +1,11 @@
-"""Training on one task for a budget of steps, and scoring by exact match."""
+"""Training on one task for a budget of steps, reproducibly, and scoring by exact match."""
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from tempfile import TemporaryDirectory
@@ -14,10 +16,27 @@ from numpy.random import Generator
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from geodiag.lab.config import Training
+from geodiag.lab.config import LabConfig, Training
 from geodiag.lab.data import IGNORED, Batch, EncodedItems, epochs
 from geodiag.lab.model import Model
 from geodiag.lab.strategies.strategy import Strategy
+
+
+@contextmanager
+def computing(config: LabConfig) -> Iterator[None]:
+    """The run's number of threads, and no garbage collection over what was imported.
+
+    The Trainer collects garbage at each start; with everything imported so far set aside, that is nothing.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(before)
+
 
 FORWARD_TOKENS = 8192
 """Tokens a forward pass at most, so that large vocabularies fit in memory."""
@@ -42,16 +61,16 @@ class ExactMatch:
 
 @torch.no_grad()
 def exact_matches(model: Any, encoded: EncodedItems) -> torch.Tensor:
-    """Which items greedy decoding would answer exactly; (items,) bool, on the CPU."""
+    """Whether greedy decoding answers each item exactly; (items,) bool, on the CPU."""
     model.eval()
     rows = max(1, FORWARD_TOKENS // encoded.ids.shape[1])
-    found = []
+    matches = []
     for start in range(0, len(encoded), rows):
         batch = encoded.batch(slice(start, start + rows))
         logits = model(input_ids=batch["input_ids"].to(model.device)).logits
         labels = batch["labels"][:, 1:].to(model.device)
-        found.append(((logits[:, :-1].argmax(-1) == labels) | (labels == IGNORED)).all(1).cpu())
-    return torch.cat(found)
+        matches.append(((logits[:, :-1].argmax(-1) == labels) | (labels == IGNORED)).all(1).cpu())
+    return torch.cat(matches)
 
 
 def score_tasks(model: Any, held_out: dict[str, EncodedItems]) -> tuple[ExactMatch, ...]:

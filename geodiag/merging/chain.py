@@ -1,4 +1,10 @@
-"""One layer through all steps of a continual merge."""
+"""One layer through all steps of a continual merge.
+
+D_t          update of task t, theta_expert,t - theta_base, (d_out, d_in)
+D_merge,t    merge of the updates that are active at step t; D_merge,0 = 0
+eta_t        share of the change of the merge that step t takes
+theta_t      state after step t; theta_0 = theta_base
+"""
 
 from __future__ import annotations
 
@@ -10,8 +16,7 @@ from torch import Tensor
 
 from geodiag.geometry import frobenius_norm
 from geodiag.merging.config import MergeConfig
-from geodiag.merging.gcwm import GateStats
-from geodiag.merging.rules import MergeUpdate, merge_active
+from geodiag.merging.rules.rule import MergeUpdate, RuleStats
 
 ReadUpdate = Callable[[int], Tensor]
 """Reads D_t = theta_expert,t - theta_base of the layer (d_out, d_in), t from 1."""
@@ -23,32 +28,32 @@ class LayerStep:
 
     step: int
     change: Float[Tensor, "d_out d_in"]
-    """theta_t - theta_base; of a rule with one scale for the whole model, before that scale."""
+    """theta_t - theta_base; of a scaled rule before its scale."""
     state_norm: float
-    """||theta_t - theta_base||_F, before that scale too."""
+    """||theta_t - theta_base||_F; of a scaled rule before its scale."""
     merged_norm: float
     """||D_merge,t||_F."""
     new_norm: float
     """||D_t||_F."""
     active: int
     """Active updates that are not zero."""
-    stats: GateStats
+    stats: RuleStats
+    """Diagnostics of the rule."""
 
 
 def merge_layer(read: ReadUpdate, config: MergeConfig, *, first: int = 1) -> Iterator[LayerStep]:
-    """theta_t = theta_(t-1) + eta_t (D_merge,t - D_merge,(t-1)) for the steps from `first` on, D_merge,0 = 0.
+    """The states of one layer, theta_t = theta_(t-1) + eta_t (D_merge,t - D_merge,(t-1)), from step `first` on.
 
-    Summed up, theta_t - theta_base = eta_t D_merge,t + sum_{s<t} (eta_s - eta_(s+1)) D_merge,s. Merges that neither
-    a state from `first` on nor a later merge needs are not computed: with one eta for all steps, those before
-    `first`. Each state is this sum in the working precision, not built on the one before as it was stored.
+    Merges that neither a state from `first` on nor a later merge needs are not computed: with one eta for all steps,
+    those before `first`. Each state is a sum in the working precision, not built on the one before as it was stored.
 
     Args:
         read: reads an update; each is read at most once.
         config: what to merge, and how.
-        first: the first step wanted.
+        first: the first step to return.
     """
-    opcm = config.rule.name == "opcm"
-    etas, chained = config.etas, config.memory == "anchor" or opcm
+    rule, etas = config.rule, config.etas
+    chained = config.memory == "anchor" or rule.recursive  # a merge needs the one of the step before
     held: dict[int, MergeUpdate] = {}
     change = before = carried = None
     for t in range(1, len(etas) + 1):
@@ -59,9 +64,10 @@ def merge_layer(read: ReadUpdate, config: MergeConfig, *, first: int = 1) -> Ite
         new_norm = frobenius_norm(active[-1].D).item()
         active_now = [update for update in active if bool(update.D.any())]
         if active_now:
-            merged, stats = merge_active(active_now, before, config.rule)
-        else:  # nothing new: OPCM keeps what it has, the others have nothing
-            merged, stats = before if opcm and before is not None else active[-1].D, GateStats()
+            merged, stats = rule.merge(active_now, before)
+        else:  # nothing new: a recursive rule keeps its merge, the others have nothing
+            merged, stats = before if rule.recursive and before is not None else active[-1].D, RuleStats()
+        # theta_t - theta_base = eta_t D_merge,t + sum_{s<t} (eta_s - eta_(s+1)) D_merge,s
         change = etas[t - 1] * merged if carried is None else carried.add(merged, alpha=etas[t - 1])
         if left:
             carried = left * merged if carried is None else carried.add_(merged, alpha=left)
@@ -75,7 +81,7 @@ def _active(
     t: int, held: dict[int, MergeUpdate], read: ReadUpdate, config: MergeConfig, change: Tensor | None
 ) -> list[MergeUpdate]:
     """A_t, the newest last: all tasks so far, the last N, or the previous state (of weight 1) and the new task."""
-    alone = config.memory == "anchor" or config.rule.name == "opcm"
+    alone = config.memory == "anchor" or config.rule.recursive
     kept = 1 if alone else t if config.memory == "all" else int(config.memory)
     for old in [s for s in held if s <= t - kept]:
         del held[old]

@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.errors import ManifestError
-from geodiag.merging.settings import RULES, Count, GcwmRule, OpcmRule, Positive, Rule, StrictSettings
+from geodiag.merging.rules import MergeRule, find_rule, read_rule, rule_names
+from geodiag.merging.rules.gcwm import GcwmRule
 from geodiag.runs.findings import Finding, known_keys, shown, unknown_key
 from geodiag.runs.manifest import OVERALL_NAMES, fold_task_name
-from geodiag.runs.yaml_source import KeyPath, YamlSource, read_yaml
+from geodiag.runs.yaml_source import Count, KeyPath, Positive, StrictSettings, YamlSource, read_yaml
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -31,11 +32,6 @@ def _task(value: object) -> object:
     if isinstance(value, str) and (not fold_task_name(value).strip("_") or fold_task_name(value) in OVERALL_NAMES):
         raise PydanticCustomError("value", "no task name")
     return value.strip() if isinstance(value, str) else value
-
-
-def _named(value: object) -> object:
-    """`rule: gcwm` is short for `rule: {name: gcwm}`."""
-    return {"name": value} if isinstance(value, str) else value
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_path)]
@@ -71,8 +67,8 @@ class MergeConfig(StrictSettings):
     """the folder of the run that is made"""
     experts: Annotated[tuple[Expert, ...], Field(strict=False, min_length=1)]
     """a list with one `{task: ..., checkpoint: ...}` a step, in order"""
-    rule: Annotated[Rule, Field(discriminator="name"), BeforeValidator(_named)] = GcwmRule()
-    """one of: gcwm, wudi, task_arithmetic, ties, opcm; or a group of keys with that as its name"""
+    rule: Annotated[MergeRule, BeforeValidator(read_rule)] = GcwmRule()
+    """the name of a rule, or a group of keys with that as its name"""
     method: ConfigText | None = None
     """the label of the method; by default that of the rule"""
     seed: int | None = None
@@ -112,7 +108,7 @@ class MergeConfig(StrictSettings):
         return eta if isinstance(eta, tuple) else (eta,) * len(self.experts)
 
     def steps_to_write(self, done: int) -> range:
-        """The steps whose states are wanted and not there yet.
+        """The steps whose states are asked for and not written yet.
 
         Args:
             done: steps that an earlier merge has finished.
@@ -120,8 +116,16 @@ class MergeConfig(StrictSettings):
         last = len(self.experts)
         return range(last if self.states == "last" and done < last else done + 1, last + 1)
 
+    def active_count(self, step: int) -> int:
+        """How many updates the rule merges at a step, from 1."""
+        if self.rule.recursive or step == 1:
+            return 1
+        if self.memory == "anchor":
+            return 2
+        return step if self.memory == "all" else min(step, int(self.memory))
+
     def instead(self, **given: str | Path | None) -> MergeConfig:
-        """The same with other values of `out`, `store` or `device`; None leaves one as it is."""
+        """This configuration with other values of `out`, `store` or `device`; None leaves one as it is."""
         paths = {key: Path(os.path.abspath(value)) for key, value in given.items() if value and key != "device"}
         device = {"device": given["device"]} if given.get("device") else {}
         return self.model_copy(update=paths | device)
@@ -134,7 +138,7 @@ def load_merge(path: Path) -> MergeConfig:
         path: the YAML file; paths in it are relative to its folder.
 
     Raises:
-        ManifestError: the first thing that is wrong, with its line.
+        ManifestError: the first error, with its line.
     """
     return _parse(read_yaml(Path(os.path.abspath(path))))
 
@@ -146,7 +150,7 @@ def parse_merge(data: Mapping[str, Any]) -> MergeConfig:
         data: the keys of a configuration file; paths are relative to the current folder.
 
     Raises:
-        ManifestError: the first thing that is wrong, with the line it would stand on in a file.
+        ManifestError: the first error, with the line that it would have in a file.
     """
     text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
     root = yaml.compose(text)
@@ -164,8 +168,8 @@ def _plain(value: object) -> object:
 
 def _parse(source: YamlSource) -> MergeConfig:
     if not isinstance(source.data, dict):
-        what = f"the file is {shown(source.data)} where keys belong"
-        raise ManifestError(what, where=source.where(), fix="start with `run: an-id`")
+        message = f"the file is {shown(source.data)} where keys belong"
+        raise ManifestError(message, where=source.where(), fix="start with `run: an-id`")
     try:
         config = MergeConfig.model_validate(source.data, context={"folder": source.path.parent})
     except ValidationError as error:
@@ -178,39 +182,39 @@ def _parse(source: YamlSource) -> MergeConfig:
 
 
 def _finding(complaint: Mapping[str, Any], source: YamlSource) -> Finding:
-    place, model = _locate(complaint["loc"])
+    place, model = _locate(complaint["loc"], source)
     key, value = str(place[-1]), complaint["input"]
     if complaint["type"] == "extra_forbidden":
         return unknown_key(place, known_keys(model))
     if isinstance(place[-1], int):
         return Finding(place, f"an expert is {shown(value)}", "write `{task: ..., checkpoint: ...}`")
-    meant = f"give {_description(model, key)}"
-    if complaint["type"] == "missing":
-        return Finding(place[:-1], f"key {key!r} is missing", meant)
-    if key == "rule":
+    if place == ("rule",):
         named = value.get("name", value) if isinstance(value, dict) else value
-        return Finding(place, f"'rule' is {shown(named)}", meant)
+        names = ", ".join(rule_names())
+        return Finding(
+            place, f"'rule' is {shown(named)}", f"give one of: {names}; or a group of keys with that as its name"
+        )
+    remedy = f"give {_description(model, key)}"
+    if complaint["type"] == "missing":
+        return Finding(place[:-1], f"key {key!r} is missing", remedy)
     written = source.written(place)
     if written and complaint["type"] == "string_type":
         return Finding(place, f"{key!r} is {shown(value)}, not text", f'put it in quotes: {key}: "{written}"')
-    return Finding(place, f"{key!r} is {shown(value)}", meant)
+    return Finding(place, f"{key!r} is {shown(value)}", remedy)
 
 
-def _locate(loc: tuple[str | int, ...]) -> tuple[KeyPath, type[BaseModel]]:
-    """The way to a value in the file, and the model whose key it is.
-
-    Pydantic puts a union's branch into the way: behind `rule` its name, which leads on, and elsewhere a type.
-    """
+def _locate(loc: tuple[str | int, ...], source: YamlSource) -> tuple[KeyPath, type[BaseModel]]:
+    """The place of a complaint in the file, without the types that pydantic adds to it, and the model of its key."""
     if loc[0] == "experts":
         return (loc[:3], Expert) if len(loc) > 2 else (loc, MergeConfig)
-    if loc[0] != "rule" or len(loc) < 3:
+    assert isinstance(source.data, dict)
+    rule = find_rule(source.data.get("rule"))
+    if loc[0] != "rule" or len(loc) < 2 or rule is None:
         return loc[:1], MergeConfig
-    model: type[BaseModel] = next(rule for rule in RULES if rule.model_fields["name"].default == loc[1])
-    if len(loc) > 3:
-        group = model.model_fields[str(loc[2])].annotation
-        assert isinstance(group, type)
-        return ("rule", *loc[2:4]), group
-    return ("rule", loc[2]), model
+    field = rule.model_fields.get(str(loc[1]))
+    if len(loc) > 2 and field is not None and isinstance(group := field.annotation, type):
+        return loc[:3], group
+    return loc[:2], rule
 
 
 def _description(model: type[BaseModel], key: str) -> str:
@@ -219,12 +223,13 @@ def _description(model: type[BaseModel], key: str) -> str:
 
 
 def _findings(config: MergeConfig) -> Iterator[Finding]:
-    """What a well-formed configuration may still get wrong."""
+    """Contradictions between the values of a well-formed configuration, and files that do not exist."""
     if isinstance(config.eta, tuple) and len(config.eta) != len(config.experts):
-        what = f"'eta' has {len(config.eta)} numbers for {len(config.experts)} experts"
-        yield Finding(("eta",), what, "give one number, or one for each expert")
-    if isinstance(config.rule, OpcmRule) and config.eta is not None:
-        yield Finding(("eta",), "opcm has no eta", "leave it out: opcm scales the merge by its own norm")
+        message = f"'eta' has {len(config.eta)} numbers for {len(config.experts)} experts"
+        yield Finding(("eta",), message, "give one number, or one for each expert")
+    if config.rule.scaled and config.eta is not None:
+        name = config.rule.name
+        yield Finding(("eta",), f"{name} has no eta", f"leave it out: {name} scales the merge by its own norm")
     for family in config.families:
         if family not in FAMILIES:
             yield Finding(("families",), f"unknown family {family!r}", f"known families: {', '.join(FAMILIES)}")
@@ -241,10 +246,10 @@ def _repeated(config: MergeConfig) -> Iterator[Finding]:
     checkpoints: dict[Path, int] = {}
     for n, expert in enumerate(config.experts):
         if expert.task in tasks:
-            what = f"task {expert.label!r} is already the task of step {tasks[expert.task] + 1}"
-            yield Finding(("experts", n, "task"), what, "give each step its own task")
+            message = f"task {expert.label!r} is already the task of step {tasks[expert.task] + 1}"
+            yield Finding(("experts", n, "task"), message, "give each step its own task")
         if expert.checkpoint in checkpoints:
-            what = f"the same checkpoint as at step {checkpoints[expert.checkpoint] + 1} ({expert.checkpoint})"
-            yield Finding(("experts", n, "checkpoint"), what, "each step has its own expert")
+            message = f"the same checkpoint as at step {checkpoints[expert.checkpoint] + 1} ({expert.checkpoint})"
+            yield Finding(("experts", n, "checkpoint"), message, "each step has its own expert")
         tasks.setdefault(expert.task, n)
         checkpoints.setdefault(expert.checkpoint, n)

@@ -1,8 +1,8 @@
-"""The folder of a run that a merge makes: what is done, what waits, and what it was made with.
+"""The folder of a run that a merge makes: finished states, states under construction, and the recipe of both.
 
 OUT/run.yaml                 the run; written last, when every state is whole
-OUT/merges.parquet           what the rule saw and did, a row a step and layer
-OUT/merge.json               everything that the states' numbers depend on
+OUT/merges.parquet           diagnostics of the rule, a row a step and layer
+OUT/merge.json               the recipe: everything that the states' numbers depend on
 OUT/states/step_NN_<task>/   the states
 OUT/.merge/                  states under construction and the rows of finished layers; gone in the end
 """
@@ -20,11 +20,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from geodiag.common.files import flush, read_json_object, whole_folder, write_text
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.merging.config import Expert, MergeConfig
 from geodiag.merging.state_files import StateLayout, side_files
 
-RUN, ROWS, RECIPE, STATES, WORK = "run.yaml", "merges.parquet", "merge.json", "states", ".merge"
+RUN_FILE, ROWS_FILE, RECIPE_FILE = "run.yaml", "merges.parquet", "merge.json"
+STATES_FOLDER, WORK_FOLDER = "states", ".merge"
 MergeRecipe = Mapping[str, Any]
 MergeRow = Mapping[str, Any]
 
@@ -39,32 +41,34 @@ class RunFolder:
 
     def __init__(self, path: Path, experts: Sequence[Expert]) -> None:
         self.path, self._experts = path, experts
-        self._work = path / WORK
+        self._work = path / WORK_FOLDER
 
     def state(self, step: int) -> Path:
         """The folder of a finished state."""
-        return self.path / STATES / self._name(step)
+        return self.path / STATES_FOLDER / self._name(step)
 
     def steps_done(self, recipe: MergeRecipe) -> int:
-        """How many steps are finished; checks that what lies in the folder is an earlier part of the same merge.
+        """How many steps are finished, of a folder that is new, empty, or an earlier part of the same merge.
 
         Raises:
             SettingsError: the folder holds something else, or a merge with other settings or inputs.
         """
         if self.path.exists() and not self.path.is_dir():
             raise SettingsError("'out' is a file", where=self.path, fix="name a new or empty folder")
-        found = [read_recipe(folder / RECIPE) for folder in (self.path, self._work) if (folder / RECIPE).is_file()]
-        if not found and self.path.exists() and any(path.name != WORK for path in self.path.iterdir()):
+        recipes = [
+            read_recipe(folder / RECIPE_FILE) for folder in (self.path, self._work) if (folder / RECIPE_FILE).is_file()
+        ]
+        if not recipes and self.path.exists() and any(path.name != WORK_FOLDER for path in self.path.iterdir()):
             raise SettingsError("the folder is not empty and no merge", where=self.path, fix="name another 'out'")
-        for made in found:
+        for made in recipes:
             if changes := changed(made, recipe):
-                what = f"it holds a merge made with other {', '.join(changes[:3])}"
-                raise SettingsError(what, where=self.path, fix="name another 'out', or delete the folder")
-        return len(read_recipe(self.path / RECIPE)["steps"]) if (self.path / RECIPE).is_file() else 0
+                message = f"it holds a merge made with other {', '.join(changes[:3])}"
+                raise SettingsError(message, where=self.path, fix="name another 'out', or delete the folder")
+        return len(read_recipe(self.path / RECIPE_FILE)["steps"]) if (self.path / RECIPE_FILE).is_file() else 0
 
     @contextmanager
     def working(self, recipe: MergeRecipe) -> Iterator[None]:
-        """Holds the folder against other processes.
+        """Lock the folder against other processes.
 
         Raises:
             SettingsError: another process merges into it.
@@ -78,10 +82,10 @@ class RunFolder:
             raise SettingsError("another process merges into it", where=self.path, fix="wait for it") from cause
 
     def begin(self, recipe: MergeRecipe, layout: StateLayout, *, steps: range) -> None:
-        """Lays out the states of these steps, those that are not there yet."""
-        if (self._work / RECIPE).is_file() and read_recipe(self._work / RECIPE) != recipe:
+        """Lay out the states of these steps that do not exist yet."""
+        if (self._work / RECIPE_FILE).is_file() and read_recipe(self._work / RECIPE_FILE) != recipe:
             self._forget(steps)  # begun with fewer steps: its rows and files lack the others
-        write_file(self._work / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+        write_text(self._work / RECIPE_FILE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
         for step in steps:
             if not self.draft(step).is_dir() and not self.state(step).is_dir():
                 self._lay_out(self.draft(step), layout)
@@ -95,27 +99,27 @@ class RunFolder:
         return {layer for layer in layers if self._rows(layer).is_file()}
 
     def put_rows(self, layer: str, rows: Sequence[MergeRow]) -> None:
-        """Marks a layer as finished in all states, with its rows."""
-        write_file(self._rows(layer), json.dumps(rows))
+        """Mark a layer as finished in all states, with its rows."""
+        write_text(self._rows(layer), json.dumps(rows))
 
     def rows(self, layers: Sequence[str]) -> list[MergeRow]:
         """The rows of all finished layers, in order."""
-        return [row for layer in layers for row in read_recipe(self._rows(layer))]
+        return [row for layer in layers for row in _read_rows(self._rows(layer))]
 
     def changes(self, layer: str) -> Path:
-        """Where the changes of a layer wait for a scale that is known only in the end."""
+        """The file of a layer's changes, which wait for the scale of the whole model."""
         return self._work / "changes" / f"{_safe(layer)}.safetensors"
 
     def finish(self, recipe: MergeRecipe, *, steps: range) -> None:
-        """Brings the states of these steps to where they belong and says what they were made with."""
+        """Move the states of these steps to their final folders and write their recipe."""
         for step in steps:
             if self.draft(step).is_dir():
                 self.state(step).parent.mkdir(exist_ok=True)
                 os.replace(self.draft(step), self.state(step))
-        write_file(self.path / RECIPE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+        write_text(self.path / RECIPE_FILE, json.dumps(recipe, indent=1, sort_keys=True) + "\n")
 
     def clear(self) -> None:
-        """Lets go of what was only needed on the way."""
+        """Delete the files that only a merge under way needs."""
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _forget(self, steps: range) -> None:
@@ -124,16 +128,14 @@ class RunFolder:
             shutil.rmtree(path, ignore_errors=True)
 
     def _lay_out(self, folder: Path, layout: StateLayout) -> None:
-        part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        layout.create(part)
-        for path in side_files(layout.base):
-            shutil.copyfile(path, part / path.name)
-        _say_type(part / "config.json", layout)
-        for path in part.rglob("*"):
-            _flush(path)
-        os.replace(part, folder)
+        with whole_folder(folder) as draft:
+            layout.create(draft)
+            for path in side_files(layout.base):
+                shutil.copyfile(path, draft / path.name)
+            _write_dtype(draft / "config.json", layout)
+            for path in draft.rglob("*"):
+                if path.is_file():
+                    flush(path)
 
     def _rows(self, layer: str) -> Path:
         return self._work / "layers" / f"{_safe(layer)}.json"
@@ -143,7 +145,7 @@ class RunFolder:
 
 
 def make_recipe(config: MergeConfig, fingerprints: Mapping[Path, str]) -> dict[str, Any]:
-    """Everything that the states' numbers depend on; labels, scores and the device are left out.
+    """Everything that the states' numbers depend on, without labels, scores and the device.
 
     Args:
         config: the merge.
@@ -167,7 +169,7 @@ def make_recipe(config: MergeConfig, fingerprints: Mapping[Path, str]) -> dict[s
 
 
 def changed(made: MergeRecipe, wanted: MergeRecipe) -> list[str]:
-    """The keys in which an earlier merge differs; steps that it does not have yet are no difference."""
+    """The keys in which an earlier merge differs; steps that it does not have yet do not count."""
     keys = [key for key in wanted if key != "steps" and made.get(key) != wanted[key]]
     steps = enumerate(zip(made["steps"], wanted["steps"], strict=False), start=1)
     keys += [f"{key} (step {n})" for n, (before, now) in steps for key in now if before[key] != now[key]]
@@ -175,60 +177,58 @@ def changed(made: MergeRecipe, wanted: MergeRecipe) -> list[str]:
     return keys + ([f"steps ({gone} more)"] if gone > 0 else [])
 
 
-def read_recipe(path: Path) -> Any:
-    """A file that a merge wrote.
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A recipe that a merge wrote.
 
     Raises:
-        SettingsError: it is damaged.
+        SettingsError: the file is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path, error=SettingsError)
+    except SettingsError as cause:
+        raise _damaged(path) from cause
+
+
+def _read_rows(path: Path) -> list[MergeRow]:
+    try:
+        rows: list[MergeRow] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as cause:
-        raise SettingsError("cannot be read", where=path, fix="delete the folder and merge again") from cause
+        raise _damaged(path) from cause
+    return rows
 
 
-def write_file(path: Path, text: str) -> None:
-    """Writes a text file in one move, flushed, so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    _flush(part)
-    os.replace(part, path)
+def _damaged(path: Path) -> SettingsError:
+    return SettingsError("cannot be read", where=path, fix="delete the folder and merge again")
 
 
 def check_space(path: Path, needed: int) -> None:
-    """Refuses to start what the disk cannot hold.
+    """Check that the disk has room for the states.
+
+    Args:
+        path: the run's folder, which need not exist.
+        needed: bytes that will be written.
 
     Raises:
         CheckpointError: less than `needed` bytes are free.
     """
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
     if free < needed:
-        what = f"the merge writes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
-        raise CheckpointError(what, where=path, fix="make room, or name an 'out' on another disk")
+        message = f"the merge writes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+        raise CheckpointError(message, where=path, fix="make room, or name an 'out' on another disk")
 
 
-def _say_type(config: Path, layout: StateLayout) -> None:
-    """The type of the weights in a state's config.json, where the merge has changed it."""
+def _write_dtype(config: Path, layout: StateLayout) -> None:
+    """Write the type of the weights into a state's config.json, where the merge has changed it."""
     types = {slot.dtype for slot in layout.slots.values()}
     same = all(slot.dtype == layout.base.info(name).dtype for name, slot in layout.slots.items())
     if same or len(types) != 1 or not config.is_file():
         return
-    data = read_recipe(config)
+    data = read_json_object(config)
     for key in ("dtype", "torch_dtype"):
         if key in data:
             data[key] = next(iter(types))
     config.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _flush(path: Path) -> None:
-    if path.is_file():
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _safe(name: str) -> str:

@@ -1,4 +1,10 @@
-"""The metric of an input space that several updates share, and the coordinates in which it is the identity."""
+"""The metric of an input space that several updates share, and the coordinates in which it is the identity.
+
+Q            orthonormal basis of the union of the updates' right singular directions, (d_in, q)
+V_i, s_i     truncated right singular vectors and values of update i
+B_i          Q'V_i diag(s_i^2) V_i'Q + lambda I, covariance of update i in that basis, (q, q)
+B            barycenter (or mean) of the B_i;  G = Q B Q' + lambda (I - Q Q'), the metric, never formed
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.geometry import Barycenter, Spectrum, bures_barycenter, extend_basis, rank_tolerance
-from geodiag.geometry import numerics as small
+from geodiag.geometry import Barycenter, Spectrum, bures_barycenter, extend_basis, numerics, rank_tolerance
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class InputMetric:
         return self._apply(X, power=0.5)
 
     def _apply(self, X: Tensor, *, power: float) -> Tensor:
-        values, U = small.eigh(self.B)
+        # X G^p = lambda^p X + X Q (B^p - lambda^p I) Q',  B = U diag(values) U'
+        values, U = numerics.eigh(self.B)
         change = (U * (values.clamp(min=self.lam) ** power - self.lam**power)) @ U.mT
         Q = self.Q.to(X.dtype)
         # The correction is folded into the narrow factor, which is multiplied in double precision.
@@ -60,6 +66,7 @@ def union_covariances(
         Q = extend_basis(Q, V[:, :rank], tol=tol) if rank else Q
     QV = Q.mT @ spectrum.V
     identity = torch.eye(Q.shape[1], dtype=Q.dtype, device=Q.device)
+    # B_i = Q'V_i diag(s_i^2) V_i'Q + lambda I
     return Q, (QV * spectrum.s.square()[:, None, :]) @ QV.mT + lam * identity
 
 
@@ -78,19 +85,21 @@ def shared_metric(
         spectrum: truncated spectra of the updates.
         weights: >= 0.
         lam: the regulariser lambda > 0.
-        mean: the arithmetic mean, which ignores how the updates' directions are rotated against each other.
+        mean: whether to take the arithmetic mean, which ignores how the updates' directions are rotated against
+            each other.
         iterations: the most fixed-point steps.
         tol: the residual at which they stop.
 
     Returns:
-        The metric, and how the barycenter was found; a mean takes 0 steps and has converged.
+        The metric and the barycenter, whose matrix is B; a mean takes 0 steps and has converged.
     """
     Q, B = union_covariances(spectrum, lam=lam, tol=rank_tolerance(torch.float32))
     if not mean:
-        found = bures_barycenter(B, weights, iterations=iterations, tol=tol)
+        center = bures_barycenter(B, weights, iterations=iterations, tol=tol)
     else:
         w = weights / weights.sum()
         zero = B.new_zeros(())
+        # B = sum_i w_i B_i / sum_i w_i
         average = (w[:, None, None] * B).sum(0)
-        found = Barycenter(average, zero.long(), zero, torch.ones_like(zero, dtype=torch.bool))
-    return InputMetric(Q, found.matrix, lam), found
+        center = Barycenter(average, zero.long(), zero, torch.ones_like(zero, dtype=torch.bool))
+    return InputMetric(Q, center.matrix, lam), center

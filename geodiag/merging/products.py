@@ -1,4 +1,11 @@
-"""Products of the WUDI objective: input Gram matrix, and products along a slowly changing path."""
+"""Products of the WUDI objective: input Gram matrix, and products along a slowly changing path.
+
+D_i, c_i     updates (d_out, d_in), and their coefficients w_i / ||D_i||_F^2
+H            sum_i c_i D_i'D_i, (d_in, d_in);  R = sum_i c_i D_i D_i'D_i
+V, l, mu     H = V diag(l) V' + mu I + T: top directions (d_in, k), their eigenvalues less mu, and a shift
+T            what this split leaves of H; products X T are predicted from those of earlier X on the path
+W            random columns (d_in, p), with which the error of a prediction is measured
+"""
 
 from __future__ import annotations
 
@@ -9,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.geometry import numerics as small
+from geodiag.geometry import numerics
 from geodiag.geometry.spectrum import krylov_right_vectors
 
 _BLOCKS = 4
@@ -55,8 +62,8 @@ def half_gradient(
 
 PATH_DIRECTIONS = 128
 """Top directions whose products are taken at every iteration."""
-PROBES = 16
-"""Columns of the sketch: the measured error is within some 10 % of the true one on matrices of 64 rows or more."""
+SKETCH_COLUMNS = 16
+"""Random columns that measure the error of a prediction, within some 10 % on matrices of 64 rows or more."""
 KEPT = 4
 """Products kept to predict the next from."""
 _DEPTH = 5
@@ -64,13 +71,13 @@ _DEPTH = 5
 
 
 class PathProduct:
-    """X -> X H for the X of one path, which starts at 0.
+    """The products X H for the points X of one path, which starts at 0.
 
     Args:
         updates: D_i of H = sum_i c_i D_i'D_i, (d_out, d_in).
         c: their coefficients.
         directions: how many columns V has.
-        seed: of the probes.
+        seed: of the random columns.
     """
 
     def __init__(
@@ -79,19 +86,20 @@ class PathProduct:
         self._updates, self._c = updates, c
         stacked = torch.cat([D * c_i**0.5 for c_i, D in zip(c, updates, strict=True)])
         self._V, self._values, self._shift = _top(stacked, directions)
-        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same probes on every device
-        self._W = torch.randn(stacked.shape[1], PROBES, generator=generator).to(stacked)
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same columns on every device
+        self._W = torch.randn(stacked.shape[1], SKETCH_COLUMNS, generator=generator).to(stacked)
+        # T W = H W - V diag(l) V'W - mu W
         HW = stacked.mT @ (stacked @ self._W)
         TW = HW - self._V @ (self._values[:, None] * (self._V.mT @ self._W)) - self._shift * self._W
         self._sides = torch.cat([self._V, TW], dim=1)
         self._T: Tensor | None = None
-        self._known: Tensor | None = None  # (KEPT, d_out, d_in): X_j T
+        self._kept: Tensor | None = None  # (KEPT, d_out, d_in): X_j T
         self._sketches: list[Tensor] = []  # X_j T W, in the same order
         self.products = 0
-        """How often X has been multiplied with T."""
+        """Number of products X T so far."""
 
     def add_to(self, target: Tensor, X: Tensor, *, allowed: float, out: Tensor) -> float:
-        """Writes target + X H to `out`.
+        """Write target + X H to `out`.
 
         Args:
             target, X, out: (d_out, d_in); X is the path's next point.
@@ -100,6 +108,7 @@ class PathProduct:
         Returns:
             The error's norm, as measured.
         """
+        # X H = (X V) diag(l) V' + mu X + X T, with X T = sum_j a_j X_j T
         sides = X @ self._sides
         coordinates, sketch = sides[:, : self._V.shape[1]], sides[:, self._V.shape[1] :]
         a, error = self._predict(sketch)
@@ -107,29 +116,28 @@ class PathProduct:
             self._multiply(X)
             a, error = self._predict(sketch)
         torch.add(target, X, alpha=self._shift, out=out)
-        if self._known is not None:
-            known = self._known[: len(a)].flatten(1)
-            out.view(-1).addmv_(known.mT, a.to(out.dtype))
+        if self._kept is not None:
+            out.view(-1).addmv_(self._kept[: len(a)].flatten(1).mT, a.to(out.dtype))
         out.addmm_(coordinates * self._values, self._V.mT)
         return error
 
     def _predict(self, sketch: Float[Tensor, "d_out p"]) -> tuple[Float[Tensor, " kept"], float]:
-        """The combination of known products nearest to X T, and its measured distance."""
+        """The combination of kept products nearest to X T, and its measured distance."""
         y = sketch.double().flatten()
-        A = torch.stack([known.double().flatten() for known in self._sketches] or [torch.zeros_like(y)], dim=1)
-        with small.one_thread(when=not A.is_cuda):
+        A = torch.stack([kept.double().flatten() for kept in self._sketches] or [torch.zeros_like(y)], dim=1)
+        with numerics.one_thread(when=not A.is_cuda):
             a = torch.linalg.pinv(A, rtol=1e-7) @ y
-        return a[: len(self._sketches)], ((y - A @ a).norm() / PROBES**0.5).item()
+        return a[: len(self._sketches)], ((y - A @ a).norm() / SKETCH_COLUMNS**0.5).item()
 
     def _multiply(self, X: Float[Tensor, "d_out d_in"]) -> None:
-        """Adds X T to what is known, in place of the oldest."""
-        if self._T is None or self._known is None:
+        """Computes X T and keeps it in place of the oldest product."""
+        if self._T is None or self._kept is None:
             self._T = input_gram(self._updates, self._c).addmm_(self._V * self._values, self._V.mT, alpha=-1)
             self._T.diagonal().sub_(self._shift)
-            self._known = X.new_empty(KEPT, *X.shape)
+            self._kept = X.new_empty(KEPT, *X.shape)
         place = self.products % KEPT
-        torch.mm(X, self._T, out=self._known[place])
-        self._sketches[place : place + 1] = [self._known[place] @ self._W]
+        torch.mm(X, self._T, out=self._kept[place])
+        self._sketches[place : place + 1] = [self._kept[place] @ self._W]
         self.products += 1
 
 

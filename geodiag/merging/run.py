@@ -1,4 +1,4 @@
-"""A whole merge: layer after layer through all steps, into a run that extraction reads like any other."""
+"""A whole merge: layer after layer through all steps, into a run that extraction reads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geodiag.checkpoints import Layer
+from geodiag.common.files import write_text, written_aside
 from geodiag.common.text import counted
 from geodiag.errors import CheckpointError
 from geodiag.geometry import SMALL_LAYER, one_thread
@@ -23,14 +24,14 @@ from geodiag.jobs.events import Progress, Silent
 from geodiag.jobs.restart import rows_frame
 from geodiag.merging.chain import LayerStep, merge_layer
 from geodiag.merging.config import MergeConfig
-from geodiag.merging.folder import ROWS, RUN, MergeRow, RunFolder, check_space, write_file
+from geodiag.merging.folder import ROWS_FILE, RUN_FILE, MergeRow, RunFolder, check_space
 from geodiag.merging.prepare import PreparedMerge, prepare_merge
-from geodiag.merging.settings import OpcmRule
+from geodiag.merging.rules import MergeRule
 
 
 @dataclass(frozen=True)
 class MergedRun:
-    """A run that a merge has made."""
+    """The result of a merge."""
 
     run: str
     """Its id."""
@@ -39,13 +40,13 @@ class MergedRun:
     last: Path
     """The state after the last step, a checkpoint."""
     detail: str
-    """What was done: `merged 196 layers, wrote 3 states`, `unchanged`."""
+    """A summary of the work: `merged 196 layers, wrote 3 states`, `unchanged`."""
     stored: str | None = None
-    """What was done in the store, where one was named."""
+    """A summary of the extraction, where a store was named."""
 
     def merges(self) -> pl.DataFrame:
-        """What the rule saw and did: one row a step and layer, with the columns of the store's table `merges`."""
-        return pl.read_parquet(self.path / ROWS)
+        """Diagnostics of the rule: one row a step and layer, with the columns of the store's table `merges`."""
+        return pl.read_parquet(self.path / ROWS_FILE)
 
     def _repr_html_(self) -> str:
         means = pl.col("conflict", "alpha", "share", "merged_norm", "state_norm").mean()
@@ -54,37 +55,37 @@ class MergedRun:
 
 
 def run_merge(config: MergeConfig, *, progress: Progress | None = None) -> MergedRun:
-    """Merges experts one after another into a run, going on where an earlier attempt stopped.
+    """Merge experts one after another into a run, going on where an earlier attempt stopped.
 
     Layers are read, merged and written one at a time, so memory holds the updates of one layer. A configuration
     that has gained experts adds their steps to the run. What is finished is never written again.
 
     Args:
         config: base, experts and rule.
-        progress: told of every layer.
+        progress: called for every layer.
 
     Raises:
         CheckpointError: a checkpoint cannot be read, holds NaN or infinities, or does not fit the base.
         SettingsError: `out` holds something else, or a merge with other settings.
         StoreError: the store that was named holds the run with other settings.
     """
-    teller = progress or Silent()
+    progress = progress or Silent()
     prepared = prepare_merge(config)
     folder = RunFolder(config.out, config.experts)
     steps = config.steps_to_write(folder.steps_done(prepared.recipe))
     detail = f"merged {counted(len(prepared.layers), 'layer')}, wrote {counted(len(steps), 'state')}"
     try:
         if steps:
-            _merge(prepared, folder, steps, teller)
+            _merge(prepared, folder, steps, progress)
         if config.states == "all":
-            write_file(config.out / RUN, _manifest(config, folder))
+            write_text(config.out / RUN_FILE, _manifest(config, folder))
     except OSError as error:
         fix = "check space and permissions, then run it again: it goes on from there"
         raise CheckpointError(f"cannot write ({error})", where=config.out, run=config.run, fix=fix) from error
     finally:
-        teller.run_ended(config.run)
+        progress.run_ended(config.run)
     merged = MergedRun(config.run, config.out, folder.state(len(config.experts)), detail if steps else "unchanged")
-    return merged if config.store is None else _store(merged, config, teller)
+    return merged if config.store is None else _store(merged, config, progress)
 
 
 def _merge(prepared: PreparedMerge, folder: RunFolder, steps: range, progress: Progress) -> None:
@@ -100,9 +101,9 @@ def _merge(prepared: PreparedMerge, folder: RunFolder, steps: range, progress: P
             folder.put_rows(layer.name, _merge_layer(prepared, folder, layer, steps))
             progress.part_done(config.run, layer.name)
         rows = folder.rows(names)
-        if isinstance(config.rule, OpcmRule):
+        if config.rule.scaled:
             rows = _scaled(prepared, folder, rows, steps)
-        _keep_rows(config.out / ROWS, [row for row in rows if row["step"] in steps], before=steps[0])
+        _keep_rows(config.out / ROWS_FILE, [row for row in rows if row["step"] in steps], before=steps[0])
         folder.finish(prepared.recipe, steps=steps)
     folder.clear()
 
@@ -111,17 +112,17 @@ def _merge_layer(prepared: PreparedMerge, folder: RunFolder, layer: Layer, steps
     """One layer through all steps: its weights are in all states when this returns its rows."""
     config, rows = prepared.config, []
     changes: dict[str, Tensor] = {}
-    opcm = isinstance(config.rule, OpcmRule)  # its scale needs the norms of all steps
+    scaled = config.rule.scaled  # the scale of the whole model needs the norms of all layers and steps
     # On a matrix this small, threads wait for each other longer than they compute.
     with one_thread(when=prepared.device.type == "cpu" and layer.d_out * layer.d_in <= SMALL_LAYER):
         weight = prepared.base_weight(layer)
         read: Callable[[int], Tensor] = partial(prepared.update, layer, weight)
-        for found in merge_layer(read, config, first=1 if opcm else steps[0]):
-            rows.append(_row(layer, found))
-            if opcm and found.step in steps:
-                changes[str(found.step)] = found.change.cpu()
-            elif not opcm:
-                _put(prepared, folder, layer, found.step, weight + found.change)
+        for result in merge_layer(read, config, first=1 if scaled else steps[0]):
+            rows.append(_row(layer, result))
+            if scaled and result.step in steps:
+                changes[str(result.step)] = result.change.cpu()
+            elif not scaled:
+                _put(prepared, folder, layer, result.step, weight + result.change)
     if changes:
         path = folder.changes(layer.name)
         path.parent.mkdir(exist_ok=True)
@@ -133,20 +134,20 @@ def _put(prepared: PreparedMerge, folder: RunFolder, layer: Layer, step: int, we
     stored = weight.to(getattr(torch, prepared.layout.slots[layer.tensor].dtype))
     if not bool(stored.isfinite().all()):
         fix = "lower eta or the rule's scale, or store the states in a wider type"
-        what = f"the merge is not finite as {str(stored.dtype).removeprefix('torch.')}"
-        raise CheckpointError(what, run=prepared.config.run, step=step, tensor=layer.tensor, fix=fix)
+        message = f"the merge is not finite as {str(stored.dtype).removeprefix('torch.')}"
+        raise CheckpointError(message, run=prepared.config.run, step=step, tensor=layer.tensor, fix=fix)
     prepared.layout.put(folder.draft(step), layer, stored)
 
 
-def _row(layer: Layer, found: LayerStep) -> MergeRow:
-    place = {"step": found.step, "layer": layer.name, "block": layer.block, "family": layer.family}
-    norms = {"new_norm": found.new_norm, "merged_norm": found.merged_norm, "state_norm": found.state_norm}
-    return place | {"active": found.active} | norms | vars(found.stats)
+def _row(layer: Layer, result: LayerStep) -> MergeRow:
+    keys = {"step": result.step, "layer": layer.name, "block": layer.block, "family": layer.family}
+    norms = {"new_norm": result.new_norm, "merged_norm": result.merged_norm, "state_norm": result.state_norm}
+    return keys | {"active": result.active} | norms | vars(result.stats)
 
 
 def _scaled(prepared: PreparedMerge, folder: RunFolder, rows: Sequence[MergeRow], steps: range) -> list[MergeRow]:
-    """Gives every state its OPCM scale, which is known only now: ||M_t|| = mean_{i<=t} ||D_i|| over all layers."""
-    scales = {step: _scale(step, rows) for step in range(1, steps[-1] + 1)}
+    """Write the states of a scaled rule, whose scale all layers and steps decide; the rows with scaled norms."""
+    scales = {step: _scale(prepared.config.rule, step, rows) for step in range(1, steps[-1] + 1)}
     for layer in prepared.layers:
         weight, changes = prepared.base_weight(layer), load_file(folder.changes(layer.name))
         for step in steps:
@@ -157,25 +158,23 @@ def _scaled(prepared: PreparedMerge, folder: RunFolder, rows: Sequence[MergeRow]
     return [{**row, **{name: scales[row["step"]] * row[name] for name in sized}} for row in rows]
 
 
-def _scale(step: int, rows: Sequence[MergeRow]) -> float:
-    new = sum(_length(rows, s, "new_norm") for s in range(1, step + 1)) / step
-    merged = _length(rows, step, "state_norm")
-    return new / merged if merged else 0.0
+def _scale(rule: MergeRule, step: int, rows: Sequence[MergeRow]) -> float:
+    new_norms = [_model_norm(rows, s, "new_norm") for s in range(1, step + 1)]
+    return rule.model_scale(new_norms, _model_norm(rows, step, "state_norm"))
 
 
-def _length(rows: Sequence[MergeRow], step: int, norm: str) -> float:
-    """The norm of a step's update over all layers."""
+def _model_norm(rows: Sequence[MergeRow], step: int, norm: str) -> float:
+    """A norm of a step over all layers."""
     return float(sum(row[norm] ** 2 for row in rows if row["step"] == step) ** 0.5)
 
 
 def _keep_rows(path: Path, rows: Sequence[MergeRow], *, before: int) -> None:
-    """Writes rows behind those of the steps before, which an earlier merge left."""
+    """Write rows after those of the steps before, which an earlier merge left."""
     frame = rows_frame("merges", rows).sort("step", maintain_order=True)
     if before > 1 and path.is_file():
         frame = pl.concat([pl.read_parquet(path).filter(pl.col("step") < before), frame])
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    frame.write_parquet(part, compression="zstd")
-    os.replace(part, path)
+    with written_aside(path) as draft:
+        frame.write_parquet(draft, compression="zstd")
 
 
 def _manifest(config: MergeConfig, folder: RunFolder) -> str:
@@ -190,16 +189,16 @@ def _manifest(config: MergeConfig, folder: RunFolder) -> str:
     ]
     named = {"run": config.run, "size": config.size, "method": config.method_label, "seed": config.seed}
     given = {"base": relative(config.base), "updates": "experts", "memory": config.memory}
-    papers: dict[str, Any] = {"scores": config.scores, "probes": config.probes}
-    kept = {key: relative(path) for key, path in papers.items() if path is not None}
+    files: dict[str, Any] = {"scores": config.scores, "probes": config.probes}
+    paths = {key: relative(path) for key, path in files.items() if path is not None}
     if config.scores is not None:
-        kept["score_scale"] = config.score_scale
-    text = {key: value for key, value in (named | given | kept).items() if value is not None} | {"steps": steps}
+        paths["score_scale"] = config.score_scale
+    text = {key: value for key, value in (named | given | paths).items() if value is not None} | {"steps": steps}
     return yaml.safe_dump(text, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _store(merged: MergedRun, config: MergeConfig, progress: Progress) -> MergedRun:
-    """Extracts the run into the store that was named, and adds what the rule did."""
+    """Extract the run into the store that was named, and add the diagnostics of the rule."""
     from geodiag.jobs import Work, extract_all
     from geodiag.store import StoreReader, add_table
 

@@ -1,7 +1,7 @@
 """Checkpoints under construction: files of their final size, into which layer after layer is written in place.
 
-No shard is ever held in memory, and no weight is written twice: each file starts with its header, holds what is the
-base's own as a copy of the base's bytes, and gets every merged layer at the place where the header says it lies.
+No shard is ever held in memory, and no weight is written twice: each file starts with its header, holds a copy of the
+bytes of every tensor that stays the base's, and gets every merged layer at the offset that the header gives it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from geodiag.checkpoints import Checkpoint, Layer
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
-from geodiag.checkpoints.safetensors_header import DTYPES, READABLE, read_header
+from geodiag.checkpoints.range_file import DTYPES, READABLE, read_header
 
 _CODES = {name: code for code, name in DTYPES.items()}
 _CHUNK = 16 * 2**20
@@ -28,14 +28,14 @@ _CHUNK = 16 * 2**20
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a tensor lies in a state's folder."""
+    """Location of a tensor in a state's folder."""
 
     file: Path
     """The file, relative to the folder."""
     offset: int
     """Its first byte in that file."""
     size: int
-    """How many bytes it takes."""
+    """Its size in bytes."""
     dtype: str
     """The type it is stored in, as torch names it."""
     shape: tuple[int, ...]
@@ -47,13 +47,13 @@ class StateLayout:
     """The files of every state of a merge, which are those of the base: same names, tensors and shards."""
 
     base: Checkpoint
-    """What the states start from."""
+    """The checkpoint that the states start from."""
     headers: Mapping[Path, bytes]
     """The beginning of each file, up to its first weight."""
     slots: Mapping[str, Slot]
     """Every tensor by its name."""
     copied: tuple[str, ...]
-    """Tensors that are the base's own, or that layers fill in part only."""
+    """Tensors that stay the base's, or that layers fill in part only."""
 
     @property
     def size(self) -> int:
@@ -61,7 +61,7 @@ class StateLayout:
         return sum(map(len, self.headers.values())) + sum(slot.size for slot in self.slots.values())
 
     def create(self, folder: Path) -> None:
-        """Writes every file at its final size, with the base's own tensors in it; layers are still missing."""
+        """Write every file at its final size, with the copied tensors in it; layers are still missing."""
         for relative, header in self.headers.items():
             path = folder / relative
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class StateLayout:
             (folder / "model.safetensors.index.json").write_text(self._index(), encoding="utf-8")
 
     def put(self, folder: Path, layer: Layer, weight: Tensor) -> None:
-        """Writes one layer's weight (d_out, d_in) in its place; it is on the disk when this returns."""
+        """Write one layer's weight (d_out, d_in) at its offset; it is on the disk when this returns."""
         slot = self.slots[layer.tensor]
         path = folder / slot.file
         memory = np.memmap(path, dtype=np.uint8, mode="r+", offset=slot.offset, shape=(slot.size,))
@@ -85,7 +85,7 @@ class StateLayout:
         memory.flush()
 
     def _base_bytes(self, name: str) -> Iterator[bytes]:
-        """The base's tensor in the type that states have it in."""
+        """The bytes of the base's tensor, converted to the type of the states."""
         info, file = self.base.tensors[name]
         if self.slots[name].dtype != info.dtype:
             converted = self.base.read(name).to(getattr(torch, self.slots[name].dtype)).contiguous()
@@ -104,7 +104,7 @@ class StateLayout:
 
 
 def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
-    """Writes a layer's weight into the tensor that holds it; the reverse of `Part.take`, and rounds to its type."""
+    """Write a layer's weight into the tensor that holds it, rounded to its type; the reverse of `MatrixPart.take`."""
     matrix = stored if part.expert is None else stored[part.expert]
     matrix = matrix.T if part.transposed else matrix
     if part.rows is None:
@@ -114,12 +114,12 @@ def fill_part(stored: Tensor, part: MatrixPart, weight: Tensor) -> None:
 
 
 def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> StateLayout:
-    """The files that states of this base have.
+    """The files of states that start from a base.
 
     Args:
-        base: the checkpoint whose files they take after.
+        base: the checkpoint, whose file names, tensors and shards the states have.
         layers: the layers that will be written.
-        dtype: the type of all weights, or `base` for each its own. What is no plain number stays as it is.
+        dtype: the type of all weights, or `base` for each its own. Quantised tensors and other types stay as they are.
     """
     folder = base.path if base.path.is_dir() else base.path.parent
     whole = {layer.tensor for layer in layers if layer.part == WHOLE}
@@ -133,7 +133,7 @@ def state_layout(base: Checkpoint, layers: Sequence[Layer], *, dtype: str) -> St
 
 
 def _place(base: Checkpoint, file: Path, relative: Path, *, dtype: str) -> tuple[bytes, dict[str, Slot]]:
-    """The header of one file, and where its tensors lie: widest types first, so that each starts aligned."""
+    """The header of one file and the slots of its tensors, widest types first, so that each starts aligned."""
     stored = read_header(file)
     names = [name for name, (_, held_in) in base.tensors.items() if held_in == file]
     types = {name: _type(base.info(name).dtype, dtype) for name in names}
@@ -162,9 +162,9 @@ def _type(stored: str, wanted: str) -> str:
 
 
 def _width(dtype: str) -> int:
-    """Bytes of one number; 1 for types that torch does not know."""
-    known = getattr(torch, dtype, None)
-    return known.itemsize if isinstance(known, torch.dtype) else 1
+    """Bytes of one number; 1 for types that torch does not have."""
+    number = getattr(torch, dtype, None)
+    return number.itemsize if isinstance(number, torch.dtype) else 1
 
 
 SIDE_FILES = (
@@ -172,13 +172,13 @@ SIDE_FILES = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "spiece.model"),
     *("chat_template*", "*.tiktoken", "*.py"),
 )
-"""What a model needs beside its weights: its configuration, its tokenizer, and code that came along."""
+"""Files of a model other than its weights: its configuration, its tokenizer, and code that came along."""
 
 
 def side_files(base: Checkpoint) -> list[Path]:
-    """The files beside the base's weights that every state gets a copy of, sorted."""
+    """The base's files other than weights that every state gets a copy of, sorted."""
     if not base.path.is_dir():
         config = base.path.parent / "config.json"
         return [config] if config.is_file() else []
-    found = {path for pattern in SIDE_FILES for path in base.path.glob(pattern) if path.is_file()}
-    return sorted(path for path in found if path.suffix != ".safetensors" and os.access(path, os.R_OK))
+    matches = {path for pattern in SIDE_FILES for path in base.path.glob(pattern) if path.is_file()}
+    return sorted(path for path in matches if path.suffix != ".safetensors" and os.access(path, os.R_OK))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from geodiag.figures import FIGURES, Caption, Figure, NothingToDraw, Tables, caption, computed_tables
 from geodiag.figures.theme import png_bytes
-from geodiag.tables.compute import Computed
+from geodiag.tables.catalog import Computed
 
 PICTURE_DPI = 200
 """Dots an inch of the files."""

@@ -28,7 +28,7 @@ from geodiag.report.signals import correlations_html
 from geodiag.report.tables import marked_up, tables_html
 from geodiag.store import StoreReader
 from geodiag.tables import Options
-from geodiag.tables.compute import compute_all
+from geodiag.tables.catalog import compute_all
 from geodiag.tables.page import make_page
 
 

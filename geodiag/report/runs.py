@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.explain import StoreEvidence
 from geodiag.report.heatmap import AMOUNT, Heatmap, heatmap_html
 from geodiag.report.tables import table_html
 from geodiag.signals import RUN_TARGETS, run_outcomes
+from geodiag.signals.labels import label
 from geodiag.tables.format import DASH, number_text
-from geodiag.tables.labels import table_label
 
 
 def run_panel(evidence: StoreEvidence, run: str) -> str:
@@ -106,15 +106,7 @@ def _trained(evidence: StoreEvidence, run: str) -> dict[str, int]:
 
 RUN_OUTCOMES = ("OP", "BWT", "FWT", "forgetting", "retention_loss")
 """Outcomes of a run in its table, at the last step."""
-RUN_HEADINGS = (
-    "run",
-    "size",
-    "method",
-    "seed",
-    "steps",
-    *(table_label(name) for name in RUN_OUTCOMES),
-    "costliest step",
-)
+RUN_HEADINGS = ("run", "size", "method", "seed", "steps", *(label(name) for name in RUN_OUTCOMES), "costliest step")
 """Headings of the columns."""
 
 StepKey = tuple[str, int]
@@ -179,7 +171,7 @@ def first_step(evidence: StoreEvidence) -> StepKey:
 
 def _meanings() -> str:
     targets = {target.name: target for target in RUN_TARGETS}
-    meanings = [f"<b>{escape(table_label(name))}</b>: {escape(targets[name].meaning)}" for name in RUN_OUTCOMES]
+    meanings = [f"<b>{escape(label(name))}</b>: {escape(targets[name].meaning)}" for name in RUN_OUTCOMES]
     return " ".join([*meanings, "<b>Costliest step</b>: where old tasks lost most on average, and how much."])
 
 

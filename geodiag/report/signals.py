@@ -17,7 +17,7 @@ GAP = (
     "<p class='summary'><b>The global gap carries the step index.</b> By our reading of its definition it is the state "
     "gap times 2/(t + 1) at step t, up to the regulariser and where all t tasks are active. What is lost drifts with "
     "the step as well, so the two can go together for no better reason than the order of the steps. Hold every signal "
-    "against the bare step index in the first row, and look at <i>step-partial</i>, where the step is held fixed.</p>"
+    "against the bare step index in the first row, and look at <i>At a fixed step</i>.</p>"
 )
 """The caveat above all correlations."""
 ABSENT = "not defined: held fixed here, or too few values"
@@ -31,13 +31,13 @@ def correlations_html(confounds: pl.DataFrame) -> str:
     """
     choice = "".join(
         f"<label><input type='radio' name='way' value='{way.name}'{' checked' if way.name == 'step_partial' else ''}> "
-        f"{_shown(way.name)}</label>"
+        f"{way.label}</label>"
         for way in WAYS
     )
     maps = "".join(
         f"<div class='way' data-way='{way.name}'>{heatmap_html(_way_map(confounds, way))}</div>" for way in WAYS
     )
-    ways = "".join(f"<li><b>{_shown(way.name)}</b>: {escape(way.meaning)}</li>" for way in WAYS)
+    ways = "".join(f"<li><b>{way.label}</b>: {escape(way.meaning)}</li>" for way in WAYS)
     return (
         f"{GAP}{heatmap_html(baseline_map(confounds))}<ul class='small'>{ways}</ul>{_glossary()}"
         f"<h3>Every outcome</h3><fieldset class='ways'><legend>Correlation</legend>{choice}</fieldset>{maps}"
@@ -50,7 +50,7 @@ def baseline_map(confounds: pl.DataFrame) -> Heatmap:
         confounds.filter(pl.col("target") == "forgetting"),
         _measured(confounds),
         "correlation",
-        {way.name: _shown(way.name) for way in WAYS},
+        {way.name: way.label for way in WAYS},
         title="Signals and forgetting, asked five ways.",
         note="Spearman's ρ; negative: more of the signal, more lost. A frame where its interval leaves out 0.",
     )
@@ -63,7 +63,7 @@ def _way_map(confounds: pl.DataFrame, way: Way) -> Heatmap:
         _measured(confounds),
         "target",
         {target.name: target.label for target in TARGETS if target.name in rows["target"]},
-        title=f"{_shown(way.name).capitalize()}:",
+        title=f"{way.label}:",
         note=f"{way.meaning}. Spearman's ρ; a frame where its interval leaves out 0.",
     )
 
@@ -99,10 +99,6 @@ def _measured(confounds: pl.DataFrame) -> list[Signal]:
 
 def _row_name(signal: Signal) -> str:
     return f"{signal.label} (baseline)" if signal.name == BASELINE else signal.label
-
-
-def _shown(way: str) -> str:
-    return way.replace("_", "-")
 
 
 def _glossary() -> str:

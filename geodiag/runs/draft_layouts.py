@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from geodiag.common.adapters import ADAPTER_CONFIG
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.errors import ManifestError
 from geodiag.runs.draft import (
     Draft,

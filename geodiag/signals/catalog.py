@@ -1,25 +1,30 @@
-"""Every signal, outcome and check as data: names, labels, ranges, and how to read them.
+"""Lists of all signals, outcomes and checks, and the short lists that tables and figures show first.
 
-Tables, figures, explanations and the report take their labels and warnings from here. Adding a signal is one
-entry here and one aggregate where it is computed.
+Tables, figures, explanations and the report take their labels and caveats from these entries. Adding a signal is one
+entry here and one measure in `geodiag.signals.levels`.
 """
 
 from __future__ import annotations
 
 from geodiag.signals import catalog_outcomes as outcomes
 from geodiag.signals import catalog_signals as signals
-from geodiag.signals.catalog_signals import Kind, Signal
+from geodiag.signals.catalog_signals import Signal, SignalKind
 
 __all__ = [
+    "CORE_SIGNALS",
     "FAMILY_SIGNALS",
+    "GAP_SIGNALS",
+    "GRADIENT_SIGNALS",
+    "HEADLINE_SIGNALS",
+    "HEADLINE_TARGET",
     "HEALTH",
     "PAIR_SIGNALS",
     "PAIR_TARGETS",
     "RUN_TARGETS",
     "SIGNALS",
     "TARGETS",
-    "Kind",
     "Signal",
+    "SignalKind",
 ]
 
 SIGNALS: tuple[Signal, ...] = (
@@ -147,3 +152,14 @@ HEALTH: tuple[Signal, ...] = (
     ),
 )
 """Checks of a step's measurements, not signals of forgetting."""
+
+CORE_SIGNALS = ("update_norm", "active_conflict", "state_gap", "global_gap")
+"""The signals of the paper's confidence tables."""
+GAP_SIGNALS = CORE_SIGNALS[1:]
+"""The geometry signals that the paper compares with gradients."""
+GRADIENT_SIGNALS = ("neg_grad_ratio", "min_grad_cos")
+"""The gradient signals that it compares them with."""
+HEADLINE_SIGNALS = (*CORE_SIGNALS, *GRADIENT_SIGNALS, signals.STEP_INDEX.name)
+"""The signals of the paper's tables of steps, and the step index, which every signal must beat."""
+HEADLINE_TARGET = "forgetting"
+"""The outcome that summaries, first panels and contrasts are about."""

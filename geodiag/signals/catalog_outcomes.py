@@ -1,4 +1,4 @@
-"""What the scores say happened: the targets that signals are held against."""
+"""Catalogue entries of the outcomes, computed from the scores of a step, an old task or a run."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ DROP = Signal(
 )
 PAIR_FORGETTING = Signal(
     "forgetting",
-    "Forgetting from best",
+    "Forgetting",
     "outcome",
     -1,
     1,

@@ -1,4 +1,4 @@
-"""Catalogue entries of step and pair signals: name, label, unit, range, meaning."""
+"""Catalogue entries of the signals of steps and pairs: column, label, kind, range, reading, meaning, caveat."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-Kind = Literal["norm", "geometry", "gradient", "baseline", "outcome", "health"]
+SignalKind = Literal["norm", "geometry", "gradient", "baseline", "outcome", "health"]
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A column that is measured at every step, family, layer or pair."""
+    """A column of steps, families, layers, pairs or runs."""
 
     name: str
     """The column's name."""
     label: str
-    """What the paper's tables and figures call it."""
-    kind: Kind
-    """Where it comes from: weights' size, geometry, probe gradients, the step index, scores, or checks."""
+    """Its name wherever people read it; see `geodiag.signals.labels`."""
+    kind: SignalKind
+    """Its source: norms, geometry, probe gradients, a baseline such as the step index, scores, or checks."""
     low: float
     """Its smallest possible value."""
     high: float
     """Its largest possible value."""
     reading: str
-    """Which way it points: what a larger value says."""
+    """Its direction: the meaning of a larger or smaller value."""
     meaning: str
-    """What it is, in one sentence."""
+    """Its definition in one sentence."""
     caveat: str = ""
-    """What to keep in mind when reading it, in one sentence; empty where nothing is."""
+    """When it misleads, in one sentence; empty where it does not."""
 
 
 UPDATE_NORM = Signal(
@@ -53,7 +53,7 @@ UPDATE_NORM_SUM = Signal(
 )
 STATE_NORM = Signal(
     "state_norm",
-    "Merged norm",
+    "State norm",
     "norm",
     0,
     inf,
@@ -63,7 +63,7 @@ STATE_NORM = Signal(
 )
 STATE_NORM_SUM = Signal(
     "state_norm_sum",
-    "Merged norm (sum)",
+    "State norm (sum)",
     "norm",
     0,
     inf,

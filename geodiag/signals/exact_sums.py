@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 _ONE = 2.0**60
-"""The fixed point. A float64 of 2**-8 or more is a whole number of 2**-60, and 2**67 of them can be added."""
+"""Fixed-point unit. A float64 of 2**-8 or more is a whole number of 2**-60, and an Int128 holds 2**67 terms."""
 
 DECIMALS = 12
-"""Scores have few decimals, and so have their differences once the rounding of float64 is taken off."""
+"""Decimals kept of numbers computed from scores: scores have few, and so have their exact differences."""
 
 
 def exact_sum(value: pl.Expr) -> pl.Expr:
@@ -32,10 +32,10 @@ def mean_of(total: pl.Expr, count: pl.Expr) -> pl.Expr:
 
 
 def ordered_sum(value: pl.Expr) -> pl.Expr:
-    """The sum of values of any size, smallest first; null where all are. It is slow for many groups."""
+    """The sum of values of any size, added from the smallest up; null where all are null. Slow for many groups."""
     return value.sort(nulls_last=False).cum_sum().last()
 
 
 def as_decimal(value: pl.Expr) -> pl.Expr:
-    """A number computed from scores, so rounded that equal changes of different scores are equal."""
+    """A number computed from scores, rounded to `DECIMALS` so that equal changes of different scores are equal."""
     return value.round(DECIMALS) + 0.0

@@ -1,4 +1,12 @@
-"""Signals by step, family and layer, aggregated from layer rows."""
+"""Signals of steps, families and layers, aggregated from the rows of layers.
+
+Symbols, as in arXiv 2605.09608: S_t = theta_t - theta_0 the state's update after step t, D_i the update of task i, A_t
+the active set, l a target layer; SAR and GC of two updates, and c_ij the cosine of two tasks' probe gradients at
+theta_t, each of one layer. Means run over layers and over the pairs named, and leave out undefined values.
+
+A measure is aggregated twice, first within each layer of a step, then over the layers of a family or of the step, by
+sums that do not depend on the order of rows.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +24,16 @@ from geodiag.store import StoreReader
 
 @dataclass(frozen=True)
 class Measure:
-    """One aggregated column."""
+    """A column aggregated from raw rows."""
 
     name: str
-    """The column it gives."""
+    """The column."""
     source: str
-    """Which raw rows it is over, a name in `SOURCES`."""
+    """The raw rows it aggregates, a name in `SOURCES`."""
     value: pl.Expr
-    """The value of a raw row; null where the row does not take part."""
-    how: Aggregate
-    """How values become one."""
+    """The value of a raw row; null leaves the row out."""
+    aggregate: Aggregate
+    """The reduction of the values to one."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +43,18 @@ class Aggregate:
     parts: Callable[[pl.Expr], dict[str, pl.Expr]]
     """Raw values to named partial results."""
     merge: Callable[[str], pl.Expr]
-    """How a column of several layers' partial results becomes one of all of them."""
+    """Partial results of several layers, a column, to one of all layers."""
     finish: Callable[[dict[str, pl.Expr]], pl.Expr]
     """Partial results to the value."""
 
 
 def _complete(value: pl.Expr, p: dict[str, pl.Expr]) -> pl.Expr:
-    # A sum over some of the layers is not the sum over all, so one unknown layer leaves it unknown.
+    # A sum over some of the layers is not the sum over all, so one undefined layer leaves it undefined.
     return pl.when((p["rows"] > 0) & (p["n"] == p["rows"])).then(value)
 
 
 def _total(value: pl.Expr) -> dict[str, pl.Expr]:
-    # Its sources have one row a layer, so that a layer's own sum has one term and any order will do.
+    # Its sources have one row a layer, so a layer's sum has one term and the order of rows does not matter.
     return {"sum": value.sum(), "n": value.count(), "rows": value.len()}
 
 
@@ -79,19 +87,27 @@ def _share(condition: pl.Expr) -> pl.Expr:
 
 
 MEASURES: tuple[Measure, ...] = (
+    # sqrt(sum_l ||theta_t - theta_{t-1}||_F^2), and sum_l ||theta_t - theta_{t-1}||_F
     Measure("update_norm", "states", pl.col("increment_norm"), LENGTH),
     Measure("update_norm_sum", "states", pl.col("increment_norm"), TOTAL),
+    # sqrt(sum_l ||S_t||_F^2), and sum_l ||S_t||_F
     Measure("state_norm", "states", pl.col("norm"), LENGTH),
     Measure("state_norm_sum", "states", pl.col("norm"), TOTAL),
+    # mean over i < j in A_t of SAR_ij and of GC_ij, each pair in its own union basis
     Measure("active_sar", "pairs", _kind("active", "sar"), MEAN),
     Measure("active_conflict", "pairs", _kind("active", "conflict"), MEAN),
+    # mean over i in A_t of SAR(S_t, D_i) and of GC(S_t, D_i)
     Measure("state_sar", "pairs", _kind("state", "sar"), MEAN),
     Measure("state_conflict", "pairs", _kind("state", "conflict"), MEAN),
+    # mean over i < j in A_t of GC_ij in the union basis of A_t
     Measure("global_active_conflict", "pairs", _kind("active", "in_active"), MEAN),
+    # mean over all pairs of A_t and S_t of GC in the union basis of A_t and S_t
     Measure("global_state_conflict", "pairs", pl.col("in_state"), MEAN),
+    # mean, minimum and share below 0 of c_ij over i < j in A_t
     Measure("mean_grad_cos", "gradients", pl.col("cos"), MEAN),
     Measure("min_grad_cos", "gradients", pl.col("cos"), LOWEST),
     Measure("neg_grad_ratio", "gradients", _share(pl.col("cos") < 0), MEAN),
+    # checks of the measurements
     Measure("lambda_share_mean", "pairs", pl.col("lambda_share"), MEAN),
     Measure("lambda_share_max", "pairs", pl.col("lambda_share"), HIGHEST),
     Measure("undefined_share", "pairs", _share(pl.col("conflict").is_null()), MEAN),
@@ -105,7 +121,7 @@ GAP_FORMULAS: dict[str, tuple[str, str]] = {
     "state_gap": ("state_conflict", "active_conflict"),
     "global_gap": ("global_state_conflict", "global_active_conflict"),
 }
-"""Columns that are the difference of two measures."""
+"""Columns that are the first measure minus the second. The paper names both gaps without a formula."""
 
 
 _LAYER = ("run", "step", "layer", "block", "family")
@@ -116,7 +132,7 @@ _HEALTH = tuple(check.name for check in HEALTH)
 def step_signals(store: StoreReader) -> pl.DataFrame:
     """Every signal and outcome of every step.
 
-    Means are over all pairs and layers that are defined; what is defined nowhere is null. At step 1 there is
+    Means are over all pairs and layers that are defined; a signal that is defined nowhere is null. At step 1 there is
     no pair of active updates, so the active and global conflicts and both gaps are null.
 
     Args:
@@ -130,9 +146,10 @@ def step_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
-    found = steps(store).join(_signals(store, ("run", "step")), on=["run", "step"], how="left")
-    found = found.join(step_outcomes(store), on=["run", "step"], how="left")
-    return labelled(store, found.select("run", "step", "task", "n_active", *_SIGNALS, *_HEALTH, *STEP_OUTCOMES))
+    store = store.snapshot()
+    rows = steps(store).join(_signals(store, ("run", "step")), on=["run", "step"], how="left")
+    rows = rows.join(step_outcomes(store), on=["run", "step"], how="left")
+    return labelled(store, rows.select("run", "step", "task", "n_active", *_SIGNALS, *_HEALTH, *STEP_OUTCOMES))
 
 
 def family_signals(store: StoreReader) -> pl.DataFrame:
@@ -148,6 +165,7 @@ def family_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     return _with_task(store, ("family",))
 
 
@@ -164,12 +182,13 @@ def layer_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     return _with_task(store, ("layer", "block", "family"))
 
 
 def _with_task(store: StoreReader, place: Sequence[str]) -> pl.DataFrame:
-    found = steps(store).join(_signals(store, ("run", "step", *place)), on=["run", "step"])
-    return labelled(store, found.select("run", "step", "task", *place, *_SIGNALS, *_HEALTH))
+    rows = steps(store).join(_signals(store, ("run", "step", *place)), on=["run", "step"])
+    return labelled(store, rows.select("run", "step", "task", *place, *_SIGNALS, *_HEALTH))
 
 
 def _signals(store: StoreReader, keys: Sequence[str]) -> pl.LazyFrame:
@@ -186,7 +205,7 @@ def _layer_parts(store: StoreReader, source: str) -> pl.LazyFrame:
         expression.alias(f"{measure.name}.{part}")
         for measure in MEASURES
         if measure.source == source
-        for part, expression in measure.how.parts(measure.value).items()
+        for part, expression in measure.aggregate.parts(measure.value).items()
     ]
     return SOURCES[source](store).group_by(_LAYER).agg(parts)
 
@@ -194,15 +213,15 @@ def _layer_parts(store: StoreReader, source: str) -> pl.LazyFrame:
 def _merged(measure: Measure, keys: Sequence[str]) -> list[pl.Expr]:
     names = _part_names(measure).values()
     if "layer" in keys:
-        # Each source has one row a layer: there is nothing to add up, only nulls of other sources to pass.
+        # Each source has one row a layer: there is one value, and nulls from the other sources.
         return [pl.col(name).max() for name in names]
-    return [measure.how.merge(name) for name in names]
+    return [measure.aggregate.merge(name) for name in names]
 
 
 def _part_names(measure: Measure) -> dict[str, str]:
-    return {part: f"{measure.name}.{part}" for part in measure.how.parts(measure.value)}
+    return {part: f"{measure.name}.{part}" for part in measure.aggregate.parts(measure.value)}
 
 
 def _finish(measure: Measure) -> pl.Expr:
     parts = {part: pl.col(name) for part, name in _part_names(measure).items()}
-    return measure.how.finish(parts).alias(measure.name)
+    return measure.aggregate.finish(parts).alias(measure.name)

@@ -1,11 +1,11 @@
-"""What the scores say happened at a step, to an old task, and over a run.
+"""Outcomes of a step, of an old task at a step, and of a run, from the scores.
 
 With a[t, j] the score of task j after step t, t = 0 being the base:
 
     drop_j       = a[t, j] - a[t-1, j]
     forgetting_j = a[t, j] - max_{1 <= k < t} a[k, j]        negative when something was lost
 
-A score that is missing leaves null what needs it, and is never taken for 0.
+A missing score makes the outcomes that need it null; it never counts as 0.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ OVERALL_ROW = "overall"
 """The task name under which an overall score is stored."""
 
 STEP_OUTCOMES = (*(target.name for target in TARGETS), "overall_source", "n_old", "n_old_scored")
-"""The columns of `step_outcomes` beside its key."""
+"""The columns of `step_outcomes` after its key."""
 
 
 def pair_outcomes(store: StoreReader) -> pl.LazyFrame:
-    """What happened to each old task: (run, step, new_task, old_task, age, score, drop, forgetting)."""
+    """Score and change of each old task at each step: (run, step, new_task, old_task, age, score, drop, forgetting)."""
     scores = _score_grid(store).rename({"task": "old_task"})
     rows = old_tasks(store).join(scores, on=["run", "step", "old_task"], how="left")
     return rows.select(
@@ -40,9 +40,9 @@ def step_outcomes(store: StoreReader) -> pl.LazyFrame:
     key = ["run", "step"]
     old = pair_outcomes(store).group_by(key).agg(_over_old_tasks())
     current = store.scan("scores").select("run", "step", "task", current="score")
-    found = steps(store).join(current, on=[*key, "task"], how="left")
-    found = found.join(_overall(store), on=key, how="left").join(old, on=key, how="left")
-    return found.with_columns(pl.col("n_old", "n_old_scored").fill_null(0)).select(*key, *STEP_OUTCOMES)
+    rows = steps(store).join(current, on=[*key, "task"], how="left")
+    rows = rows.join(_overall(store), on=key, how="left").join(old, on=key, how="left")
+    return rows.with_columns(pl.col("n_old", "n_old_scored").fill_null(0)).select(*key, *STEP_OUTCOMES)
 
 
 def run_outcomes(store: StoreReader) -> pl.DataFrame:
@@ -62,12 +62,13 @@ def run_outcomes(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run.
     """
+    store = store.snapshot()
     last = steps(store).group_by("run").agg(pl.col("step").max())
     names = {OVERALL_ROW: "final_overall", "step": "n_steps"}
     final = step_outcomes(store).join(last, on=["run", "step"]).rename(names).drop("n_old", "n_old_scored")
-    found = final.join(_transfer(store), on="run", how="left")
+    rows = final.join(_transfer(store), on="run", how="left")
     first = ("run", "n_steps", "final_overall", "overall_source")
-    return labelled(store, found.select(*first, pl.all().exclude(first)))
+    return labelled(store, rows.select(*first, pl.all().exclude(first)))
 
 
 def _over_old_tasks() -> list[pl.Expr]:
@@ -103,12 +104,12 @@ def _overall(store: StoreReader) -> pl.LazyFrame:
     """The overall score of each step that has scores, and whether it was scored or is the tasks' mean."""
     scores = store.scan("scores")
     is_overall = pl.col("task") == OVERALL_ROW
-    found = scores.group_by("run", "step").agg(
+    overall = scores.group_by("run", "step").agg(
         given=pl.col("score").filter(is_overall).first(),
         mean=as_decimal(pl.col("score").filter(~is_overall).mean()),
     )
     given = pl.col("given").is_not_null()
-    return found.select(
+    return overall.select(
         *("run", "step"),
         pl.coalesce("given", "mean").alias(OVERALL_ROW),
         pl.when(given).then(pl.lit("scored")).otherwise(pl.lit("mean")).alias("overall_source"),
@@ -118,13 +119,15 @@ def _overall(store: StoreReader) -> pl.LazyFrame:
 def _transfer(store: StoreReader) -> pl.LazyFrame:
     """OP, BWT and FWT of each run: (run, OP, BWT, FWT, n_tasks, n_final_scored)."""
     tasks = trained_tasks(store).with_columns(last=pl.col("step").max().over("run"))
-    columns = {"final": pl.col("last"), "own": pl.col("step"), "ahead": pl.col("step") - 1, "base": pl.lit(0)}
+    # a[T, j], a[j, j], a[j-1, j] and a[0, j] of the task j trained at each step
+    columns = {"final": pl.col("last"), "trained": pl.col("step"), "ahead": pl.col("step") - 1, "base": pl.lit(0)}
     for name, at in columns.items():
         tasks = _with_score(store, tasks, name, at)
     earlier, later = pl.col("step") < pl.col("last"), pl.col("step") > 1
     return tasks.group_by("run").agg(
+        # OP = mean_j a[T, j];  BWT = mean_{j<T} (a[T, j] - a[j, j]);  FWT = mean_{j>1} (a[j-1, j] - a[0, j])
         OP=as_decimal(pl.col("final").mean()),
-        BWT=as_decimal((pl.col("final") - pl.col("own")).filter(earlier).mean()),
+        BWT=as_decimal((pl.col("final") - pl.col("trained")).filter(earlier).mean()),
         FWT=as_decimal((pl.col("ahead") - pl.col("base")).filter(later).mean()),
         n_tasks=pl.len().cast(pl.Int32),
         n_final_scored=pl.col("final").count().cast(pl.Int32),

@@ -1,4 +1,4 @@
-"""Pair signals: the new task of a step against each old task."""
+"""Signals of pairs: the new task of a step and each old task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = ("run", "step", "new_task", "old_task")
 
 
 def pair_signals(store: StoreReader) -> pl.DataFrame:
-    """Every (new task, old task) pair of every step: signals over layers beside the old task's outcomes.
+    """Signals of every (new task, old task) pair of every step, with the old task's outcomes.
 
     Signals are null where the two were not compared: when the old task had left the active set, or when the
     memory is the previous state alone.
@@ -31,6 +31,7 @@ def pair_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run.
     """
+    store = store.snapshot()
     active = store.scan("active").filter(pl.col("role") == "task")
     active = active.select("run", "step", pl.col("task").alias("old_task"), in_memory=pl.lit(value=True))
     rows = pair_outcomes(store).join(active, on=["run", "step", "old_task"], how="left")

@@ -1,4 +1,10 @@
-"""Steps, trained tasks and active pairs of each run, and raw rows at every step they hold for."""
+"""Steps, trained tasks and active pairs of each run, and the raw rows of signals at every step they hold for.
+
+Symbols: B_i the projected geometry of an update, lambda its regulariser, d^2 the squared Bures-Wasserstein distance, q
+the columns of the basis.
+
+    GC_ij = d^2(B_i, B_j) / (tr B_i + tr B_j + lambda)
+"""
 
 from __future__ import annotations
 
@@ -7,16 +13,16 @@ from types import MappingProxyType
 
 import polars as pl
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.errors import StoreError
 from geodiag.store import StoreReader
 
 LABELS = ("run", "size", "method", "seed")
-"""What names a run in every result, in this order."""
+"""Columns that name a run in every result, in this order."""
 
 
 def trained_tasks(store: StoreReader) -> pl.LazyFrame:
-    """The task that each step trains: (run, step, task). It is the one that becomes active at that step."""
+    """The task that each step trains: (run, step, task). It is the task first active at that step."""
     tasks = store.scan("active").filter(pl.col("role") == "task")
     return tasks.group_by("run", "task").agg(pl.col("step").min()).select("run", "step", "task")
 
@@ -62,7 +68,7 @@ def expand_pairs(store: StoreReader) -> pl.LazyFrame:
 
 
 def labelled(store: StoreReader, frame: pl.LazyFrame) -> pl.DataFrame:
-    """Collects a frame with the run's labels in front, sorted by run, step and what else names a row."""
+    """Collects a frame with the run's labels in front, sorted by run, step and its other keys."""
     names = frame.collect_schema().names()
     order = [pl.col(name) for name in ("run", "step") if name in names]
     order += [pl.col("block")] if "block" in names else []
@@ -128,6 +134,7 @@ def regularisers(store: StoreReader) -> pl.DataFrame:
 
 
 def _conflict_in(rank: str) -> pl.Expr:
+    # d^2 / (tr B_i + tr B_j + 2 lambda (q - union_rank) + lambda)
     lam = pl.col("lambda")
     wider = 2 * lam * (pl.col(rank) - pl.col("union_rank"))
     value = pl.col("bures_sq") / (pl.col("trace_i") + pl.col("trace_j") + wider + lam)

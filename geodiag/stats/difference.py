@@ -33,7 +33,7 @@ def compare(
 ) -> Differences:
     """Differences |rho(a, y)| - |rho(b, y)| on the rows complete in all three, with intervals over runs.
 
-    Both signals meet the same resamples, so that what they share cancels. The jackknife works on the difference
+    Both signals share the resamples, so that their common variation cancels. The jackknife works on the difference
     itself. Near rho = 0 the absolute value bends, and both intervals are wide rather than exact.
 
     Args:

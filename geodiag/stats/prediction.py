@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geodiag.common.values import defined
+from geodiag.common.schema import defined
 from geodiag.stats.design import Floats, Ints, Partition
 from geodiag.stats.moments import CELLS
 from geodiag.stats.ranks import Order, centred_ranks

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from geodiag.common.values import defined
+from geodiag.common.schema import defined
 from geodiag.errors import SettingsError
 from geodiag.stats.design import Bools, Floats, Ints, Texts
 

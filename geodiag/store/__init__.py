@@ -5,10 +5,9 @@ from __future__ import annotations
 from geodiag.common.schema import Column, Table
 from geodiag.store.commit import recover
 from geodiag.store.layout import create_store
-from geodiag.store.pack import pack_store
 from geodiag.store.reader import StoreReader
 from geodiag.store.schema import SCHEMA_VERSION, TABLES
-from geodiag.store.writer import add_table, add_tables, remove_run, write_run
+from geodiag.store.writer import add_table, add_tables, pack_store, remove_run, write_run
 
 __all__ = [
     "SCHEMA_VERSION",

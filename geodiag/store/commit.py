@@ -1,11 +1,10 @@
-"""Several files changed as one: a journal of moves that a crash cannot leave half done.
+"""Commits: changes of several files that become visible together, through a journal of moves that survives a crash.
 
 Everything new is first written and flushed below a folder of its own in `STORE/.staging/`. Then the moves
 that bring it into the store are written to a journal in that folder, and only then carried out in order. A
-crash before the journal leaves litter, which the next writer sweeps. A crash after it leaves a list of what
-is still to do, which the next writer finishes. Since the first move of a replacement takes the run's
-partition of `runs` away and the last one puts the new partition there, readers see a run whole or not at
-all, whenever they look.
+crash before the journal leaves files that the next writer removes. A crash after it leaves a journal, whose
+remaining moves the next writer carries out. Since the first move of a replacement takes the run's partition of
+`runs` away and the last one puts the new partition there, readers see a run whole or not at all at any time.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from geodiag.common.files import flush, write_text
 from geodiag.errors import StoreError
 from geodiag.store.layout import STAGING
 
@@ -38,7 +38,7 @@ class Commit:
     store: Path
     """The store's top folder."""
     folder: Path
-    """The staging folder, which holds what comes in and keeps what goes out until the end."""
+    """The staging folder, which holds incoming files and keeps outgoing ones until the end."""
     moves: list[tuple[str, str]] = field(default_factory=list)
     """(from, to), relative to the store's top folder. Exactly one end of each lies in the staging folder."""
 
@@ -53,7 +53,7 @@ class Commit:
         return staged
 
     def _slot(self) -> Path:
-        """A place of its own in the staging folder for the next move."""
+        """An unused path in the staging folder for the next move."""
         return self.folder / f"{len(self.moves):03d}.parquet"
 
     def _name(self, path: Path) -> str:
@@ -64,10 +64,10 @@ class Commit:
 def commit(store: Path) -> Iterator[Commit]:
     """Opens a commit, which is carried out when the block ends and dropped when it raises.
 
-    One writer at a time; what an earlier writer left unfinished is settled first.
+    One writer at a time; an earlier writer's unfinished commit is settled first.
 
     Raises:
-        StoreError: another writer holds the store for longer than `PATIENCE` seconds, or the file system
+        StoreError: another writer holds the store for longer than `LOCK_PATIENCE` seconds, or the file system
             refuses to write.
     """
     with _lock(store):
@@ -85,7 +85,7 @@ def commit(store: Path) -> Iterator[Commit]:
 
 
 def recover(store: Path) -> None:
-    """Finishes what a writer that died left half done, and sweeps what it had not begun to commit."""
+    """Finishes the commit of a writer that died, and removes the files of one that had not begun its moves."""
     with _lock(store):
         _settle(store)
 
@@ -117,21 +117,18 @@ def _settle(store: Path) -> None:
 def _write_journal(pending: Commit) -> None:
     for source, _ in pending.moves:
         if (staged := pending.store / source).is_relative_to(pending.folder):
-            _flush(staged)
-    draft = pending.folder / f"{JOURNAL}.draft"
-    draft.write_text(json.dumps(pending.moves, indent=1), encoding="utf-8")
-    _flush(draft)
-    os.replace(draft, pending.folder / JOURNAL)
-    _flush(pending.folder)
+            flush(staged)
+    write_text(pending.folder / JOURNAL, json.dumps(pending.moves, indent=1))
+    flush(pending.folder)
 
 
 def _carry_out(pending: Commit) -> None:
-    """Does what is left of the moves, in order. Doing it again after a crash at any point is safe."""
+    """Carries out the remaining moves, in order. Repeating it after a crash at any point is safe."""
     for source, target in pending.moves:
         _move(pending.store / source, pending.store / target, pending.folder)
     for folder in {(pending.store / name).parent for move in pending.moves for name in move}:
         _tidy(folder, pending.folder)
-    # The journal goes first: without it, what is left of the folder is litter and never done again.
+    # The journal goes first: a folder without one is removed by the next writer and its moves never repeated.
     (pending.folder / JOURNAL).unlink()
     shutil.rmtree(pending.folder)
 
@@ -149,17 +146,6 @@ def _tidy(folder: Path, staging: Path) -> None:
     if folder.is_relative_to(staging) or not folder.exists():
         return
     if any(folder.iterdir()):
-        _flush(folder)
+        flush(folder)
     else:
         folder.rmdir()
-
-
-def _flush(path: Path) -> None:
-    """Forces a file or folder to the disk."""
-    if os.name != "posix" and path.is_dir():
-        return  # Windows neither opens nor needs to flush a folder.
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

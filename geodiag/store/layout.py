@@ -1,8 +1,8 @@
-"""Where things lie in a store, and what makes a folder one.
+"""The folders and files of a store, their listing, and the marker that makes a folder a store.
 
     STORE/geodiag.json                           marks the folder as a store and says its schema version
     STORE/<table>/run=<run>/part-0.parquet       one run's rows of one table
-    STORE/.staging/                              what is not (yet) part of the store
+    STORE/.staging/                              files that are not (yet) part of the store
     STORE/.bases/<run>-<key>/                    bases of task updates, for steps that a run gains later; may be deleted
 
 A run is in the store when its partition of `runs` is there; everything else follows from that one file.
@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from geodiag.common import __version__
+from geodiag.common.files import write_text
 from geodiag.errors import StoreError
 from geodiag.store.schema import SCHEMA_VERSION
 
@@ -45,10 +47,43 @@ def part_files(store: Path, table: str, run: str) -> list[Path]:
     return sorted((store / table / f"run={run}").glob("part-*.parquet"))
 
 
+@dataclass(frozen=True)
+class StoreListing:
+    """The files of a store's tables at one moment."""
+
+    files: Mapping[str, Mapping[str, tuple[Path, ...]]]
+    """By table and run, sorted; only the tables that were listed."""
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that are wholly in the store, sorted."""
+        return sorted(self.files["runs"])
+
+
+def list_store(store: Path, tables: Iterable[str]) -> StoreListing:
+    """List the files of some tables.
+
+    Args:
+        store: the store's folder.
+        tables: the tables' names; `runs`, by which runs are seen, is listed in any case, and first.
+    """
+    names = dict.fromkeys(("runs", *tables))
+    return StoreListing({name: {run: parts for run, parts in _partitions(store / name) if parts} for name in names})
+
+
+def _partitions(table: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    try:
+        with os.scandir(table) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith("run=")]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        yield name.removeprefix("run="), tuple(sorted((table / name).glob("part-*.parquet")))
+
+
 def visible_runs(store: Path) -> list[str]:
     """The runs that are wholly in the store, sorted."""
-    names = {path.parent.name.removeprefix("run=") for path in (store / "runs").glob("run=*/part-*.parquet")}
-    return sorted(names)
+    return list_store(store, ()).runs
 
 
 def is_store(path: Path) -> bool:
@@ -81,16 +116,17 @@ def create_store(path: Path) -> None:
         return check_store(path)
     if path.exists() and not path.is_dir():
         raise StoreError("this is a file", where=path, fix="a store is a folder; name a new or empty one")
-    if path.exists() and any(entry.name not in (STAGING, MARKER) for entry in path.iterdir()):
+    if path.exists() and any(not _is_own(entry.name) for entry in path.iterdir()):
         raise StoreError("the folder is not empty and not a store", where=path, fix="name a new or empty folder")
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": "geodiag", "schema": SCHEMA_VERSION, "geodiag_version": __version__}, indent=2)
-    # Written aside and renamed: a crash must not leave an unreadable marker behind.
-    draft = path / STAGING / f"{uuid.uuid4().hex}.json"
-    draft.parent.mkdir(exist_ok=True)
-    draft.write_text(text + "\n", encoding="utf-8")
-    os.replace(draft, path / MARKER)
+    write_text(path / MARKER, text + "\n")
     return None
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file belongs to a store that is being made: its marker, that marker's draft, or the staging area."""
+    return name in (STAGING, MARKER) or name.startswith(f".{MARKER}.")
 
 
 def _marked_version(marker: Path) -> int:

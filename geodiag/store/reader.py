@@ -1,4 +1,4 @@
-"""Reading a store: which runs it holds, and their tables as lazy frames."""
+"""Reading a store: its runs, their settings, and its tables as lazy frames."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any, Self
 import polars as pl
 
 from geodiag.common.schema import Table
+from geodiag.common.text import counted
 from geodiag.errors import StoreError
-from geodiag.store.frames import get_table
-from geodiag.store.layout import check_store, part_files, visible_runs
+from geodiag.store.layout import StoreListing, check_store, list_store
+from geodiag.store.schema import TABLES, get_table
 
 _PATH = "__path__"
 
 
 class StoreReader:
-    """A store opened for reading. It holds no data: every call looks at the files as they are now.
+    """A store opened for reading. It holds no data: every call lists the files as they are now.
 
-    Only runs that are wholly in the store are seen; what a writer has under way is not.
+    Only runs that are wholly in the store are seen; those that a writer has under way are not. An answer that takes
+    several tables lists them once with `snapshot`.
 
     Args:
         path: the store's top folder.
@@ -36,6 +38,7 @@ class StoreReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._chosen: frozenset[str] | None = None
+        self._listing: StoreListing | None = None
         check_store(self.path)
 
     def only(self, runs: Iterable[str]) -> Self:
@@ -54,10 +57,21 @@ class StoreReader:
         view._chosen = chosen
         return view
 
+    def snapshot(self) -> Self:
+        """The same view with its files listed now, once, for an answer that takes several tables.
+
+        A snapshot does not see runs that are added later, and fails on runs that are removed: take one at the start
+        of an answer and drop it at the end. The snapshot of a snapshot is itself.
+        """
+        if self._listing is not None:
+            return self
+        view = copy.copy(self)
+        view._listing = list_store(self.path, TABLES)
+        return view
+
     def run_ids(self) -> list[str]:
         """The ids of the runs in this view, sorted; empty when there is none."""
-        runs = visible_runs(self.path)
-        return runs if self._chosen is None else [run for run in runs if run in self._chosen]
+        return self._runs_of(self._listed())
 
     def runs(self) -> pl.DataFrame:
         """The table `runs`, one row a run, sorted by id.
@@ -110,13 +124,19 @@ class StoreReader:
             fix = "extract the run again with --overwrite"
             raise StoreError("the run's settings cannot be read", where=self.path, run=run, fix=fix) from cause
 
+    def _listed(self, *tables: str) -> StoreListing:
+        return list_store(self.path, tables) if self._listing is None else self._listing
+
+    def _runs_of(self, listing: StoreListing) -> list[str]:
+        return [run for run in listing.runs if self._chosen is None or run in self._chosen]
+
     def _files(self, spec: Table) -> list[Path]:
-        return [file for run in self.run_ids() for file in part_files(self.path, spec.name, run)]
+        listing = self._listed(spec.name)
+        parts = listing.files[spec.name]
+        return [file for run in self._runs_of(listing) for file in parts.get(run, ())]
 
     def __repr__(self) -> str:
-        runs = self.run_ids()
-        count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
-        return f"{type(self).__name__}({str(self.path)!r}, {count})"
+        return f"{type(self).__name__}({str(self.path)!r}, {counted(len(self.run_ids()), 'run')})"
 
     def _repr_html_(self) -> str:
         return f"<p>{type(self).__name__} at <code>{self.path}</code></p>{self.runs()._repr_html_()}"

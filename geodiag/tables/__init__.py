@@ -1,12 +1,11 @@
-"""The tables of the analysis: the paper's, its way, and those that hold what it leaves open."""
+"""Tables of the analysis: the paper's in its format, and our own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from geodiag.common.deprecated import moved_names
-from geodiag.tables.catalog import ANALYSIS_TABLES
-from geodiag.tables.compute import compute_tables
+from geodiag.tables.catalog import ANALYSIS_TABLES, compute_tables
 from geodiag.tables.inputs import NotInStore
 from geodiag.tables.options import Options
 from geodiag.tables.render import write_tables

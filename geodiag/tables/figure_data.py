@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 
 HARM = 0.01
 """Smallest change of an old task's score that counts as one: one point in a hundred."""

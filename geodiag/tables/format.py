@@ -1,4 +1,4 @@
-"""Numbers and headings as text, the same on every page."""
+"""Numbers, headings and cells of tables as text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.tables.labels import table_label
+from geodiag.signals.labels import label
 
 DASH = "–"
-"""What stands for a number that is not there."""
+"""The text of an undefined number."""
 PUBLISHED = "_published"
-"""The ending of a column of published numbers beside ours."""
+"""The suffix of a column of published numbers."""
 
 SPANS: tuple[tuple[str, str, str], ...] = (
     ("ci_low", "ci_high", "paper's interval"),
@@ -27,7 +27,7 @@ SPANS: tuple[tuple[str, str, str], ...] = (
     ("slope_low", "slope_high", "interval"),
     ("gain_low", "gain_high", "interval of gain"),
 )
-"""Pairs of columns that stand as one interval, and its heading."""
+"""Pairs of columns shown as one interval, and its heading."""
 
 COLUMN_HEADINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -46,32 +46,12 @@ COLUMN_HEADINGS: Mapping[str, str] = MappingProxyType(
         "gradient_predictor": "gradient",
         "gradient_spearman": "ρ",
         "delta_abs": "difference of |ρ|",
-        "sar_gc": "SAR, GC",
-        "sar_drop": "SAR, drop",
-        "gc_drop": "GC, drop",
-        "gc_forget": "GC, forgetting",
-        "median_sar": "median SAR",
-        "median_gc": "median GC",
-        "mean_gc": "mean GC",
-        "mean_grad_cos": "mean grad cos",
-        "neg_grad_ratio": "neg-grad ratio",
-        "geometry_conflict": "GC",
-        "sar": "SAR",
-        "grad_cos": "grad cos",
-        "step": "step",
-        "drop": "drop",
-        "forgetting": "forgetting",
-        "overall": "overall",
-        "current": "current",
-        "new_task": "new task",
-        "old_task": "old task",
-        "old_mean": "old mean",
         "rho_signal": "ρ of signal",
         "rho_other": "ρ of other",
         "spearman_gain": "gain in ρ for unseen runs",
     }
 )
-"""Columns whose heading is not their name."""
+"""Headings of statistics. A signal or outcome has its label, a column of text its name."""
 
 _THREE = frozenset(
     ("drop", "forgetting", "overall", "old_mean", "current", "sar", "geometry_conflict", "grad_cos", "spearman_gain")
@@ -91,11 +71,11 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     """Cells, row by row."""
     right: tuple[bool, ...]
-    """Which columns are numbers."""
+    """Whether a column is right-aligned, as numbers are."""
 
 
 def as_grid(frame: pl.DataFrame) -> Grid:
-    """A frame as text: numbers rounded, intervals in one column, dashes for what is undefined."""
+    """A frame as text: numbers rounded, intervals in one column, dashes for undefined numbers."""
     columns = [column for name in frame.columns if (column := _column(frame, name)) is not None]
     cells = [cells for _, cells, _ in columns]
     return Grid(
@@ -114,7 +94,7 @@ def number_text(value: float | None, digits: int = 2) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with three digits, or that it is smaller."""
+    """A p-value with three digits, or "<0.001"."""
     return DASH if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -123,19 +103,44 @@ def interval_text(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"[{number_text(low)}, {number_text(high)}]"
 
 
+def estimate_text(rho: float | None, low: float | None, high: float | None) -> str:
+    """An estimate with its interval, or without where it has none: "-0.62 [-0.71, -0.52]"."""
+    bounds = interval_text(low, high)
+    return number_text(rho) + ("" if rho is None or bounds == DASH else f" {bounds}")
+
+
+def highest(column: str, name: str, *, by: str) -> Callable[[pl.DataFrame], str]:
+    """A sentence on the row in which a column is highest.
+
+    Args:
+        column: the column.
+        name: its name in the sentence.
+        by: the column that names the row.
+    """
+
+    def sentence(frame: pl.DataFrame) -> str:
+        defined = frame.drop_nulls(column)
+        if defined.is_empty():
+            return ""
+        row = defined.row(defined[column].arg_max() or 0, named=True)
+        return f"{name} is highest for {row[by]}, at {number_text(row[column])}."
+
+    return sentence
+
+
 def _column(frame: pl.DataFrame, name: str) -> tuple[str, list[str], bool] | None:
     """Heading, cells and whether they are numbers; None for the upper end of an interval."""
     base, ending = (name.removesuffix(PUBLISHED), PUBLISHED) if name.endswith(PUBLISHED) else (name, "")
-    told = " (published)" if ending else ""
+    source = " (published)" if ending else ""
     for low, high, heading in SPANS:
         if base == low and high + ending in frame.columns:
             ends = zip(frame[name].to_list(), frame[high + ending].to_list(), strict=True)
-            return heading + told, [interval_text(*pair) for pair in ends], True
+            return heading + source, [interval_text(*pair) for pair in ends], True
         if base == high and low + ending in frame.columns:
             return None
     form, numeric = _form(frame[name], base)
-    heading = COLUMN_HEADINGS.get(base, table_label(base) if numeric else base.replace("_", " "))
-    return heading + told, [form(value) for value in frame[name].to_list()], numeric
+    heading = COLUMN_HEADINGS.get(base, label(base) if numeric else base.replace("_", " "))
+    return heading + source, [form(value) for value in frame[name].to_list()], numeric
 
 
 def _form(values: pl.Series, base: str) -> tuple[Callable[[Any], str], bool]:
@@ -153,4 +158,4 @@ def _text(value: object) -> str:
 
 
 def _name(value: str | None) -> str:
-    return DASH if value is None else table_label(value)
+    return DASH if value is None else label(value)

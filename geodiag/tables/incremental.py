@@ -1,4 +1,4 @@
-"""Whether a signal says anything beyond the step index and the norms, and what to call it then."""
+"""What each signal adds to the step index and the norms, with a verdict."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import numpy as np
 import polars as pl
 
 from geodiag.signals import SIGNALS
+from geodiag.signals.catalog import HEADLINE_TARGET
+from geodiag.signals.labels import label
 from geodiag.stats import Correlation, IncrementalTest, benjamini_hochberg, holm, incremental_value_test
 from geodiag.tables.confounds import step_grids
 from geodiag.tables.inputs import Inputs
+from geodiag.tables.table import AnalysisTable, TablePanel
 
 CONTROLS = ("step", "update_norm", "state_norm")
-"""What is known of a step without any geometry or gradient."""
+"""The columns of a step that need neither geometry nor gradients."""
 INCREMENTAL_TARGETS = ("forgetting", "worst_drop")
-"""The outcomes in question."""
-# A sum of layers' norms beside their Euclidean length is no new signal.
+"""The outcomes that signals are tested on."""
+# The sum of layers' norms is not a new signal where their Euclidean length is one.
 TESTED = tuple(signal.name for signal in SIGNALS if not signal.name.endswith("_norm_sum"))
-"""The signals tested, the controls among them, each then beside the other controls."""
+"""The signals tested; a control among them is tested with the other controls."""
 
 _SLOPES = ("slope", "slope_low", "slope_high", "slope_p", "slope_p_bh", "slope_p_holm")
 _MIXED = ("mixed_slope", "mixed_low", "mixed_high", "mixed_p")
@@ -50,24 +53,24 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         ADDS: "its slope beside them is not 0, over all steps and with an intercept for each run",
     }
 )
-"""What a signal can be called, and when; the first that applies from above counts."""
+"""The verdicts with their conditions; the first that applies counts."""
 
 
 @dataclass(frozen=True)
 class IncrementalEvidence:
-    """What a verdict rests on."""
+    """The estimates that decide a verdict."""
 
     ways: Mapping[str, Correlation]
     """The signal's correlations with the outcome, by way."""
     value: IncrementalTest
-    """What it adds to the controls."""
+    """Its slope and gain in prediction with the controls."""
     p: float
-    """The adjusted p-value of its slope, NaN where there is none."""
+    """The adjusted p-value of its slope, NaN where undefined."""
     alpha: float
     """The level of intervals and p-values."""
 
     def clear(self, way: str) -> bool | None:
-        """Whether the interval leaves out 0; None where there is none."""
+        """Whether the interval leaves out 0; None where there is no interval."""
         return _leaves_out_zero(self.ways[way].jackknife.low, self.ways[way].jackknife.high)
 
     def vague(self, way: str) -> bool:
@@ -119,15 +122,15 @@ def _value(inputs: Inputs, signal: str, target: str) -> IncrementalTest:
 
 
 def _numbers(value: IncrementalTest) -> dict[str, object]:
-    found: dict[str, object] = {"n": value.rows, "runs": value.runs, "note": _note(value)}
+    numbers: dict[str, object] = {"n": value.rows, "runs": value.runs, "note": _note(value)}
     slope, mixed = value.regression, value.mixed
-    found |= dict(zip(_SLOPES[:4], (slope.estimate, slope.low, slope.high, slope.p), strict=True))
-    found |= dict(zip(_MIXED, (mixed.estimate, mixed.low, mixed.high, mixed.p), strict=True))
+    numbers |= dict(zip(_SLOPES[:4], (slope.estimate, slope.low, slope.high, slope.p), strict=True))
+    numbers |= dict(zip(_MIXED, (mixed.estimate, mixed.low, mixed.high, mixed.p), strict=True))
     if value.prediction is not None:
         for names, gain in ((_GAINS, value.prediction.spearman), (_R2, value.prediction.r_squared)):
             measured = (gain.without, gain.with_signal, gain.gain, gain.interval.low, gain.interval.high)
-            found |= dict(zip(names, measured, strict=True))
-    return found
+            numbers |= dict(zip(names, measured, strict=True))
+    return numbers
 
 
 def _note(value: IncrementalTest) -> str | None:
@@ -141,3 +144,41 @@ def _number(value: float | None) -> float:
 
 def _leaves_out_zero(low: float | None, high: float | None) -> bool | None:
     return None if low is None or high is None else low > 0 or high < 0
+
+
+def incremental_panels(frame: pl.DataFrame) -> list[TablePanel]:
+    """The verdicts with their meaning, then a panel of verdicts and slopes for each outcome."""
+    if frame["slope_low"].count() == 0:
+        counts = frame["verdict"].value_counts(sort=True)
+        return [TablePanel("No signal can be tested in this store; the file says why for each.", counts)]
+    columns = ("slope", "slope_low", "slope_high", "slope_p_bh", "spearman_gain", "gain_low", "gain_high", "n", "runs")
+    rows = {target: frame.filter(pl.col("target") == target) for target in frame["target"].unique(maintain_order=True)}
+    panels = [
+        TablePanel(f"{label(target)}.", part.select("signal", "verdict", *columns)) for target, part in rows.items()
+    ]
+    first = TablePanel("The first verdict that applies, from above, counts.", pl.DataFrame(), tuple(VERDICTS.items()))
+    return [first, *panels]
+
+
+def verdict_counts(frame: pl.DataFrame) -> str:
+    """A sentence on the number of signals with each verdict for forgetting."""
+    counts = frame.filter(pl.col("target") == HEADLINE_TARGET)["verdict"].value_counts(sort=True).rows()
+    return "For forgetting: " + ", ".join(f"{count} × {verdict}" for verdict, count in counts) + "."
+
+
+INCREMENTAL_TABLES: tuple[AnalysisTable, ...] = (
+    AnalysisTable(
+        "incremental",
+        "What each signal adds to step index and norms",
+        "Does a signal say anything about what was lost that the step index, the update norm and the state norm do "
+        "not say already?",
+        "A slope is of ranks and linear; with few runs much that is real is missed, so a verdict says what the data "
+        "can tell, not what is true. A step's index, update norm and state norm are each tested beside the other two.",
+        ("forgetting",),
+        incremental,
+        part="ours",
+        shows=verdict_counts,
+        panels=incremental_panels,
+    ),
+)
+"""What signals add to the controls."""

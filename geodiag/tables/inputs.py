@@ -1,4 +1,4 @@
-"""A store's signals and their rows with cluster design, each computed once for all tables."""
+"""Signals of a store and their rows with cluster design, each computed once for all tables and figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from geodiag.errors import GeodiagError
-from geodiag.signals import family_signals, layer_signals, pair_signals, run_outcomes, step_signals, top_layers
+from geodiag.signals import family_signals, layer_signals, pair_signals, run_outcomes, step_signals
+from geodiag.signals.layer_ranking import rank_layers
 from geodiag.stats import CorrelationGrid, Design, ResamplingSettings, correlate
 from geodiag.stats.design import Bools, Floats
 from geodiag.store import StoreReader
@@ -31,7 +32,7 @@ class SignalRows:
     design: Design
     """The run, step and independent unit of each row."""
     seed: int
-    """Of everything drawn."""
+    """The seed of resamples and shuffles."""
 
     @classmethod
     def of(cls, frame: pl.DataFrame, options: Options, *, place: Sequence[str]) -> SignalRows:
@@ -39,12 +40,12 @@ class SignalRows:
 
         Args:
             frame: the rows.
-            options: what is called independent, and the seed.
-            place: the columns that name a row within its run; rows at one place stand opposite each other when
-                runs exchange their signals.
+            options: the independent unit, and the seed.
+            place: the columns that name a row within its run; rows at equal places are exchanged when runs
+                exchange their signals.
         """
-        own = [pl.col(name) for name in place]
-        match = frame.select(pl.struct(_place_of_run(options.cluster), *own)).to_series()
+        within = [pl.col(name) for name in place]
+        match = frame.select(pl.struct(_place_of_run(options.cluster), *within)).to_series()
         design = Design.from_labels(
             frame["run"].to_list(),
             steps=frame["step"].to_numpy(),
@@ -90,7 +91,7 @@ class SignalRows:
 
 
 def _place_of_run(cluster: str) -> pl.Expr:
-    """Which run of its cluster a row belongs to: its other labels, so that like stands opposite like."""
+    """The run of a row within its cluster, by its other labels, so that runs with equal labels are exchanged."""
     if cluster == "run":
         return pl.lit(0).alias("place")
     others = [name for name in _LABELS if name not in (cluster, "run")]
@@ -106,11 +107,11 @@ T = TypeVar("T")
 
 
 class NotInStore(GeodiagError):
-    """A table needs what the store does not hold; the message says what, and how to get it."""
+    """The store lacks rows that a table needs; the message names them and how to get them."""
 
 
 class Inputs:
-    """A store's frames, made when first asked for and kept for the next table.
+    """Frames and rows of a store, each computed when first asked for and then shared by tables and figures.
 
     Args:
         store: the store, or a view of some of its runs.
@@ -118,14 +119,14 @@ class Inputs:
     """
 
     def __init__(self, store: StoreReader, options: Options) -> None:
-        self.store, self.options = store, options
-        self._known: dict[str, object] = {}
+        self.store, self.options = store.snapshot(), options
+        self._shared: dict[str, object] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What several tables share, made by the first that asks."""
-        if name not in self._known:
-            self._known[name] = make()
-        return cast(T, self._known[name])
+        """A result that several tables share, computed when first asked for."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return cast(T, self._shared[name])
 
     @cached_property
     def step_frame(self) -> pl.DataFrame:
@@ -147,7 +148,7 @@ class Inputs:
     def pairs(self) -> SignalRows:
         """The rows of `pair_frame` with their design.
 
-        Runs that saw the tasks in different orders stand opposite each other by the old task's age.
+        Runs that saw the tasks in different orders are matched by the old task's age.
         """
         return SignalRows.of(self.pair_frame, self.options, place=("step", "age"))
 
@@ -163,8 +164,8 @@ class Inputs:
 
     @cached_property
     def top(self) -> pl.DataFrame:
-        """The layers that stand out at each step."""
-        return top_layers(self.store, count=self.options.top_layers)
+        """The layers ranked first at each step."""
+        return rank_layers(self.layers, count=self.options.top_layers)
 
     @cached_property
     def outcomes(self) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from geodiag.errors import SettingsError
 from geodiag.stats import ResamplingSettings
 
 CLUSTERS = ("run", "size", "method", "seed")
-"""What may be called an independent unit."""
+"""Labels that can be the independent unit."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Options:
     permutations: int = 3000
     """Shuffles behind a p-value; 0: none."""
     seed: int = 0
-    """Of all resamples and shuffles."""
+    """The seed of all resamples and shuffles."""
     cluster: str = "run"
-    """What is drawn, left out and exchanged as a whole: `run`, or `size`, `method` or `seed` where runs that
+    """The unit that is drawn, left out and exchanged as a whole: `run`, or `size`, `method` or `seed` where runs that
     share it are not independent of each other."""
     level: float = 0.95
     """Coverage of intervals."""
@@ -37,10 +37,10 @@ class Options:
     transitions: int = 12
     """How many harmful transitions are listed."""
     top_layers: int = 10
-    """How many layers of a step stand out."""
+    """How many layers of a step are ranked first."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, before anything is computed."""
+        """Refuse values out of range."""
         if self.cluster not in CLUSTERS:
             raise SettingsError(f"unknown cluster {self.cluster!r}", fix=f"one of: {', '.join(CLUSTERS)}")
         for name in ("transitions", "top_layers"):
@@ -52,7 +52,7 @@ class Options:
 
     @property
     def ours(self) -> ResamplingSettings:
-        """What the intervals and tests that we stand behind are made with."""
+        """Settings of our own intervals and tests."""
         return ResamplingSettings(
             resamples=self.resamples,
             permutations=self.permutations,
@@ -63,12 +63,12 @@ class Options:
 
     @property
     def paper(self) -> ResamplingSettings:
-        """What regenerates the published intervals and p-values."""
+        """Settings of the published intervals and p-values."""
         return replace(self.ours, least_runs_percentile=self.least_runs_paper)
 
     @property
     def estimates(self) -> ResamplingSettings:
-        """Correlations alone."""
+        """Settings of correlations alone."""
         return replace(self.ours, resamples=0, permutations=0)
 
 
@@ -76,7 +76,7 @@ METHODS = ("Seq. SFT", "EWC", "FOREVER", "AIMMerging")
 """The paper's methods, in its order."""
 
 BASELINE_METHOD = METHODS[0]
-"""Training on task after task without any protection."""
+"""Sequential fine-tuning, without protection against forgetting."""
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
@@ -94,7 +94,7 @@ def order_methods(methods: Iterable[str]) -> list[str]:
 ORDERS: Mapping[str, Callable[[Iterable[str]], list[str]]] = MappingProxyType(
     {"size": order_sizes, "method": order_methods}
 )
-"""How the values of a label are ordered."""
+"""The order of the values of a label."""
 
 
 def _parameters(size: str) -> float:

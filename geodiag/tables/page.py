@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from geodiag.common.text import counted
 from geodiag.paper import list_paper, load_paper
-from geodiag.tables.catalog import ANALYSIS_TABLES
-from geodiag.tables.compute import Computed
+from geodiag.tables.catalog import ANALYSIS_TABLES, Computed
 from geodiag.tables.format import PUBLISHED
 from geodiag.tables.inputs import Inputs
 from geodiag.tables.options import order_methods, order_sizes
@@ -18,11 +18,11 @@ from geodiag.tables.table import AnalysisTable, TablePanel
 
 
 def is_published(table: AnalysisTable) -> bool:
-    """Whether the paper's numbers of a table are known, and have rows to match."""
+    """Whether the paper published numbers of a table that match its rows."""
     return bool(table.key) and table.name in list_paper()
 
 
-def beside(table: AnalysisTable, frame: pl.DataFrame) -> pl.DataFrame:
+def with_published(table: AnalysisTable, frame: pl.DataFrame) -> pl.DataFrame:
     """A table with each published number after ours.
 
     Args:
@@ -49,38 +49,38 @@ class PageSection:
     """One table of the page."""
 
     table: AnalysisTable
-    """What is said of it."""
+    """Its title, question and doubts."""
     shows: str
-    """What its rows say; empty where that is left to the reader."""
+    """A sentence on its rows; empty for none."""
     panels: tuple[TablePanel, ...]
     """Its rows."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything there is to write."""
+    """The tables of a store with summary and notes."""
 
     summary: tuple[str, ...]
-    """What explains forgetting in this store and what does not."""
+    """Sentences on what explains forgetting in this store."""
     notes: tuple[str, ...]
-    """What was read and how to read it."""
+    """The runs that were read, signs and numbers."""
     sections: tuple[PageSection, ...]
     """The tables."""
     missing: tuple[tuple[AnalysisTable, str], ...]
-    """Tables that could not be made, and why."""
+    """Tables that could not be computed, with the reason."""
 
 
-def make_page(found: Computed, *, compare_paper: bool) -> Page:
+def make_page(computed: Computed, *, compare_paper: bool) -> Page:
     """The page of computed tables.
 
     Args:
-        found: the tables.
-        compare_paper: put published numbers beside ours where there are any.
+        computed: the tables.
+        compare_paper: add published numbers to ours where there are any.
     """
     tables = {table.name: table for table in ANALYSIS_TABLES}
-    sections = [_section(tables[name], frame, compare_paper=compare_paper) for name, frame in found.frames.items()]
-    missing = tuple((tables[name], why) for name, why in found.missing.items())
-    return Page(_summary(found), tuple(_notes(found.inputs)), tuple(sections), missing)
+    sections = [_section(tables[name], frame, compare_paper=compare_paper) for name, frame in computed.frames.items()]
+    missing = tuple((tables[name], reason) for name, reason in computed.missing.items())
+    return Page(_summary(computed), tuple(_notes(computed.inputs)), tuple(sections), missing)
 
 
 def _section(table: AnalysisTable, frame: pl.DataFrame, *, compare_paper: bool) -> PageSection:
@@ -94,25 +94,26 @@ def _compare(table: AnalysisTable, frame: pl.DataFrame) -> Sequence[TablePanel]:
     published = load_paper(table.name)
     key = list(table.key)
     if frame.join(published.cast({name: frame.schema[name] for name in key}), on=key, how="semi").height:
-        return [TablePanel("", beside(table, frame))]
+        return [TablePanel("", with_published(table, frame))]
     return [TablePanel("This store.", frame), TablePanel("Published; no row of it is in this store.", published)]
 
 
-def _summary(found: Computed) -> tuple[str, ...]:
-    if "confounds" in found.frames and "incremental" in found.frames:
-        return tuple(summarise(found.frames["confounds"], found.frames["incremental"], found.inputs.options))
-    if "incremental" in found.missing:
-        return (f"This store cannot say what explains forgetting: {found.missing['incremental']}.",)
+def _summary(computed: Computed) -> tuple[str, ...]:
+    frames = computed.frames
+    if "confounds" in frames and "incremental" in frames:
+        return tuple(summarise(frames["confounds"], frames["incremental"], computed.inputs.options))
+    if "incremental" in computed.missing:
+        return (f"This store cannot say what explains forgetting: {computed.missing['incremental']}.",)
     return ("Only some tables were asked for; what explains forgetting needs `confounds` and `incremental`.",)
 
 
 def _notes(inputs: Inputs) -> list[str]:
-    options, rows = inputs.options, inputs.steps.frame
+    options, rows = inputs.options, inputs.step_frame
     sizes, methods = order_sizes(rows["size"]), order_methods(rows["method"])
     runs, scored = rows["run"].n_unique(), rows["forgetting"].count()
     return [
-        f"**Read:** {_count(runs, 'run')} ({', '.join(methods)} at {', '.join(sizes)}), {_count(rows.height, 'step')}, "
-        f"forgetting known at {scored}.",
+        f"**Read:** {counted(runs, 'run')} ({', '.join(methods)} at {', '.join(sizes)}), "
+        f"{counted(rows.height, 'step')}, forgetting known at {scored}.",
         "**Signs:** `forgetting` and drops are negative where something was lost, so a signal that grows with "
         "forgetting has a negative ρ; `retention_loss` is positive where something was lost.",
         f"**Numbers:** ρ is Spearman's; intervals cover {100 * options.level:g} %; {options.resamples} resamples, "
@@ -120,7 +121,3 @@ def _notes(inputs: Inputs) -> list[str]:
         "A dash stands where a number would mean nothing, for too few runs above all; the column `note` of our "
         "tables' files says why.",
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,11 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from geodiag.store import StoreReader
-from geodiag.tables.catalog import ANALYSIS_TABLES
-from geodiag.tables.compute import Computed, compute_all
+from geodiag.tables.catalog import ANALYSIS_TABLES, Computed, compute_all
 from geodiag.tables.format import DASH, Grid, as_grid
 from geodiag.tables.options import Options
-from geodiag.tables.page import Page, PageSection, beside, is_published, make_page
+from geodiag.tables.page import Page, PageSection, is_published, make_page, with_published
 
 _INTRO = {
     "ours": (
@@ -70,10 +69,10 @@ def _top(page: Page) -> list[str]:
 
 def _section(section: PageSection) -> list[str]:
     table = section.table
-    told = [f"*Asks:* {table.question}"]
-    told += [f"*Shows:* {section.shows}"] if section.shows else []
-    told += [f"*Distrust:* {table.distrust}", f"*File:* `{table.name}.csv`"]
-    blocks = [f"### {table.title}", "  \n".join(told)]
+    text = [f"*Asks:* {table.question}"]
+    text += [f"*Shows:* {section.shows}"] if section.shows else []
+    text += [f"*Distrust:* {table.distrust}", f"*File:* `{table.name}.csv`"]
+    blocks = [f"### {table.title}", "  \n".join(text)]
     for panel in section.panels:
         blocks += [panel.caption] if panel.caption else []
         blocks += [_bullets(f"**{term}**: {meaning}" for term, meaning in panel.legend)] if panel.legend else []
@@ -86,7 +85,7 @@ def _rows(frame: pl.DataFrame) -> str:
 
 
 def _missing(page: Page) -> str:
-    return _bullets(f"{table.title}: {why}." for table, why in page.missing)
+    return _bullets(f"{table.title}: {reason}." for table, reason in page.missing)
 
 
 def _bullets(lines: Iterable[str]) -> str:
@@ -119,12 +118,12 @@ def escape(text: str) -> str:
 
 def _tables(section: PageSection) -> list[str]:
     table, several = section.table, len(section.panels) > 1
-    found = []
+    floats = []
     for place, panel in enumerate((panel for panel in section.panels if panel.frame.width), start=1):
         name = f"{table.name}_{place}" if several else table.name
         caption = f"{table.title}. {panel.caption or table.question}"
-        found.append(_float(as_grid(panel.frame), label=name, caption=caption))
-    return found
+        floats.append(_float(as_grid(panel.frame), label=name, caption=caption))
+    return floats
 
 
 def _float(grid: Grid, *, label: str, caption: str) -> str:
@@ -168,19 +167,19 @@ def write_tables(
         SettingsError: there is no table of that name.
         StoreError: the store holds no run.
     """
-    found = compute_all(store, options, only)
-    page = make_page(found, compare_paper=compare_paper)
+    computed = compute_all(store, options, only)
+    page = make_page(computed, compare_paper=compare_paper)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"tables.md": as_markdown(page), "tables.tex": as_latex(page)}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    frames = found.frames | (_beside_paper(found) if compare_paper else {})
+    frames = computed.frames | (_with_published(computed) if compare_paper else {})
     for name, frame in frames.items():
         frame.with_columns(pl.col(pl.Float64).round_sig_figs(CSV_DIGITS)).write_csv(folder / f"{name}.csv")
     return [folder / name for name in (*texts, *(f"{name}.csv" for name in frames))]
 
 
-def _beside_paper(found: Computed) -> dict[str, pl.DataFrame]:
-    known = {table.name: table for table in ANALYSIS_TABLES if is_published(table)}
-    return {f"{name}_beside_paper": beside(known[name], frame) for name, frame in found.frames.items() if name in known}
+def _with_published(computed: Computed) -> dict[str, pl.DataFrame]:
+    published = [t for t in ANALYSIS_TABLES if t.name in computed.frames and is_published(t)]
+    return {f"{t.name}_beside_paper": with_published(t, computed.frames[t.name]) for t in published}

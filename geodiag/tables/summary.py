@@ -1,4 +1,4 @@
-"""What explains forgetting in a store and what does not, in three sentences taken from its tables."""
+"""Three sentences on what explains forgetting in a store, from its tables `confounds` and `incremental`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.tables.format import interval_text, number_text, p_value
+from geodiag.common.text import listed
+from geodiag.signals.catalog import HEADLINE_TARGET
+from geodiag.signals.labels import in_text
+from geodiag.tables.format import estimate_text, number_text, p_value
 from geodiag.tables.incremental import ADDS, NO_MORE, NORM, NOTHING, RUNS, STEP, TESTED
-from geodiag.tables.labels import in_text
 from geodiag.tables.options import Options
 
-SUMMARY_TARGET = "forgetting"
-"""The outcome they speak of."""
 _BASELINES = "step index, update norm and state norm"
 _TAILS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -26,24 +26,24 @@ _TAILS: Mapping[str, tuple[str, str]] = MappingProxyType(
         NOTHING: ("shows no clear relation", "show no clear relation"),
     }
 )
-"""How a verdict ends a sentence about one signal, and about several."""
+"""The end of a sentence about one signal with a verdict, and about several."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The numbers the sentences are made of."""
+    """The numbers of the sentences."""
 
     confounds: pl.DataFrame
     """The rows of `confounds` on forgetting."""
     verdicts: Mapping[str, str]
-    """What `incremental` calls each signal, the step index left out."""
+    """The verdict of `incremental` on each signal but the step index."""
     options: Options
-    """How both were computed."""
+    """The options that both were computed with."""
 
     @classmethod
     def of(cls, confounds: pl.DataFrame, incremental: pl.DataFrame, options: Options) -> Facts:
-        """Take what concerns forgetting."""
-        about = pl.col("target") == SUMMARY_TARGET
+        """The rows of both tables on forgetting."""
+        about = pl.col("target") == HEADLINE_TARGET
         rows = incremental.filter(about, pl.col("signal") != "step")
         return cls(confounds.filter(about), dict(zip(rows["signal"], rows["verdict"], strict=True)), options)
 
@@ -53,18 +53,17 @@ class Facts:
         return self.confounds.row(by_predicate=chosen, named=True)
 
     def ranked(self) -> list[dict[str, Any]]:
-        """Pooled correlations, the closest first; sums of norms beside norms are left out."""
+        """Pooled correlations, the closest first, without sums of norms."""
         pooled = self.confounds.filter(pl.col("correlation") == "pooled", pl.col("signal").is_in(TESTED))
-        known = pooled.drop_nulls("rho")
-        return known.sort(pl.col("rho").abs(), descending=True, maintain_order=True).rows(named=True)
+        return pooled.drop_nulls("rho").sort(pl.col("rho").abs(), descending=True, maintain_order=True).rows(named=True)
 
-    def called(self, verdict: str) -> list[str]:
-        """The signals with a verdict, as they stand in a sentence."""
-        return [in_text(signal) for signal, found in self.verdicts.items() if found == verdict]
+    def signals(self, verdict: str) -> list[str]:
+        """Labels of the signals with a verdict, for a sentence."""
+        return [in_text(signal) for signal, given in self.verdicts.items() if given == verdict]
 
     @property
     def unit(self) -> str:
-        """What is independent, in words."""
+        """The noun for independent units."""
         return "runs" if self.options.cluster == "run" else f"groups of runs ({self.options.cluster})"
 
 
@@ -74,7 +73,7 @@ def summarise(confounds: pl.DataFrame, incremental: pl.DataFrame, options: Optio
     Args:
         confounds: the table of that name.
         incremental: the table of that name.
-        options: how they were computed.
+        options: the options that they were computed with.
     """
     facts = Facts.of(confounds, incremental, options)
     ranked = facts.ranked()
@@ -98,35 +97,36 @@ def _too_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
 
 def _closest_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     first, fixed = ranked[0], facts.cell(ranked[0]["signal"], "step_partial")["rho"]
-    held = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
-    rho = f"ρ = {number_text(first['rho'])}{held}"
-    told = f"Over their {first['n']} steps the {in_text(first['signal'])} ({rho}) goes most "
-    told += "closely with forgetting"
+    at_step = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
+    rho = f"ρ = {number_text(first['rho'])}{at_step}"
+    sentence = f"Over their {first['n']} steps the {in_text(first['signal'])} ({rho}) goes most "
+    sentence += "closely with forgetting"
     if len(ranked) > 1:
-        told += f", then {_told(ranked[1])}"
+        sentence += f", then {_signal(ranked[1])}"
     if len(ranked) > 2:
-        told += f", and least of all the {in_text(ranked[-1]['signal'])} (ρ = {number_text(ranked[-1]['rho'])})"
-    return f"{told}."
+        sentence += f", and least of all the {in_text(ranked[-1]['signal'])} (ρ = {number_text(ranked[-1]['rho'])})"
+    return f"{sentence}."
 
 
 def _explains(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
-    first, adds = ranked[0], facts.called(ADDS)
-    told = f"Over {first['n']} steps of {first['runs']} {facts.unit}, {_told(first)} goes most closely with forgetting"
+    first, adds = ranked[0], facts.signals(ADDS)
+    sentence = f"Over {first['n']} steps of {first['runs']} {facts.unit}, {_signal(first)} goes most closely with "
+    sentence += "forgetting"
     if len(ranked) > 1:
-        told += f", then {_told(ranked[1])}"
+        sentence += f", then {_signal(ranked[1])}"
     if not adds:
-        return f"{told}. Once {_BASELINES} are known, no signal adds anything that can be told from chance."
+        return f"{sentence}. Once {_BASELINES} are known, no signal adds anything that can be told from chance."
     verb = "adds" if len(adds) == 1 else "add"
-    return f"{told}. Once {_BASELINES} are known, the {_list(adds)} still {verb} something."
+    return f"{sentence}. Once {_BASELINES} are known, the {listed(adds)} still {verb} something."
 
 
 def _does_not(facts: Facts) -> str:
-    found = {verdict: names for verdict in _TAILS if (names := facts.called(verdict))}
-    if not found:
+    signals = {verdict: names for verdict in _TAILS if (names := facts.signals(verdict))}
+    if not signals:
         return "Every signal that was measured says something of its own."
-    if list(found) == [NOTHING] and not facts.called(ADDS):
-        return f"What does not explain it: none of the {len(found[NOTHING])} signals shows a clear relation."
-    parts = [f"the {_list(names)} {_TAILS[verdict][len(names) > 1]}" for verdict, names in found.items()]
+    if list(signals) == [NOTHING] and not facts.signals(ADDS):
+        return f"What does not explain it: none of the {len(signals[NOTHING])} signals shows a clear relation."
+    parts = [f"the {listed(names)} {_TAILS[verdict][len(names) > 1]}" for verdict, names in signals.items()]
     return f"What does not explain it: {'; '.join(parts)}."
 
 
@@ -135,14 +135,14 @@ def _step_index(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     if "step" not in rows:
         return "The bare step index does not vary here, so no signal can be held against it."
     place = list(rows).index("step") + 1
-    told = (
+    sentence = (
         f"The bare step index, which a useful signal must beat, ranks {place} of {len(rows)} ({_bracket(rows['step'])})"
     )
     if "global_gap" not in rows:
-        return f"{told}; the global gap was not measured."
+        return f"{sentence}; the global gap was not measured."
     return (
-        f"{told}; the global gap, which is 2/(t+1) times the state gap where all t tasks are active and so carries the "
-        f"step index, {_gap(facts, rows['global_gap'])}."
+        f"{sentence}; the global gap, which is 2/(t+1) times the state gap where all t tasks are active and so carries "
+        f"the step index, {_gap(facts, rows['global_gap'])}."
     )
 
 
@@ -153,7 +153,7 @@ def _gap(facts: Facts, pooled: dict[str, Any]) -> str:
     return f"goes from ρ = {_estimate(pooled)} to {_estimate(fixed)} at a fixed step"
 
 
-def _told(row: dict[str, Any]) -> str:
+def _signal(row: dict[str, Any]) -> str:
     return f"the {in_text(row['signal'])} ({_bracket(row)})"
 
 
@@ -163,8 +163,4 @@ def _bracket(row: dict[str, Any]) -> str:
 
 
 def _estimate(row: dict[str, Any]) -> str:
-    return number_text(row["rho"]) + ("" if row["low"] is None else f" {interval_text(row['low'], row['high'])}")
-
-
-def _list(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return estimate_text(row["rho"], row["low"], row["high"])

@@ -1,4 +1,4 @@
-"""A table of the analysis: its function, needs and text."""
+"""A table of the analysis: its function, its conditions on the store, and its text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 
 import polars as pl
 
+from geodiag.signals.labels import label
 from geodiag.store import StoreReader
 from geodiag.tables.inputs import Inputs, NotInStore
 from geodiag.tables.options import BASELINE_METHOD, Options
@@ -16,22 +17,22 @@ from geodiag.tables.options import BASELINE_METHOD, Options
 
 @dataclass(frozen=True)
 class Need:
-    """Something that a store may or may not hold."""
+    """A condition on a store."""
 
     met: Callable[[Inputs], bool]
-    """Whether it is there."""
+    """Whether the store meets it."""
     missing: str
-    """What to say where it is not."""
+    """What is missing where it does not."""
     fix: str
     """How to get it."""
 
 
 def _has_step(column: str) -> Callable[[Inputs], bool]:
-    return lambda inputs: inputs.steps.frame[column].count() > 0
+    return lambda inputs: inputs.step_frame[column].count() > 0
 
 
 def _has_pair(column: str) -> Callable[[Inputs], bool]:
-    return lambda inputs: inputs.pairs.frame[column].count() > 0
+    return lambda inputs: inputs.pair_frame[column].count() > 0
 
 
 NEEDS: Mapping[str, Need] = MappingProxyType(
@@ -58,7 +59,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
             "extract runs of two steps or more with memory: all, or 2 and more",
         ),
         "seq_sft": Need(
-            lambda inputs: BASELINE_METHOD in inputs.steps.frame["method"],
+            lambda inputs: BASELINE_METHOD in inputs.step_frame["method"],
             f"no run's method is {BASELINE_METHOD!r}",
             "name it so in run.yaml where a run was trained without protection",
         ),
@@ -69,14 +70,14 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         ),
     }
 )
-"""What may be needed, by name."""
+"""Conditions by name."""
 
 
 def check_needs(inputs: Inputs, needs: Iterable[str], *, table: str) -> None:
-    """Raise for the first need that is not met.
+    """Raise for the first need that the store does not meet.
 
     Raises:
-        NotInStore: it says what is missing and how to get it.
+        NotInStore: a condition is not met.
     """
     for name in needs:
         need = NEEDS[name]
@@ -89,14 +90,14 @@ TablePart = Literal["ours", "paper", "figure"]
 
 @dataclass(frozen=True)
 class TablePanel:
-    """What stands on the page of a table."""
+    """Rows of a table as the page shows them."""
 
     caption: str
-    """What it is; empty where the table's own heading says it."""
+    """Its caption; empty where the table's heading is enough."""
     frame: pl.DataFrame
     """Its rows."""
     legend: tuple[tuple[str, str], ...] = ()
-    """Words in it and what they mean."""
+    """Terms in it, each with its meaning."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +109,21 @@ class AnalysisTable:
     title: str
     """Its heading."""
     question: str
-    """What it asks, in one sentence."""
+    """Its question, in one sentence."""
     distrust: str
-    """What to distrust in it."""
+    """Reasons to doubt it."""
     needs: tuple[str, ...]
-    """What the store must hold, names of `geodiag.tables.table.NEEDS`."""
+    """Conditions on the store, names of `NEEDS`."""
     build: Callable[[Inputs], pl.DataFrame]
-    """Its rows."""
+    """The function of its rows."""
     part: TablePart = "paper"
     """Whose statistics it has: ours, the paper's, or the paper's in the form of a figure's numbers."""
     key: tuple[str, ...] = ()
     """The columns that say which row of the published table a row is; none where it has no rows to match."""
     shows: Callable[[pl.DataFrame], str] | None = None
-    """What its rows say, in words, where that can be told from them."""
+    """A sentence on its rows, empty where they say nothing; None for no sentence."""
     panels: Callable[[pl.DataFrame], Sequence[TablePanel]] | None = None
-    """How it stands on the page, where that is not as it is."""
+    """Its panels on the page; None shows its rows as they are."""
 
     def function(self, store: StoreReader, options: Options | None = None) -> pl.DataFrame:
         """The table of a store.
@@ -147,3 +148,19 @@ class AnalysisTable:
         """
         check_needs(inputs, self.needs, table=self.name)
         return self.build(inputs)
+
+
+def pivoted(on: str, *, values: str) -> Callable[[pl.DataFrame], list[TablePanel]]:
+    """Panels of a table with one column for each entry of a column.
+
+    Args:
+        on: the column whose entries become columns.
+        values: the column of the cells.
+    """
+
+    def panels(frame: pl.DataFrame) -> list[TablePanel]:
+        index = [name for name in frame.columns if name not in (on, values)]
+        wide = frame.pivot(on, index=index, values=values, maintain_order=True)
+        return [TablePanel("", wide.rename({name: label(name) for name in wide.columns if name not in index}))]
+
+    return panels

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from geodiag.checkpoints import Layer, MatrixPart, check_same_layers, match_layers, open_checkpoint
 from geodiag.checkpoints.architectures import ARCHITECTURES, LEFT_OUT, PLAIN, PREFIXES
 from geodiag.checkpoints.tensor_names import naming_of, other_names, why_left_out
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.errors import CheckpointError, SettingsError
 from tests.checkpoints.conftest import block_weights, save_folder
 

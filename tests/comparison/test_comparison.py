@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 import geodiag
 from geodiag.cli import main
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.comparison import Comparison, LayerChange
 from geodiag.errors import CheckpointError, SettingsError
 from tests import synthetic

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.store import TABLES, StoreReader, write_run
 
 MMLU_PRO = (

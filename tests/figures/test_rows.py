@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from geodiag import figures
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.errors import SettingsError
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS
 from tests.figures.artists import cell_texts, cell_values, clouds, curves, hatched, x_labels, y_labels

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from geodiag.lab.config import AimOptions, LabConfig, ModelShape, Training
-from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import Lesson, aimmerging
-from geodiag.lab.strategies.aimmerging import AimMerging, MergeRule
+from geodiag.lab.strategies.aimmerging import AimMerging, MergeSchedule
+from geodiag.lab.suite import generator_of
 from geodiag.lab.training import fit
 
 CONFIG = LabConfig(
@@ -19,7 +19,7 @@ CONFIG = LabConfig(
 
 
 def rule(interval=8):
-    return MergeRule(interval=interval, shortest=2, longest=128)
+    return MergeSchedule(interval=interval, shortest=2, longest=128)
 
 
 def run(clock, losses, start=1):
@@ -137,7 +137,7 @@ def test_a_merge_averages_both_moves(model, encoded, monkeypatch):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 1.0
-    aim.rule.flags = 1
+    aim.schedule.flags = 1
     aim._merge(None, step=2, loss=1.0)
     for parameter, old in zip(model.parameters(), before, strict=True):
         torch.testing.assert_close(parameter.detach(), old + 4.6)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from geodiag.errors import SettingsError
+from geodiag.errors import ManifestError, SettingsError
 from geodiag.lab.config import LabConfig, SweepConfig, find_config, load_config
 from geodiag.lab.sweep import plan_sweep
 
@@ -61,12 +61,20 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a", "not a mapping"), ("a: [", "not YAML")])
-def test_files_that_are_no_mapping(tmp_path, text, message):
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("- a", SettingsError, r"x\.yaml: not a mapping"),
+        ("a: [", ManifestError, r"x\.yaml:1: not valid YAML"),
+        ("run: a\nsize: s\nrun: b", ManifestError, r"x\.yaml:3: key 'run' stands here again, first on line 1"),
+        ("", ManifestError, r"x\.yaml: the file is empty"),
+    ],
+)
+def test_files_that_are_no_mapping(tmp_path, text, error, message):
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(error, match=message):
         load_config(tmp_path / "x.yaml", LabConfig)
-    with pytest.raises(SettingsError, match="cannot read the file"):
+    with pytest.raises(ManifestError, match=r"y\.yaml: cannot be read \(No such file or directory\)"):
         load_config(tmp_path / "y.yaml", LabConfig)
 
 

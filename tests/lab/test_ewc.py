@@ -6,9 +6,9 @@ import torch
 
 from geodiag.lab.config import EwcOptions, LabConfig, ModelShape, Training
 from geodiag.lab.data import IGNORED, EncodedItems
-from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import Lesson
 from geodiag.lab.strategies.ewc import Ewc, fisher_diagonal
+from geodiag.lab.suite import generator_of
 from geodiag.lab.training import fit
 from tests.lab.bigram import Bigram
 

@@ -7,10 +7,10 @@ import torch
 from transformers import TrainerCallback
 
 from geodiag.lab.config import ForeverOptions, LabConfig, ModelShape, Training
-from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import Lesson
 from geodiag.lab.strategies.forever import Forever, ModelClock, replay_days
 from geodiag.lab.strategies.strategy import pull_towards
+from geodiag.lab.suite import generator_of
 from geodiag.lab.training import fit
 
 TRAINING = Training(steps=40, batch=8, lr=3e-3)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,13 +11,15 @@ import yaml
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from geodiag.common.files import whole_folder
 from geodiag.errors import SettingsError
+from geodiag.lab import sweep as sweeps
 from geodiag.lab.commands import lab_app
 from geodiag.lab.config import LabConfig, SweepConfig
-from geodiag.lab.model import load_lab_model, load_lab_tokenizer
+from geodiag.lab.model import load_trainable
 from geodiag.lab.run import train_run
-from geodiag.lab.run_files import whole_folder
 from geodiag.lab.sweep import run_sweep
+from geodiag.models.loading import load_tokenizer
 from geodiag.runs import load_manifest, load_scores
 
 MODEL = {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1, "ffn": 24}
@@ -63,7 +66,7 @@ def test_a_run_is_what_a_manifest_says(ewc_run):
     assert (manifest.updates, manifest.memory) == ("experts", "all")
     for folder in (manifest.base, *(path for step in manifest.steps for path in (step.state, step.expert))):
         assert (folder / "model.safetensors").is_file()
-        assert load_lab_tokenizer(folder)("cpy a=")["input_ids"]
+        assert load_tokenizer(folder, base=folder)("cpy a=")["input_ids"]
     assert not any(path.startswith("/") for path in str(yaml.safe_load((ewc_run / "run.yaml").read_text())).split("'"))
 
 
@@ -183,7 +186,7 @@ def test_a_local_base_is_used_as_it_is(ewc_run, tmp_path):
     assert not (run / "base").exists()
     zero = [line for line in (run / "scores.csv").read_text().splitlines() if line.startswith("0,")]
     assert zero == [line for line in (ewc_run / "scores.csv").read_text().splitlines() if line.startswith("0,")]
-    assert load_lab_model(base).config.model_type == "qwen3"
+    assert load_trainable(base).config.model_type == "qwen3"
 
 
 def sweep(**changes):
@@ -202,6 +205,53 @@ def test_a_sweep_trains_bases_and_experts_once(tmp_path):
     assert equal(*first)  # the first step has nothing to remember, so both methods see the same items
 
 
+class Threads(ThreadPoolExecutor):
+    """In the place of processes."""
+
+    def __init__(self, workers, *, mp_context):
+        super().__init__(workers)
+
+
+@pytest.fixture
+def in_threads(monkeypatch):
+    """Has the jobs of a sweep done in threads, by the function returned."""
+    monkeypatch.setattr(sweeps, "ProcessPoolExecutor", Threads)
+    return lambda do: monkeypatch.setattr(sweeps, "do_job", lambda job, out, *, progress: do(job, progress))
+
+
+def test_workers_start_a_job_when_its_base_is_there(tmp_path, in_threads):
+    started, said = [], []
+
+    def do(job, progress):
+        assert job.needs is None or f"{job.needs} done" in started
+        started.append(job.name)
+        progress("a line")
+        progress("the last line")
+        started.append(f"{job.name} done")
+
+    in_threads(do)
+    assert run_sweep(sweep(), tmp_path, workers=2, progress=said.append) == tmp_path / "runs"
+    assert sorted(name for name in started if not name.endswith("done")) == [
+        "bases/tiny", "experts/tiny-s0", "runs/tiny-ewc-s0", "runs/tiny-seq_sft-s0",
+    ]  # fmt: skip
+    assert said[0].endswith("s, 1/4] bases/tiny: the last line")
+    assert said[-1].split(", ")[1].startswith("4/4] ")
+
+
+def test_a_failed_job_is_named_and_what_needs_it_is_left(tmp_path, in_threads):
+    started = []
+
+    def do(job, progress):
+        started.append(job.name)
+        raise ValueError("no luck")
+
+    in_threads(do)
+    with pytest.raises(SettingsError, match="1 of 4 jobs failed, first bases/tiny: no luck"):
+        run_sweep(sweep(), tmp_path, workers=2, progress=quietly)
+    assert started == ["bases/tiny"]
+
+
+@pytest.mark.slow
 def test_a_sweep_in_processes_gives_the_same(tmp_path, ewc_run):
     said = []
     runs = run_sweep(sweep(methods=["ewc"]), tmp_path, workers=2, progress=said.append)

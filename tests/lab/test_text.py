@@ -6,10 +6,10 @@ import torch
 from geodiag.errors import SettingsError
 from geodiag.lab.config import Training
 from geodiag.lab.data import IGNORED, encode_items, epochs, one_pass
-from geodiag.lab.model import build_tokenizer, load_lab_tokenizer, save_model
-from geodiag.lab.reproducible import generator_of, seed_of
-from geodiag.lab.suite import Item
+from geodiag.lab.model import build_tokenizer, save_model
+from geodiag.lab.suite import Item, generator_of, seed_of
 from geodiag.lab.training import ExactMatch, exact_matches, fit, score_tasks
+from geodiag.models.loading import load_tokenizer
 
 TEXT = "rev ab\n12 =x."
 
@@ -23,7 +23,7 @@ def test_one_token_a_character_and_back(tokenizer):
 
 def test_the_saved_tokenizer_is_the_same(tokenizer, model, tmp_path):
     save_model(model, tmp_path / "m", tokenizer=tokenizer, dtype="float32")
-    loaded = load_lab_tokenizer(tmp_path / "m")
+    loaded = load_tokenizer(tmp_path / "m", base=tmp_path / "m")
     assert loaded(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
     assert loaded.decode(loaded(TEXT)["input_ids"]) == TEXT
 

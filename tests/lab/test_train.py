@@ -6,9 +6,9 @@ import torch
 from geodiag.lab.base import StopWhenGood
 from geodiag.lab.config import Training
 from geodiag.lab.data import encode_items, epochs, keep_items
-from geodiag.lab.reproducible import generator_of
 from geodiag.lab.strategies import STRATEGIES, Lesson
 from geodiag.lab.strategies.strategy import SeqSft
+from geodiag.lab.suite import generator_of
 from geodiag.lab.training import fit
 from tests.lab.test_ewc import CONFIG
 

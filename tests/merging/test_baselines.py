@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.merging.baselines import opcm_projection, task_arithmetic, ties
+from geodiag.merging.rules.opcm import opcm_projection
+from geodiag.merging.rules.task_arithmetic import task_arithmetic
+from geodiag.merging.rules.ties import ties
 from tests.merging.definitions import random_updates
 
 

@@ -8,9 +8,12 @@ from geodiag.checkpoints import Layer
 from geodiag.cli import main
 from geodiag.errors import GeodiagError, ManifestError, SettingsError
 from geodiag.merging import load_merge, parse_merge, plan_merge
-from geodiag.merging.cost import active_count, layer_flops
-from geodiag.merging.prepare import prepare_merge
-from geodiag.merging.settings import GcwmRule, OpcmRule, TaskArithmeticRule, TiesRule, WudiRule
+from geodiag.merging.prepare import layer_flops, prepare_merge
+from geodiag.merging.rules.gcwm import GcwmRule
+from geodiag.merging.rules.opcm import OpcmRule
+from geodiag.merging.rules.task_arithmetic import TaskArithmeticRule
+from geodiag.merging.rules.ties import TiesRule
+from geodiag.merging.rules.wudi import WudiRule
 from tests.merging.runs import config_of, contents, write_config, write_experts
 
 
@@ -162,7 +165,7 @@ def test_counted_operations_by_hand(folder):
     gradient, square = 2 * 48 * product, 80 * product
     of = [m * gradient + m * square * 10 / 16 + 10 * square for m in (2, 3)]  # the first step has one update
     assert layer_flops(layer, config, range(1, 4)) == (sum(of), sum(of))
-    assert [active_count(config, t) for t in (1, 2, 3)] == [1, 2, 3]
+    assert [config.active_count(t) for t in (1, 2, 3)] == [1, 2, 3]
     arithmetic = parse_merge(config_of(folder, rule="task_arithmetic"))
     assert layer_flops(layer, arithmetic, range(1, 4)) == (0, 0)
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from geodiag.merging.gcwm import gcwm, mean_conflict
-from geodiag.merging.settings import GateSettings, MetricSettings, WudiSettings
-from geodiag.merging.wudi import wudi
+from geodiag.merging.rules.gcwm import GateSettings, MetricSettings, gcwm, mean_conflict
+from geodiag.merging.rules.wudi import WudiSettings, wudi
 from tests import oracle
 from tests.merging.definitions import (
     dense_metric,

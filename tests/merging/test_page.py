@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from geodiag.merging.config import MergeConfig
-from geodiag.merging.settings import RULES, StrictSettings
+from geodiag.merging.rules import RULES
+from geodiag.runs.yaml_source import StrictSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "merging.md").read_text()
 

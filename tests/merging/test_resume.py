@@ -67,7 +67,7 @@ class Stopping(Counting):
             raise self.error
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ["gcwm", pytest.param("opcm", marks=pytest.mark.slow)])
 def test_a_killed_merge_goes_on_and_gives_the_same_bytes(folder, rule):
     whole = merge(folder, out=f"whole-{rule}", **RULES[rule])
     config = write_config(folder, out=str(folder / f"killed-{rule}"), **RULES[rule])
@@ -80,13 +80,14 @@ def test_a_killed_merge_goes_on_and_gives_the_same_bytes(folder, rule):
     assert contents(out) == contents(whole)
 
 
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_an_interrupted_merge_goes_on(folder, error):
-    name = f"interrupted-{type(error).__name__}"
+def test_an_interrupted_merge_goes_on(folder, error, rule):
+    name = f"interrupted-{type(error).__name__}-{rule}"
     with pytest.raises((KeyboardInterrupt, CheckpointError)):
-        merge(folder, out=name, progress=Stopping(2, error), **RULES["gcwm"])
-    whole = merge(folder, out="uninterrupted", **RULES["gcwm"])
-    assert contents(merge(folder, out=name, **RULES["gcwm"])) == contents(whole)
+        merge(folder, out=name, progress=Stopping(2, error), **RULES[rule])
+    whole = merge(folder, out=f"uninterrupted-{rule}", **RULES[rule])
+    assert contents(merge(folder, out=name, **RULES[rule])) == contents(whole)
 
 
 def test_killed_between_the_states_and_the_papers(folder, monkeypatch):

@@ -9,13 +9,15 @@ import torch
 from safetensors import safe_open
 
 import geodiag
-from geodiag.merging.settings import GateSettings
+from geodiag.merging.rules.gcwm import GateSettings
 from geodiag.runs import load_manifest
 from geodiag.store import TABLES
 from tests import oracle, synthetic
 from tests.merging.runs import config_of, merge, states, updates, write_experts
 
 ARITHMETIC = {"rule": {"name": "task_arithmetic", "scale": 0.5}}
+QUICK = {"name": "gcwm", "wudi": {"iterations": 3}, "metric": {"iterations": 2}}
+"""GCWM with a solver and a metric that stop early, where neither is looked at."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_each_step_takes_its_share_of_the_change_of_the_merge(folder):
 
 def test_gcwm_starts_with_its_share_of_the_first_update(folder):
     base, D = updates(folder)
-    first = states(merge(folder, out="gcwm-first"))[0]
+    first = states(merge(folder, out="gcwm-first", rule=QUICK))[0]
     for name in filter(is_layer, base):
         assert torch.allclose(first[name], base[name] + 0.1 * D[0][name], atol=1e-6)
 
@@ -109,7 +111,7 @@ def projected(D, merged):
 @pytest.mark.parametrize("memory", ["all", 2])
 def test_the_gate_sees_the_conflict_that_extraction_measures(folder, spectrum, memory):
     name = f"gate-{spectrum}-{memory}"
-    rule = {"name": "gcwm", "spectrum": {"method": spectrum}, "wudi": {"iterations": 3}}
+    rule = QUICK | {"spectrum": {"method": spectrum}}
     out = merge(folder, out=name, run=name, memory=memory, rule=rule)
     store = folder / f"store-{name}"
     report = geodiag.extract(out, store=store, device="cpu", rank=16, energy=0.9, spectrum=spectrum)
@@ -130,7 +132,7 @@ def test_unequal_weights_weigh_the_pairs(folder):
     experts = config_of(folder)["experts"]
     for expert, weight in zip(experts, (1, 2, 5), strict=True):
         expert["weight"] = weight
-    rule = {"name": "gcwm", "spectrum": {"method": "exact"}, "wudi": {"iterations": 3}}
+    rule = QUICK | {"spectrum": {"method": "exact"}}
     out = merge(folder, out="weighted", experts=experts, rule=rule)
     rows = pl.read_parquet(out / "merges.parquet").filter(pl.col("step") == 3)
     _, D = updates(folder)
@@ -230,9 +232,9 @@ def test_a_base_that_is_one_file(tmp_path):
     assert torch.allclose(states(out)[0][name], base[name] + 0.5 * D[0][name], atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["gcwm", "opcm", {"name": "task_arithmetic"}])
+@pytest.mark.parametrize("rule", [QUICK, "opcm", {"name": "task_arithmetic"}], ids=["gcwm", "opcm", "task_arithmetic"])
 def test_the_last_state_alone_is_that_of_the_whole_run(folder, rule):
-    name = rule if isinstance(rule, str) else "ta"
+    name = rule if isinstance(rule, str) else rule["name"]
     whole = merge(folder, out=f"whole-{name}", rule=rule)
     alone = merge(folder, out=f"alone-{name}", rule=rule, states="last")
     assert [p.name for p in (alone / "states").iterdir()] == ["step_03_gamma"]

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from geodiag.merging.products import coefficients, half_gradient, input_gram
-from geodiag.merging.settings import WudiSettings
-from geodiag.merging.wudi import wudi
+from geodiag.merging.rules.wudi import WudiSettings, wudi
 from tests.merging.definitions import random_updates, wudi_by_adam, wudi_objective
 
 SHAPES = [(12, 20), (20, 12), (9, 9)]

@@ -1,7 +1,7 @@
 import polars.selectors as cs
 import pytest
 
-from geodiag.common.families import FAMILIES
+from geodiag.common.schema import FAMILIES
 from geodiag.signals import FAMILY_SIGNALS, HEALTH, SIGNALS, TARGETS, family_signals, layer_signals, step_signals
 
 from . import brute

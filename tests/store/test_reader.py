@@ -1,14 +1,21 @@
 import json
+import os
+from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
+from geodiag import figures, open_store
+from geodiag.api import Store
 from geodiag.errors import StoreError
-from geodiag.store import SCHEMA_VERSION, TABLES, StoreReader, create_store, write_run
+from geodiag.store import SCHEMA_VERSION, TABLES, StoreReader, create_store, remove_run, write_run
 
 from .builders import tables
+
+WRITTEN = Path(__file__).parents[1] / "data" / "store_0_1_0" / "store"
 
 
 @pytest.fixture
@@ -156,6 +163,73 @@ def test_settings_that_cannot_be_read(tmp_path):
     write_run(tmp_path / "s", "r", {**tables(), "runs": runs})
     with pytest.raises(StoreError, match="settings cannot be read; extract the run again"):
         StoreReader(tmp_path / "s").config("r")
+
+
+def test_a_long_lived_store_sees_a_run_that_is_added_later(store):
+    reader = StoreReader(store)
+    assert reader.run_ids() == ["a", "b"]
+    write_run(store, "c", tables(3.0))
+    assert reader.run_ids() == ["a", "b", "c"]
+    assert reader.scan("scores").sort("run").collect()["score"].to_list() == [1.0, 2.0, 3.0]
+    write_run(store, "c", tables(4.0), overwrite=True)
+    assert reader.only(["c"]).scan("scores").collect()["score"].to_list() == [4.0]
+    remove_run(store, "c")
+    assert reader.run_ids() == ["a", "b"]
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """How often each folder of a store is listed."""
+    counts = Counter()
+    real = os.scandir
+
+    def counting(path):
+        counts[Path(path).name] += 1
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    return counts
+
+
+def test_a_snapshot_lists_the_folders_once(store, listed):
+    view = StoreReader(store)
+    snapshot = view.snapshot()
+    assert {listed[table] for table in TABLES} == {1}
+    listed.clear()
+    assert snapshot.runs()["run"].to_list() == ["a", "b"]
+    assert [snapshot.has(table) for table in ("pairs", "gradients")] == [True, False]
+    assert snapshot.only(["b"]).snapshot().scan("scores").collect()["run"].to_list() == ["b"]
+    assert snapshot.configs().keys() == {"a", "b"}
+    assert not any(listed[table] for table in TABLES)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Store.steps,
+        Store.pairs,
+        Store.families,
+        Store.layers,
+        Store.outcomes,
+        lambda store: figures.depth_profile(store),
+        lambda store: store.explain("increments", step=2),
+    ],
+    ids=["steps", "pairs", "families", "layers", "outcomes", "figure", "explanation"],
+)
+def test_an_answer_lists_the_folders_once(listed, answer):
+    store = open_store(WRITTEN)
+    listed.clear()
+    answer(store)
+    assert {listed[table] for table in TABLES} == {1}
+
+
+def test_a_snapshot_keeps_the_runs_of_its_moment_and_the_store_does_not(store):
+    view = StoreReader(store).only(["a", "b"])
+    snapshot = view.snapshot()
+    remove_run(store, "b")
+    assert snapshot.run_ids() == ["a", "b"]
+    assert view.run_ids() == ["a"]
+    assert view.snapshot().run_ids() == ["a"]
 
 
 def test_how_it_shows_itself(store):

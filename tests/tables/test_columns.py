@@ -6,7 +6,7 @@ import pytest
 from geodiag.paper import list_paper, load_paper
 from geodiag.signals import PAIR_SIGNALS, PAIR_TARGETS, SIGNALS, TARGETS
 from geodiag.tables import ANALYSIS_TABLES
-from geodiag.tables.labels import PAIR_PREDICTORS, STEP_PREDICTORS
+from geodiag.tables.rankings import PAIR_PREDICTORS, STEP_PREDICTORS
 
 # Tables of the paper's own merging experiments, which say nothing of a store.
 ELSEWHERE = ("table25", "table30", "table33", "table34")

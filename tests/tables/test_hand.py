@@ -58,7 +58,7 @@ def test_final_performance(tables):
 
 
 def test_task_names_are_readable():
-    from geodiag.tables.labels import task_label
+    from geodiag.tables.pairs import task_label
 
     assert task_label("computer_science") == "Computer Science"
 

@@ -108,7 +108,7 @@ def test_table09(tables, steps):
 
 @pytest.mark.parametrize("stem", ["table10_step_predictor_ranking", "table15_pair_predictor_ranking"])
 def test_rankings(stem, tables, steps, pairs):
-    from geodiag.tables.labels import PAIR_PREDICTORS, STEP_PREDICTORS
+    from geodiag.tables.rankings import PAIR_PREDICTORS, STEP_PREDICTORS
 
     norms = steps.select("run", "step", "update_norm", "state_norm")
     of_pairs = stem.startswith("table15")

@@ -1,4 +1,10 @@
-"""AIMMerging: merging the new task's change with a rehearsal's at intervals that adapt."""
+"""AIMMerging: merging the new task's change with a rehearsal's at intervals that adapt.
+
+S            merging interval, in optimiser steps
+h            loss on a batch of the memory after an optimiser step
+delta_in     move of the weights by the new task since the last merge; delta_out that by the rehearsal
+Lambda       learning signal, ||delta_in||_1 / S
+"""
 
 from __future__ import annotations
 
@@ -25,8 +31,8 @@ THRESHOLD = 2.0
 """The memory loss counts as alarming at so many times its mean after the last merge."""
 
 
-class MergeRule:
-    """The state between merges of one task.
+class MergeSchedule:
+    """When to merge, and with which shares: the state between the merges of one task.
 
     Args:
         interval: S, the first interval in optimiser steps.
@@ -73,6 +79,7 @@ class MergeRule:
         Returns:
             The learning signal Lambda = ||delta_in||_1 / S.
         """
+        # Lambda = ||delta_in||_1 / S
         signal = moved / self.interval
         if self.merges >= COLD_START and self._last_signal is not None:
             self.interval = self._adapted(signal, self._last_signal)
@@ -107,34 +114,34 @@ class AimMerging(Strategy):
         self.options, self.memory_share = options, options.memory
 
     def begin(self, lesson: Lesson) -> None:
-        """Start the task's rule; the last state is the first merge's start."""
+        """Start the task's schedule; the last state is the first merge's start."""
         super().begin(lesson)
         self.parameters = trainable(lesson.model)
         self.merged = self._weights()
         o = self.options
-        self.rule = MergeRule(interval=o.interval, shortest=o.shortest, longest=o.longest)
+        self.schedule = MergeSchedule(interval=o.interval, shortest=o.shortest, longest=o.longest)
         self.events: list[dict[str, Any]] = []
         if lesson.memory is not None:
             self.batches = epochs(lesson.memory, batch=lesson.config.training.batch, rng=lesson.rng)
 
     def on_step_end(self, args: Any, state: Any, control: Any, *, optimizer: Any, **_: Any) -> None:
-        """Look at the memory's loss, and merge if the rule says so. The first task has no memory."""
+        """Measure the memory's loss, and merge if the schedule asks for it. The first task has no memory."""
         del args, control
         if self.lesson.memory is None:
             return
         with torch.no_grad():
             loss = float(memory_loss(self.lesson.model, next(self.batches)))
-        if self.rule.observe(state.global_step, loss):
+        if self.schedule.observe(state.global_step, loss):
             self._merge(optimizer, step=state.global_step, loss=loss)
 
     def _merge(self, optimizer: Any, *, step: int, loss: float) -> None:
-        interval, (w_in, w_out) = self.rule.interval, self.rule.weights()
+        interval, (w_in, w_out) = self.schedule.interval, self.schedule.weights()
         learnt = self._weights()
         clip = self.lesson.config.training.clip
         rehearse(self.lesson.model, optimizer, islice(self.batches, interval), clip=clip)
         moved = self._combine(learnt, w_in=w_in, w_out=w_out)
-        flags = self.rule.flags
-        signal = self.rule.merged(step, moved=moved)
+        flags = self.schedule.flags
+        signal = self.schedule.merged(step, moved=moved)
         event = {"step": step, "interval": interval, "flags": flags, "memory_loss": loss}
         self.events.append({**event, "w_in": w_in, "w_out": w_out, "signal": signal})
 
@@ -145,6 +152,7 @@ class AimMerging(Strategy):
         for parameter, start, middle in zip(self.parameters, self.merged, learnt, strict=True):
             delta_in, delta_out = middle - start, parameter - middle
             moved += float(delta_in.abs().sum())
+            # theta_base <- theta_base + w_in delta_in + w_out delta_out
             parameter.copy_(start + w_in * delta_in + w_out * delta_out)
         self.merged = self._weights()
         return moved

@@ -15,12 +15,12 @@ from geodiag.lab.data import Batch, EncodedItems
 from geodiag.lab.model import Model, trainable
 
 Record = dict[str, Any]
-"""What a strategy did at one step, as JSON-ready values."""
+"""The record of a strategy at one step, as JSON-ready values."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One step of the sequence, as a strategy sees it before it is trained."""
+    """One step of the sequence, as given to a strategy before training."""
 
     model: Model
     """The model, at the last state."""
@@ -51,15 +51,15 @@ class Strategy(TrainerCallback):  # type: ignore[misc]
         """After the task's backward pass of the step's optimiser step `step` (from 0), before clipping."""
 
     def end(self) -> Record:
-        """After a step is trained: what was done, for the run's record."""
+        """After a step is trained: its record."""
         return {}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What a run that is taken up again needs beside the last state."""
+        """The tensors that a run needs, besides the last state, to go on after this step."""
         return {}
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take up `tensors()` again."""
+        """Restore the tensors that `tensors()` gave."""
 
 
 def rehearse(

@@ -1,4 +1,4 @@
-"""Results files of lm-evaluation-harness, and what lighteval's have in common with them."""
+"""Results files of lm-evaluation-harness and lighteval."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _NO_METRIC = ("alias", "name", "sample_len", "sample_count", "samples")
 _KEYS = ("versions", "configs", "config", "n-shot")
 
 
-def _recognised(data: Mapping[str, Any]) -> bool:
+def _lm_eval_recognised(data: Mapping[str, Any]) -> bool:
     return "config_general" not in data and any(key in data for key in _KEYS)
 
 
-def _read(data: Mapping[str, Any], path: Path) -> ResultsFile:
+def _lm_eval_read(data: Mapping[str, Any], path: Path) -> ResultsFile:
     date: Any = data.get("date")
     written = float(date) if is_number(date) else 0.0
-    return ResultsFile(str(path), (written, path.name), tuple(_models(data)), tuple(_tasks(data, path)))
+    return ResultsFile(str(path), (written, path.name), tuple(_lm_eval_models(data)), tuple(_lm_eval_tasks(data, path)))
 
 
-def _tasks(data: Mapping[str, Any], path: Path) -> Iterator[TaskResult]:
+def _lm_eval_tasks(data: Mapping[str, Any], path: Path) -> Iterator[TaskResult]:
     children, better = object_at(data, "group_subtasks"), object_at(data, "higher_is_better")
     for name, row in results_by_task(data, path).items():
         if isinstance(row, Mapping):
@@ -52,7 +52,7 @@ def _tasks(data: Mapping[str, Any], path: Path) -> Iterator[TaskResult]:
             )
 
 
-def _models(data: Mapping[str, Any]) -> Iterator[str]:
+def _lm_eval_models(data: Mapping[str, Any]) -> Iterator[str]:
     """Every path among the model's arguments, the one after which the harness names its folders first."""
     arguments = object_at(data, "config").get("model_args")
     if isinstance(arguments, str):
@@ -114,5 +114,51 @@ def object_at(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-LM_EVAL = ResultsReader("lm-evaluation-harness", RESULTS_PATTERN, RESULTS_FILES, _read, _recognised)
+LM_EVAL = ResultsReader("lm-evaluation-harness", RESULTS_PATTERN, RESULTS_FILES, _lm_eval_read, _lm_eval_recognised)
 """`results_<time>.json` of lm-evaluation-harness, in a folder named after the model."""
+
+
+def _lighteval_recognised(data: Mapping[str, Any]) -> bool:
+    return "config_general" in data
+
+
+def _lighteval_read(data: Mapping[str, Any], path: Path) -> ResultsFile:
+    # The file holds no date of its own; its name does.
+    return ResultsFile(str(path), (0.0, path.name), tuple(_lighteval_models(data)), tuple(_lighteval_tasks(data, path)))
+
+
+def _lighteval_tasks(data: Mapping[str, Any], path: Path) -> Iterator[TaskResult]:
+    general = object_at(data, "config_general")
+    for key, row in results_by_task(data, path).items():
+        if key == "all" or not isinstance(row, Mapping):
+            continue
+        task, shots = _task_and_shots(key)
+        config: Any = next((c for k, c in object_at(data, "config_tasks").items() if f"{key}|".startswith(f"{k}|")), {})
+        yield TaskResult(
+            where=f"{path}: task {key}",
+            names=(task, task.rpartition(":")[2]),
+            metrics=metrics_of(row),
+            n=first_count(config.get("effective_num_docs") if isinstance(config, Mapping) else None),
+            group=task.endswith(":_average"),
+            conditions=conditions_of(
+                version=object_at(data, "versions").get(key), n_shot=shots, limit=general.get("max_samples")
+            ),
+        )
+
+
+def _task_and_shots(key: str) -> tuple[str, str | None]:
+    """Task and number of examples in the prompt, of `task|5` and of `suite|task|5|0`."""
+    parts = key.split("|")
+    if len(parts) >= 3:
+        return parts[1], parts[2]
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _lighteval_models(data: Mapping[str, Any]) -> Iterator[str]:
+    general = object_at(data, "config_general")
+    for part in (object_at(general, "model_config"), general):
+        yield from (str(part[key]) for key in MODEL_KEYS if isinstance(part.get(key), str))
+
+
+LIGHTEVAL = ResultsReader("lighteval", RESULTS_PATTERN, RESULTS_FILES, _lighteval_read, _lighteval_recognised)
+"""`results_<time>.json` of lighteval, below `results/<model>`."""

@@ -9,12 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.errors import ScoresError
 from geodiag.runs.manifest import Manifest
 from geodiag.runs.scores.checks import SCORE_SCALES, check_scores, notes_on_scores
-from geodiag.runs.scores.lighteval import LIGHTEVAL
-from geodiag.runs.scores.lm_eval import LM_EVAL
+from geodiag.runs.scores.lm_eval import LIGHTEVAL, LM_EVAL
 from geodiag.runs.scores.opencompass import SUMMARY_OF_MODEL, SUMMARY_OF_STEPS
 from geodiag.runs.scores.results import FileOfStep, scores_of_files, step_of_file
 from geodiag.runs.scores.source import RawScore, ResultsReader, ScoreSource, SourceScores, TableReader

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from geodiag.extraction.measurements.geometry.settings import GeometrySettings, make_settings
-from geodiag.extraction.measurements.geometry.tables import GEOMETRY_TABLES
+from geodiag.extraction.measurements.geometry.settings import GEOMETRY_TABLES, GeometrySettings, make_settings
 from geodiag.extraction.measurements.measurement import Measurement, MeasurementPlan
 
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from geodiag.extraction.measurements.geometry.alignment import (
+    Basis,
     Batching,
     UpdateBatch,
     in_batches,
     pair_alignments,
     read_batch,
 )
-from geodiag.extraction.measurements.geometry.bases import Basis
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.geometry.threads import Workers
 from geodiag.extraction.measurements.geometry.updates import LayerUpdates, Measures

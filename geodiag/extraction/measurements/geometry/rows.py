@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from geodiag.checkpoints import Layer
-from geodiag.common.values import defined
+from geodiag.common.schema import defined
 from geodiag.extraction.measurements.geometry.layer import LayerGeometry
 from geodiag.extraction.measurements.measurement import Row
 from geodiag.extraction.plan import Plan

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from geodiag.extraction.measurements.gradients.settings import GradientOptions
-from geodiag.extraction.measurements.gradients.tables import GRADIENT_TABLES
+from geodiag.extraction.measurements.gradients.settings import GRADIENT_TABLES, GradientOptions
 from geodiag.extraction.measurements.measurement import Measurement, MeasurementPlan
 
 

@@ -14,15 +14,15 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from geodiag.common.device import pick_device
+from geodiag.common.schema import defined
 from geodiag.common.text import counted
-from geodiag.common.values import defined
 from geodiag.errors import CheckpointError, GeodiagError, SettingsError
 from geodiag.extraction.measurements.gradients.compare import Compared, compare_tasks
 from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.gradients.plan import GradientPlan, GradientStep
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.geometry import gradient_cosines, gradient_norms
+from geodiag.geometry.numerics import pick_device
 from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe
 from geodiag.models.loading import load_model, load_tokenizer
 

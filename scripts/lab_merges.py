@@ -1,8 +1,9 @@
-"""The lab's experts merged instead of trained in sequence: `python data/lab/merge.py SWEEP --out FOLDER`.
+"""The lab's experts merged instead of trained in sequence: `python scripts/lab_merges.py SWEEP --out FOLDER`.
 
 For every size and seed of the sweep the fourteen experts are merged in the order in which Seq. SFT trained their
-tasks, by each rule with the settings that its paper gives, and the last state is scored on the same held-out items.
-SWEEP is what `geodiag lab sweep sweep --out SWEEP` made; runs that FOLDER has already are only scored again.
+tasks, by each rule with its published settings, and the last state is scored on the same held-out items.
+SWEEP is what `geodiag lab sweep sweep --out SWEEP` made. FOLDER gets the merged models and merges.csv; models that it
+has already are only scored again, and rows that merges.csv has already stay unless they are scored again.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from typing import Any
 import polars as pl
 
 import geodiag
-from geodiag.lab.config import LabConfig, SweepConfig, load_config
+from geodiag.lab.config import LabConfig, SweepConfig, find_config, load_config
 from geodiag.lab.data import TaskSequence, open_sequence
-from geodiag.lab.model import load_lab_model
-from geodiag.lab.reproducible import computing
-from geodiag.lab.training import exact_matches, score_tasks
+from geodiag.lab.model import load_trainable
+from geodiag.lab.training import computing, exact_matches, score_tasks
 from geodiag.runs import load_manifest
 
-HERE = Path(__file__).parent
 METHODS: dict[str, dict[str, Any]] = {
     "GCWM": {"rule": "gcwm"},
     "GCWM, no gate": {"rule": {"name": "gcwm", "gate": {"mode": "none"}}},
@@ -31,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "Task arithmetic": {"rule": "task_arithmetic"},
     "TIES": {"rule": "ties"},
     "OPCM": {"rule": "opcm"},
-    # WUDI moves each entry by at most lr times iterations, .003 by its paper, which these updates dwarf when summed.
+    # WUDI moves each entry by at most lr times iterations, .003 as published, which these updates dwarf when summed.
     "WUDI, lr 1e-3": {"rule": {"name": "wudi", "lr": 1e-3}},
     # The share of the merge that GCWM takes, for the others.
     "WUDI, eta 0.1": {"rule": "wudi", "eta": 0.1},
@@ -43,24 +42,25 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Merges, scores and writes merges.csv, size by size and seed by seed; prints its means as Markdown."""
+    """Merge, score and write merges.csv, size by size and seed by seed; print its means as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="where merged models go")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of merged models and of merges.csv")
     parser.add_argument("--sizes", nargs="*", help="only these; rows of others stay as they are")
     parser.add_argument("--seeds", nargs="*", type=int, help="only these")
     arguments = parser.parse_args()
-    configs = [run for run in load_config(HERE / "sweep.yaml", SweepConfig).runs() if run.method == "seq_sft"]
+    configs = [run for run in load_config(find_config("sweep"), SweepConfig).runs() if run.method == "seq_sft"]
     for config in configs:
         if config.size in (arguments.sizes or [config.size]) and config.seed in (arguments.seeds or [config.seed]):
             with computing(config):
-                write_rows(list(score_size(config, arguments.sweep, arguments.out)), configs)
-    print(as_markdown(pl.read_csv(HERE / "merges.csv")))
+                rows = list(score_size(config, arguments.sweep, arguments.out))
+                write_rows(arguments.out / "merges.csv", rows, configs)
+    print(as_markdown(pl.read_csv(arguments.out / "merges.csv")))
 
 
-def write_rows(rows: list[dict[str, Any]], configs: list[LabConfig]) -> None:
-    """Puts the rows of a size and seed in the place of those that merges.csv has of it, sizes in the sweep's order."""
-    path, table = HERE / "merges.csv", pl.DataFrame(rows)
+def write_rows(path: Path, rows: list[dict[str, Any]], configs: list[LabConfig]) -> None:
+    """Replace the rows of a size and seed in a table, sizes in the order of the sweep."""
+    table = pl.DataFrame(rows)
     if path.exists():
         table = pl.concat([pl.read_csv(path).join(table, on=["size", "seed"], how="anti"), table])
     sizes = list(dict.fromkeys(config.size for config in configs))
@@ -69,32 +69,32 @@ def write_rows(rows: list[dict[str, Any]], configs: list[LabConfig]) -> None:
 
 
 def score_size(config: LabConfig, sweep: Path, out: Path) -> Iterator[dict[str, Any]]:
-    """One row a method: the merges of this size and seed, and what they are to be held against."""
+    """One row a method: the base, the experts and Seq. SFT of this size and seed, then the merges."""
     base, experts = sweep / "bases" / config.size, sweep / "experts" / f"{config.size}-s{config.seed}"
-    course = open_sequence(config, base=base)
-    yield row(config, course, "Base", base)
+    sequence = open_sequence(config, base=base)
+    yield row(config, sequence, "Base", base)
     own = [
-        float(exact_matches(load_lab_model(experts / t.name), course.held_out[t.name]).float().mean())
-        for t in course.tasks
+        float(exact_matches(load_trainable(experts / t.name), sequence.held_out[t.name]).float().mean())
+        for t in sequence.tasks
     ]
-    yield {**place(config, "Experts, each on its task"), **scores(own)}
-    yield row(config, course, "Seq. SFT", load_manifest(sweep / "runs" / config.run).steps[-1].state)
+    yield {**keys(config, "Experts, each on its task"), **scores(own)}
+    yield row(config, sequence, "Seq. SFT", load_manifest(sweep / "runs" / config.run).steps[-1].state)
     for method, settings in METHODS.items():
         run = f"{config.size}-s{config.seed}-{method}".lower().replace(",", "").replace(" ", "-")
-        steps = [{"task": task.name, "checkpoint": experts / task.name} for task in course.tasks]
+        steps = [{"task": task.name, "checkpoint": experts / task.name} for task in sequence.tasks]
         given = {"run": run, "size": config.size, "method": method, "seed": config.seed, "base": base}
         given |= {"out": out / run, "experts": steps, "states": "last", "device": "cpu"}
-        yield row(config, course, method, geodiag.merge({**given, **settings}).last)
+        yield row(config, sequence, method, geodiag.merge({**given, **settings}).last)
 
 
-def row(config: LabConfig, course: TaskSequence, method: str, state: Path) -> dict[str, Any]:
+def row(config: LabConfig, sequence: TaskSequence, method: str, state: Path) -> dict[str, Any]:
     """A state's scores, over the tasks in training order."""
-    found = score_tasks(load_lab_model(state), course.held_out)
-    print(f"{config.size} s{config.seed} {method}: {sum(s.score for s in found) / len(found):.3f}", flush=True)
-    return {**place(config, method), **scores([s.score for s in found])}
+    by_task = [score.score for score in score_tasks(load_trainable(state), sequence.held_out)]
+    print(f"{config.size} s{config.seed} {method}: {sum(by_task) / len(by_task):.3f}", flush=True)
+    return {**keys(config, method), **scores(by_task)}
 
 
-def place(config: LabConfig, method: str) -> dict[str, Any]:
+def keys(config: LabConfig, method: str) -> dict[str, Any]:
     """The columns that name a row."""
     return {"size": config.size, "seed": config.seed, "method": method}
 
