@@ -9,12 +9,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, STRENGTH, axis_number, describe
 from geodiag.figures.colors import Scale, correlation_scale, strength_scale
 from geodiag.figures.correlation_panels import observations, strengths, wrapped
 from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_baseline, with_intervals
 from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
-from geodiag.figures.labels import RHO, STRENGTH, axis_number
 from geodiag.figures.panels import Prepare, Ready
 from geodiag.signals.catalog import label
 

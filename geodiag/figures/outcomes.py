@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.axes import finish, grid_lines, has_values, one_axes, values, zero_line
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import axis_number, describe, task_title
 from geodiag.figures.colors import EMPHASIS, Scale, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
-from geodiag.figures.labels import axis_number, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import INK, ONE_COLUMN

@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 
 from geodiag.signals.catalog import PAIR_SIGNALS, PAIR_TARGETS
-from geodiag.signals.exact_sums import exact_mean
-from geodiag.signals.outcomes import pair_outcomes
+from geodiag.signals.outcomes import exact_mean, pair_outcomes
 from geodiag.signals.timeline import between_tasks, labelled, trained_tasks
 from geodiag.store import StoreReader
 
