@@ -114,8 +114,8 @@ class StoreEvidence:
     """
 
     def __init__(self, store: StoreReader, options: Options | None = None) -> None:
-        self.store, self.options = store, options or Options()
-        self._inputs = Inputs(store, self.options)
+        self.store, self.options = store.snapshot(), options or Options()
+        self._inputs = Inputs(self.store, self.options)
 
     @cached_property
     def runs(self) -> dict[str, dict[str, Any]]:

@@ -11,12 +11,7 @@ from matplotlib.axes import Axes
 from geodiag.figures.axes import finish, one_axes
 from geodiag.figures.captions import describe
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.correlation_maps import (
-    CorrelationMap,
-    correlation_map,
-    correlation_rows,
-    map_ready,
-)
+from geodiag.figures.correlation_maps import CorrelationMap, correlation_map, correlation_rows, map_ready
 from geodiag.figures.correlation_panels import (
     BEST_OF_BOTH,
     BY_METHOD,

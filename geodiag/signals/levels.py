@@ -146,6 +146,7 @@ def step_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     rows = steps(store).join(_signals(store, ("run", "step")), on=["run", "step"], how="left")
     rows = rows.join(step_outcomes(store), on=["run", "step"], how="left")
     return labelled(store, rows.select("run", "step", "task", "n_active", *_SIGNALS, *_HEALTH, *STEP_OUTCOMES))
@@ -164,6 +165,7 @@ def family_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     return _with_task(store, ("family",))
 
 
@@ -180,6 +182,7 @@ def layer_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     return _with_task(store, ("layer", "block", "family"))
 
 

@@ -62,6 +62,7 @@ def run_outcomes(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run.
     """
+    store = store.snapshot()
     last = steps(store).group_by("run").agg(pl.col("step").max())
     names = {OVERALL_ROW: "final_overall", "step": "n_steps"}
     final = step_outcomes(store).join(last, on=["run", "step"]).rename(names).drop("n_old", "n_old_scored")

@@ -31,6 +31,7 @@ def pair_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run.
     """
+    store = store.snapshot()
     active = store.scan("active").filter(pl.col("role") == "task")
     active = active.select("run", "step", pl.col("task").alias("old_task"), in_memory=pl.lit(value=True))
     rows = pair_outcomes(store).join(active, on=["run", "step", "old_task"], how="left")

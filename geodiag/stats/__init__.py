@@ -42,8 +42,8 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "IncrementalValue": "geodiag.stats.incremental.IncrementalTest",
-            "Settings": "geodiag.stats.resampling.ResamplingSettings",
-            "incremental_value": "geodiag.stats.incremental.incremental_value_test",
+            "IncrementalValue": "geodiag.stats.incremental:IncrementalTest",
+            "Settings": "geodiag.stats.resampling:ResamplingSettings",
+            "incremental_value": "geodiag.stats.incremental:incremental_value_test",
         },
     )

@@ -11,7 +11,7 @@ from typing import get_args
 
 import polars as pl
 
-from geodiag.common.select import select
+from geodiag.common.text import select
 from geodiag.store import StoreReader
 from geodiag.tables.confounds import CONFOUND_TABLES
 from geodiag.tables.incremental import INCREMENTAL_TABLES

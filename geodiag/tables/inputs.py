@@ -119,7 +119,7 @@ class Inputs:
     """
 
     def __init__(self, store: StoreReader, options: Options) -> None:
-        self.store, self.options = store, options
+        self.store, self.options = store.snapshot(), options
         self._shared: dict[str, object] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:

@@ -1,17 +1,71 @@
-"""Subspace alignment (SAR) of full updates against bases, in batches that fit in memory."""
+"""Subspace alignment (SAR) of full updates against bases, in batches that fit in memory; bases on disk."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geodiag.extraction.measurements.geometry.threads import Workers
 from geodiag.extraction.measurements.geometry.updates import LayerUpdates, Measures
 from geodiag.extraction.plan import Plan
 from geodiag.geometry import Spectrum, projected_norms, sar_from_norms
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What is known of one full update of a layer, enough to compare it with others without its spectrum."""
+
+    V: Tensor
+    """Right singular vectors (d_in, rank), float64, right to single precision."""
+    s: Tensor
+    """Singular values (rank), float64."""
+    s_1: float
+    """The largest singular value before truncation."""
+    energy_kept: float
+    """The share of squared energy in `s`; NaN for a zero update."""
+    norm: float
+    """||D||_F."""
+
+
+def write_bases(path: Path, bases: Mapping[str, Basis]) -> None:
+    """Keeps a layer's bases by object in one safetensors file, V in single precision; a kill leaves no half.
+
+    Args:
+        path: the file.
+        bases: by object, such as `task:biology`.
+    """
+    tensors = {}
+    for name, basis in bases.items():
+        tensors[f"{name}/V"] = basis.V.T.to(torch.float32).contiguous()
+        tensors[f"{name}/s"] = basis.s.contiguous()
+        tensors[f"{name}/values"] = torch.tensor([basis.s_1, basis.energy_kept, basis.norm], dtype=torch.float64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, draft)
+    os.replace(draft, path)
+
+
+def read_bases(path: Path) -> dict[str, Basis]:
+    """The bases that `write_bases` kept; none where there is no file or it cannot be read, since they can be remade."""
+    try:
+        tensors = load_file(path)
+        names = [key.removesuffix("/s") for key in tensors if key.endswith("/s")]
+        return {name: _basis(tensors, name) for name in names}
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return {}
+
+
+def _basis(tensors: Mapping[str, Tensor], name: str) -> Basis:
+    s_1, energy_kept, norm = tensors[f"{name}/values"].tolist()
+    V = tensors[f"{name}/V"].double().T
+    return Basis(V, tensors[f"{name}/s"], s_1=s_1, energy_kept=energy_kept, norm=norm)
 
 
 @dataclass(frozen=True)
@@ -101,20 +155,20 @@ def _projections(
     """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
     partners = plan.partners()
     rounded = V.to(rough)
-    found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
+    alignments = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
 
     def project(batch: UpdateBatch) -> None:
         if batch.factored:
-            found[list(batch.members)] = _all_projections(held[batch], V)
+            alignments[list(batch.members)] = _all_projections(held[batch], V)
             return
         for row, i in enumerate(batch.members):
             if i in partners:
                 others = torch.tensor(partners[i], device=V.device)
                 D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
-                found[i, others] = projected_norms(D, rounded[others])
+                alignments[i, others] = projected_norms(D, rounded[others])
 
     workers.map(project, batches)
-    return found
+    return alignments
 
 
 def _all_projections(C: Tensor, V: Tensor) -> Tensor:
