@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from geodiag.signals import SIGNALS
-from geodiag.signals.catalog import HEADLINE_TARGET
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import HEADLINE_TARGET, label
 from geodiag.stats import Correlation, IncrementalTest, benjamini_hochberg, holm, incremental_value_test
 from geodiag.tables.confounds import step_grids
 from geodiag.tables.inputs import Inputs
@@ -47,7 +46,9 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         FEW: "there are too few runs for an interval",
         NOTHING: "neither over all steps nor inside runs does its interval leave 0 out",
         FOLLOWS_STEP: "at a fixed step its interval includes 0: it cannot be told from the step index",
-        DIFFERS_BY_RUN: "inside runs its interval includes 0, or its slope vanishes once each run has its own intercept",
+        DIFFERS_BY_RUN: (
+            "inside runs its interval includes 0, or its slope vanishes once each run has its own intercept"
+        ),
         FOLLOWS_NORMS: "at fixed norms its interval includes 0: it cannot be told from the norms",
         NO_MORE: "beside step index, update norm and state norm together its slope cannot be told from 0",
         ADDS: "its slope beside them is not 0, over all steps and with an intercept for each run",

@@ -10,8 +10,7 @@ from typing import Any
 import polars as pl
 
 from geodiag.common.text import listed
-from geodiag.signals.catalog import HEADLINE_TARGET
-from geodiag.signals.labels import in_text
+from geodiag.signals.catalog import HEADLINE_TARGET, in_text
 from geodiag.tables.format import estimate_text, number_text, p_value
 from geodiag.tables.incremental import ADDS, DIFFERS_BY_RUN, FOLLOWS_NORMS, FOLLOWS_STEP, NO_MORE, NOTHING, TESTED
 from geodiag.tables.options import Options
