@@ -16,7 +16,7 @@ from geodiag.errors import SettingsError
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.labels import task_title
 from geodiag.figures.theme import FAINT, INK, SMALL_TEXT, TINY
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 Size = tuple[float, float]
 """Width and height in inches."""

@@ -36,8 +36,7 @@ from geodiag.figures.labels import RHO
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.theme import ONE_AND_HALF, SMALL_TEXT, TWO_COLUMNS
-from geodiag.signals.catalog import HEADLINE_SIGNALS
-from geodiag.signals.labels import PAIR_RELATIONS, label
+from geodiag.signals.catalog import HEADLINE_SIGNALS, PAIR_RELATIONS, label
 from geodiag.tables.confounds import WAYS
 
 __all__ = [

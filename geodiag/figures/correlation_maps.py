@@ -16,7 +16,7 @@ from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_basel
 from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
 from geodiag.figures.labels import RHO, STRENGTH, axis_number
 from geodiag.figures.panels import Prepare, Ready
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 BOUNDS = "Second lines: 95 % intervals from resampling whole runs"
 NO_BOUNDS = "This table has no intervals"

@@ -16,7 +16,7 @@ from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_basel
 from geodiag.figures.estimates import Estimates, Series, bar_legend, draw_bars, draw_forest, forest_legend
 from geodiag.figures.labels import STRENGTH
 from geodiag.figures.panels import Prepare, Ready
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 BOUNDED = "Whiskers: 95 % intervals from resampling whole runs"
 WHISKERS = f"{BOUNDED}; hollow: no interval"

@@ -19,10 +19,9 @@ from geodiag.figures.labels import RHO, axis_number
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS
-from geodiag.signals.catalog import GAP_SIGNALS
-from geodiag.signals.labels import label
-from geodiag.tables.figure_data import labelled_values, scaled_within_runs
+from geodiag.signals.catalog import GAP_SIGNALS, label
 from geodiag.tables.intervals import OWN_INTERVALS as OWN_SIZES
+from geodiag.tables.layers import labelled_values, scaled_within_runs
 from geodiag.tables.options import BASELINE_METHOD as OWN_METHOD
 from geodiag.tables.options import order_methods, order_sizes
 

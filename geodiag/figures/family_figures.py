@@ -17,7 +17,7 @@ from geodiag.figures.heatmap import cells, draw_cells
 from geodiag.figures.labels import family_label, order_families
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import figure
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 __all__ = ["fig17_family_profile", "fig18_top_layers_by_method"]
 

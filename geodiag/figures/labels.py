@@ -8,7 +8,7 @@ from types import MappingProxyType
 import polars as pl
 
 from geodiag.common.schema import FAMILIES
-from geodiag.signals.labels import ENTRIES, label
+from geodiag.signals.catalog import ENTRIES, label
 
 RHO = "Spearman ρ"
 STRENGTH = "|Spearman ρ|"

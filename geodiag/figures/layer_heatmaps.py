@@ -20,8 +20,8 @@ from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import figure
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS, theme
 from geodiag.signals import FAMILY_SIGNALS
-from geodiag.signals.labels import label
-from geodiag.tables.figure_data import block_means, family_means
+from geodiag.signals.catalog import label
+from geodiag.tables.layers import block_means, family_means
 from geodiag.tables.options import order_sizes
 
 __all__ = ["depth_profile", "family_heatmap"]

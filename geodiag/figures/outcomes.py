@@ -18,8 +18,8 @@ from geodiag.figures.labels import axis_number, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import INK, ONE_COLUMN
-from geodiag.signals.labels import label
-from geodiag.tables.figure_data import labelled_values
+from geodiag.signals.catalog import label
+from geodiag.tables.layers import labelled_values
 from geodiag.tables.options import order_methods, order_sizes
 
 __all__ = ["fig16_harmful_transitions", "fig19_final_performance", "pair_change_distribution"]

@@ -33,8 +33,8 @@ from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.scatter import regime_clouds
 from geodiag.figures.theme import TWO_COLUMNS
-from geodiag.signals.labels import label
-from geodiag.tables.figure_data import task_means
+from geodiag.signals.catalog import label
+from geodiag.tables.layers import task_means
 from geodiag.tables.options import order_methods
 
 __all__ = [

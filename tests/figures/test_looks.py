@@ -14,7 +14,7 @@ from geodiag.figures.colors import METHOD_COLORS, SIGNAL_COLORS, method_styles, 
 from geodiag.figures.labels import axis_label, axis_number, order_families
 from geodiag.figures.theme import STYLE, theme
 from geodiag.signals import PAIR_SIGNALS, SIGNALS, TARGETS
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 DEFICIENCIES = {
