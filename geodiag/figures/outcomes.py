@@ -145,7 +145,8 @@ def _draw_means(ax: Axes, frame: pl.DataFrame, runs: pl.DataFrame | None, name: 
             at, values(rows, name), color=color, marker=marker, markersize=3.5 if runs is None else 2.6, label=method
         )
     ax.set_xticks(range(len(sizes)), labels=sizes)
-    ax.set_xlim(-0.5, len(sizes) - 0.5)
+    margin = 0.4 if runs is None else 0.5
+    ax.set_xlim(-margin, len(sizes) - 1 + margin)
     grid_lines(ax, axis="y")
     finish(ax, x="Model size", y="Score (fraction)")
 
