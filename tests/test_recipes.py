@@ -1,5 +1,6 @@
 """The recipes of CONTRIBUTING.md: their files are the right ones, and an entry made in them alone works."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ def naming(example):
         *("git", "grep", "-l", "-i", "-w", example, "--", "geodiag", "docs"),
         ":!geodiag/_data",
         ":!docs/renames*",
+        ":!docs/slow_tests.md",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode > 1:
@@ -113,3 +115,22 @@ def test_a_signal_an_outcome_and_an_architecture_take_the_files_of_their_recipes
         command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def slow_tests():
+    """Tests with a `slow` mark, on themselves or on a case of theirs, from their source."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any("mark.slow" in ast.unparse(d) for d in node.decorator_list):
+                yield f"{path.relative_to(ROOT)}::{node.name}"
+
+
+def test_every_slow_test_is_listed_with_the_quick_one_that_covers_it():
+    rows = [
+        line.split("|")[1:4] for line in (ROOT / "docs/slow_tests.md").read_text().splitlines() if "| `tests/" in line
+    ]
+    listed = {re.search(r"`([^`]+)`", test).group(1): quick for test, _, quick in rows}
+    assert set(listed) == set(slow_tests())
+    for name in re.findall(r"`(tests/[^`]+)`", " ".join(listed.values())):
+        path, test = name.split("::")
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), name
