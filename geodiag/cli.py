@@ -103,14 +103,14 @@ def extract(
     from geodiag.jobs.slurm import SlurmOptions, parse_extra, parse_minutes, submit_extraction
 
     output, work = _output(), options.work(store)
-    slurm = SlurmOptions(options.shards, options.partition, parse_minutes(options.time), parse_extra(options.slurm))
     if options.dry_run:
         for line in plan_all(runs, work):
             output.print(line)
         if options.engine == "slurm":
-            output.print(f"in {slurm.shards} Slurm jobs side by side")
+            output.print(f"in {options.shards} Slurm jobs side by side")
         return
     if options.engine == "slurm":
+        slurm = SlurmOptions(options.shards, options.partition, parse_minutes(options.time), parse_extra(options.slurm))
         for line in submit_extraction(runs, work, slurm, arguments=options.arguments(runs, store)).lines():
             output.print(line)
         return
