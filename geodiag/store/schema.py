@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import polars as pl
-import polars.selectors as cs
 
 from geodiag.common.schema import BLOCK, F64, FAMILY, I32, LAYER, RUN, STEP, STR, Column, Table
 from geodiag.errors import StoreError
-from geodiag.extraction.measurements import MEASUREMENTS
+from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 
 SCHEMA_VERSION = 1
 """Raised when a store written by this version can no longer be read by an older one."""
@@ -80,21 +80,24 @@ CORE_TABLES = (*_BEFORE_MEASUREMENTS, *_AFTER_MEASUREMENTS)
 class _Tables(Mapping[str, Table]):
     """The tables of a run itself, and those of every measurement in the list as it stands."""
 
+    _measurements: tuple[Measurement, ...] = ()
+    _by_name: Mapping[str, Table] = MappingProxyType({})
+
+    def _current(self) -> Mapping[str, Table]:
+        if self._measurements != (listed := tuple(MEASUREMENTS)):
+            measured = [table for measurement in listed for table in measurement.tables]
+            tables = [*_BEFORE_MEASUREMENTS, *measured, *_AFTER_MEASUREMENTS]
+            self._measurements, self._by_name = listed, {table.name: table for table in tables}
+        return self._by_name
+
     def __getitem__(self, name: str) -> Table:
-        return {table.name: table for table in self._all()}[name]
+        return self._current()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (table.name for table in self._all())
+        return iter(self._current())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._all())
-
-    @staticmethod
-    def _all() -> Iterator[Table]:
-        yield from _BEFORE_MEASUREMENTS
-        for measurement in MEASUREMENTS:
-            yield from measurement.tables
-        yield from _AFTER_MEASUREMENTS
+        return len(self._current())
 
 
 TABLES: Mapping[str, Table] = _Tables()
@@ -131,54 +134,41 @@ def check_frame(table: str, run: str, frame: pl.DataFrame) -> pl.DataFrame:
     if "run" not in frame.columns:
         frame = frame.with_columns(run=pl.lit(run, dtype=pl.String))
     frame = _typed(spec, run, frame)
-    _check_run(spec, run, frame)
-    _check_nulls(spec, run, frame)
-    _check_finite(spec, run, frame)
-    _check_unique(spec, run, frame)
-    return frame.sort(spec.key)
-
-
-def _typed(spec: Table, run: str, frame: pl.DataFrame) -> pl.DataFrame:
-    missing = [name for name in spec.columns if name not in frame.columns]
-    extra = [name for name in frame.columns if name not in spec.columns]
-    if missing or extra:
-        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(extra)
-        raise StoreError(f"table {spec.name} {' and '.join(parts)}", run=run, fix=f"give {', '.join(spec.columns)}")
-    frame = frame.select(*spec.columns)
-    untyped = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
-    frame = frame.with_columns(pl.col(name).cast(spec.columns[name]) for name in untyped)
-    for name, dtype in spec.columns.items():
-        if frame.schema[name] != dtype:
-            raise StoreError(f"{spec.name}.{name} is {frame.schema[name]}", run=run, fix=f"cast it to {dtype}")
-    return frame
-
-
-def _check_run(spec: Table, run: str, frame: pl.DataFrame) -> None:
     others = frame.filter(pl.col("run").ne_missing(run))["run"].unique().sort().to_list()
     if others:
         raise StoreError(f"table {spec.name} holds rows of run {others[0]!r}", run=run, fix="write a run at a time")
-
-
-def _check_nulls(spec: Table, run: str, frame: pl.DataFrame) -> None:
-    required = [field.name for field in spec.fields if not field.nullable]
-    for name in required:
-        count = frame[name].null_count()
-        if count:
-            raise StoreError(f"{spec.name}.{name} is null in {count} rows", run=run, fix="it must be given")
-
-
-def _check_finite(spec: Table, run: str, frame: pl.DataFrame) -> None:
-    plain = frame.select(cs.float())
-    lists = frame.select(cs.by_dtype(pl.List(pl.Float64)))
-    for column in [*plain, *(column.explode() for column in lists)]:
-        count = column.is_finite().not_().sum()
-        if count:
-            fix = "undefined values are null"
-            raise StoreError(f"{spec.name}.{column.name} is NaN or infinite in {count} places", run=run, fix=fix)
-
-
-def _check_unique(spec: Table, run: str, frame: pl.DataFrame) -> None:
+    _check_values(spec, run, frame)
     repeated = frame.filter(pl.struct(spec.key).is_duplicated())
     if repeated.height:
         row = ", ".join(f"{name} {repeated[name][0]}" for name in spec.key if name != "run")
         raise StoreError(f"table {spec.name} has two rows for {row or run}", run=run, fix="give each key once")
+    return frame.sort(spec.key)
+
+
+def _typed(spec: Table, run: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """The table's columns in its order, each of its type."""
+    if set(spec.columns) != set(frame.columns):
+        missing = [name for name in spec.columns if name not in frame.columns]
+        extra = [name for name in frame.columns if name not in spec.columns]
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(extra)
+        raise StoreError(f"table {spec.name} {' and '.join(parts)}", run=run, fix=f"give {', '.join(spec.columns)}")
+    frame = frame.select(*spec.columns)
+    for name, dtype in spec.columns.items():
+        if frame.schema[name] == pl.Null:
+            frame = frame.with_columns(pl.col(name).cast(dtype))
+        elif frame.schema[name] != dtype:
+            raise StoreError(f"{spec.name}.{name} is {frame.schema[name]}", run=run, fix=f"cast it to {dtype}")
+    return frame
+
+
+def _check_values(spec: Table, run: str, frame: pl.DataFrame) -> None:
+    """Refuses nulls where a value must be, and NaN and infinities everywhere."""
+    for field in spec.fields:
+        column = frame[field.name]
+        if not field.nullable and (count := column.null_count()):
+            raise StoreError(f"{spec.name}.{field.name} is null in {count} rows", run=run, fix="it must be given")
+        if column.dtype == pl.List(pl.Float64):
+            column = column.explode()
+        if column.dtype.is_float() and (undefined := column.is_finite().not_().sum()):
+            fix = "undefined values are null"
+            raise StoreError(f"{spec.name}.{field.name} is NaN or infinite in {undefined} places", run=run, fix=fix)
