@@ -134,7 +134,7 @@ def pair_alignments(
         rough: the precision of the products.
         workers: what computes; each takes one batch at a time.
     """
-    projected = _projections(updates, plan, spectrum.V, batches, held, rough=rough, workers=workers).cpu()
+    projected = _projections(updates, plan, spectrum, norms, batches, held, rough=rough, workers=workers).cpu()
     norm = torch.tensor([norms.get(i, torch.nan) for i in range(len(projected))], dtype=torch.float64)
     i, j = plan.ends
     both = torch.stack([sar_from_norms(projected[i, j], norm[i]), sar_from_norms(projected[j, i], norm[j])], dim=-1)
@@ -145,7 +145,8 @@ def pair_alignments(
 def _projections(
     updates: LayerUpdates,
     plan: Plan,
-    V: Tensor,
+    spectrum: Spectrum,
+    norms: Mapping[int, float],
     batches: Sequence[UpdateBatch],
     held: Mapping[UpdateBatch, Tensor],
     *,
@@ -153,22 +154,29 @@ def _projections(
     workers: Workers,
 ) -> Tensor:
     """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
-    partners = plan.partners()
+    partners, V = plan.partners(), spectrum.V
     rounded = V.to(rough)
-    alignments = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
+    rest = (V - rounded).to(rough) if rough == torch.bfloat16 else None
+    projected = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
 
     def project(batch: UpdateBatch) -> None:
         if batch.factored:
-            alignments[list(batch.members)] = _all_projections(held[batch], V)
+            projected[list(batch.members)] = _all_projections(held[batch], V)
             return
         for row, i in enumerate(batch.members):
             if i in partners:
                 others = torch.tensor(partners[i], device=V.device)
                 D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
-                alignments[i, others] = projected_norms(D, rounded[others])
+                if rest is None:
+                    projected[i, others] = projected_norms(D, rounded[others])
+                else:
+                    core = spectrum.s[i, :, None] * V[i].mT
+                    projected[i, others] = projected_norms(
+                        D, rounded[others], norm=norms[i], core=core, rest=rest[others]
+                    )
 
     workers.map(project, batches)
-    return alignments
+    return projected
 
 
 def _all_projections(C: Tensor, V: Tensor) -> Tensor:
