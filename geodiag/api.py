@@ -44,8 +44,8 @@ class Store(StoreReader):
         from html import escape
 
         runs = self.scan("runs").collect()
-        told = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
-        return told + (_by_method(runs) if runs.height else "")
+        summary = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
+        return summary + (_by_method(runs) if runs.height else "")
 
     def steps(self) -> pl.DataFrame:
         """One row a (run, step): every step signal beside every outcome (`geodiag.signals.step_signals`)."""
@@ -334,7 +334,7 @@ def diff(
     from geodiag.geometry.numerics import pick_device
     from geodiag.jobs import Silent
 
-    told = progress or Silent()
+    reporter = progress or Silent()
     return compare_checkpoints(
         a,
         b,
@@ -342,8 +342,8 @@ def diff(
         pattern=layers,
         device=pick_device(device),
         reading=check_reading(read),
-        opened=lambda count: told.run_started("diff", parts=count, done=0, what="layers"),
-        compared=lambda layer: told.part_done("diff", layer.name),
+        opened=lambda count: reporter.run_started("diff", parts=count, done=0, what="layers"),
+        compared=lambda layer: reporter.part_done("diff", layer.name),
     )
 
 

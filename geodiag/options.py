@@ -342,8 +342,8 @@ class FiguresOptions(CommandOptions):
             SettingsError: both are given.
         """
         if self.paper and self.runs:
-            what = "--runs is for figures of a store"
-            raise SettingsError(what, where="geodiag figures", fix="leave out --runs or --paper")
+            message = "--runs is for figures of a store"
+            raise SettingsError(message, where="geodiag figures", fix="leave out --runs or --paper")
 
 
 @dataclass(frozen=True)

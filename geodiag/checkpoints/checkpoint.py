@@ -177,9 +177,9 @@ class Checkpoint:
     def _checked_tensor(self, layer: Layer) -> tuple[str, MatrixPart]:
         match = self.find_layer(layer)
         if match is None:
-            what = "the tensor is missing here and present in the base"
+            message = "the tensor is missing here and present in the base"
             fix = "give a checkpoint of the base's own architecture, with all its weights"
-            raise CheckpointError(what, where=self.path, tensor=layer.tensor, fix=fix)
+            raise CheckpointError(message, where=self.path, tensor=layer.tensor, fix=fix)
         name, part = match
         info = self.info(name)
         check_readable(info, where=self.path, tensor=name, method=quantisation(self.config))

@@ -217,24 +217,24 @@ class LayerTable:
         """What may not be as meant: families of other sizes in other blocks, and fused weights that were not split."""
         # With a pattern, blocks differ because they were asked to.
         uneven = {} if "pattern" in self.left_out_counts else _unevenness(self.layers)
-        told = [
+        lines = [
             f"{', '.join(families)}: different counts in different blocks, {counts}"
             for counts, families in uneven.items()
         ]
         fused = [left.name for left in self.left_out if left.why == "fused"]
         if fused:
             why = f"how their rows are shared is not known for model type {self.naming}"
-            told.append(f"{len(fused)} fused weights, such as {fused[0]}, are left out: {why}")
-        return tuple(told)
+            lines.append(f"{len(fused)} fused weights, such as {fused[0]}, are left out: {why}")
+        return tuple(lines)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What was matched and what was left out, family by family and reason by reason, and the warnings."""
         blocks, families = {layer.block for layer in self.layers}, {layer.family for layer in self.layers}
-        told = ", ".join(f"{count} {why}" for why, count in self.left_out_counts.items())
+        reasons = ", ".join(f"{count} {why}" for why, count in self.left_out_counts.items())
         return (
             f"{counted(len(self.layers), 'layer')} in {counted(len(blocks), 'block')} and {len(families)} families",
-            f"left out {counted(len(self.left_out), 'tensor')}" + (f": {told}" if told else ""),
+            f"left out {counted(len(self.left_out), 'tensor')}" + (f": {reasons}" if reasons else ""),
             f"matched {', '.join(f'{count} {family}' for family, count in self.family_counts.items())}",
             *(f"warning: {text}" for text in self.warnings),
         )
@@ -248,16 +248,16 @@ def _unevenness(layers: Sequence[Layer]) -> dict[str, list[str]]:
     """`64 in 26 blocks, 1 in block 0` -> the families of which that is so, where blocks differ."""
     counts = Counter((layer.family, layer.block) for layer in layers)
     blocks = sorted({layer.block for layer in layers})
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for family in dict.fromkeys(layer.family for layer in layers):
         by_count: dict[int, list[int]] = {}
         for block in blocks:
             by_count.setdefault(counts[family, block], []).append(block)
         if len(by_count) > 1:
             most_first = sorted(by_count.items(), key=lambda item: -len(item[1]))
-            told = ", ".join(f"{count} in {_blocks(where)}" for count, where in most_first)
-            found.setdefault(told, []).append(family)
-    return found
+            places = ", ".join(f"{count} in {_blocks(where)}" for count, where in most_first)
+            names.setdefault(places, []).append(family)
+    return names
 
 
 def _blocks(blocks: Sequence[int]) -> str:

@@ -98,5 +98,5 @@ def check_same_layers(layers: Sequence[Layer], weights: ModelWeights) -> None:
             errors.append(error)
     if errors:
         first = errors[0]
-        what = f"{first.what} ({len(errors)} of {len(layers)} target layers do not fit)"
-        raise CheckpointError(what, where=first.where, tensor=first.tensor, fix=first.fix)
+        message = f"{first.what} ({len(errors)} of {len(layers)} target layers do not fit)"
+        raise CheckpointError(message, where=first.where, tensor=first.tensor, fix=first.fix)

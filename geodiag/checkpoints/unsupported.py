@@ -57,15 +57,15 @@ def merge_command(path: Path) -> str:
 
 def gguf(path: Path) -> CheckpointError:
     """A GGUF file, whose weights are quantised or renamed for llama.cpp."""
-    what = "a GGUF file, whose weights are packed for llama.cpp"
-    return CheckpointError(what, where=path, fix="bring the Hugging Face checkpoint that it was made from")
+    message = "a GGUF file, whose weights are packed for llama.cpp"
+    return CheckpointError(message, where=path, fix="bring the Hugging Face checkpoint that it was made from")
 
 
 def training_state(path: Path, found: str) -> CheckpointError:
     """The sharded state of a trainer (FSDP, DeepSpeed, distributed checkpoint)."""
-    what = f"the sharded state of a trainer ({found}), not a model"
+    message = f"the sharded state of a trainer ({found}), not a model"
     fix = "save the model itself: `accelerate merge-weights` (FSDP), `zero_to_fp32.py --safe_serialization` (DeepSpeed)"
-    return CheckpointError(what, where=path, fix=fix)
+    return CheckpointError(message, where=path, fix=fix)
 
 
 def _command(code: str, old: Path, new: Path, *, verb: str = "convert") -> str:
@@ -93,9 +93,9 @@ def check_readable(info: TensorInfo, *, where: Path, tensor: str, method: str | 
     """
     if info.dtype not in READABLE:
         by = f" (quantised with {method})" if method else ""
-        what = f"stored as {info.dtype}{by}, which cannot be compared"
+        message = f"stored as {info.dtype}{by}, which cannot be compared"
         fix = "bring the checkpoint in bfloat16, float16, float32 or float64"
-        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
+        raise CheckpointError(message, where=where, tensor=tensor, fix=fix)
 
 
 def check_shape(shape: tuple[int, ...], right: tuple[int, ...], *, where: Path, tensor: str, of: str = "base") -> None:
@@ -113,9 +113,9 @@ def check_shape(shape: tuple[int, ...], right: tuple[int, ...], *, where: Path, 
     """
     if shape != right:
         verb = "has" if of == "base" else "ask for"
-        what = f"shape {_by(shape)} where the {of} {verb} {_by(right)}"
+        message = f"shape {_by(shape)} where the {of} {verb} {_by(right)}"
         fix = "give a checkpoint of the base's own size" if of == "base" else "give the base it was trained on"
-        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
+        raise CheckpointError(message, where=where, tensor=tensor, fix=fix)
 
 
 def check_finite(weight: torch.Tensor, *, where: Path, tensor: str) -> None:
@@ -136,9 +136,9 @@ def check_finite(weight: torch.Tensor, *, where: Path, tensor: str) -> None:
     low, high = torch.aminmax(weight)
     if not (torch.isfinite(low) and torch.isfinite(high)):
         n_nan, n_inf = int(weight.isnan().sum()), int(weight.isinf().sum())
-        what = f"{n_nan} NaN and {n_inf} infinite of {weight.numel()} numbers"
+        message = f"{n_nan} NaN and {n_inf} infinite of {weight.numel()} numbers"
         fix = "the checkpoint comes from a diverged or broken run; use an earlier one"
-        raise CheckpointError(what, where=where, tensor=tensor, fix=fix)
+        raise CheckpointError(message, where=where, tensor=tensor, fix=fix)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -101,11 +101,11 @@ def read_json_object(path: Path, *, error: type[GeodiagError] = CheckpointError)
     except OSError as cause:
         raise error(f"cannot be read ({cause.strerror})", where=path) from cause
     except UnicodeDecodeError as cause:
-        what = f"not UTF-8 text at byte {cause.start}"
-        raise error(what, where=path, fix="copy or download it again") from cause
+        message = f"not UTF-8 text at byte {cause.start}"
+        raise error(message, where=path, fix="copy or download it again") from cause
     except json.JSONDecodeError as cause:
-        what = f"not valid JSON: {cause.msg}"
-        raise error(what, where=f"{path}:{cause.lineno}", fix="copy or download it again") from cause
+        message = f"not valid JSON: {cause.msg}"
+        raise error(message, where=f"{path}:{cause.lineno}", fix="copy or download it again") from cause
     except (RecursionError, ValueError) as cause:
         raise error("not valid JSON: nested or sized beyond reason", where=path) from cause
     if not isinstance(data, dict):

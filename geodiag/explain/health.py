@@ -9,7 +9,7 @@ from geodiag.common.text import counted
 from geodiag.explain.results import Line, Section
 from geodiag.explain.subject import Subject
 from geodiag.explain.text import number_words, percent_words
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from geodiag.figures.axes import finish, one_axes
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.correlation_maps import CorrelationMap, correlation_map, correlation_rows, map_ready
 from geodiag.figures.correlation_panels import (
@@ -32,12 +32,10 @@ from geodiag.figures.correlation_panels import (
 )
 from geodiag.figures.data import CONFOUNDS, Data, NothingToDraw, Tables, need, unique
 from geodiag.figures.estimates import Estimates, Series, draw_forest, forest_legend
-from geodiag.figures.labels import RHO
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.theme import ONE_AND_HALF, SMALL_TEXT, TWO_COLUMNS
-from geodiag.signals.catalog import HEADLINE_SIGNALS
-from geodiag.signals.labels import PAIR_RELATIONS, label
+from geodiag.signals.catalog import HEADLINE_SIGNALS, PAIR_RELATIONS, label
 from geodiag.tables.confounds import WAYS
 
 __all__ = [

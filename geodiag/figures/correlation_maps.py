@@ -9,14 +9,13 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, STRENGTH, axis_number, describe
 from geodiag.figures.colors import Scale, correlation_scale, strength_scale
 from geodiag.figures.correlation_panels import observations, strengths, wrapped
 from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_baseline, with_intervals
 from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
-from geodiag.figures.labels import RHO, STRENGTH, axis_number
 from geodiag.figures.panels import Prepare, Ready
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 BOUNDS = "Second lines: 95 % intervals from resampling whole runs"
 NO_BOUNDS = "This table has no intervals"

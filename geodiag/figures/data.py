@@ -12,7 +12,7 @@ import polars as pl
 
 from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.signals.labels import PAIR_RELATIONS, PUBLISHED_COLUMNS
+from geodiag.signals.catalog import PAIR_RELATIONS, PUBLISHED_COLUMNS
 from geodiag.store import StoreReader
 from geodiag.tables import ANALYSIS_TABLES, Options
 from geodiag.tables.catalog import Computed

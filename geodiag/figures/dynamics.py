@@ -9,20 +9,18 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from geodiag.figures.axes import draw_lines, finish, grid_lines, has_values, many_axes, one_run, step_axis, zero_line
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, axis_number, describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.correlation_maps import CorrelationMap, correlation_map
 from geodiag.figures.correlation_panels import BY_SIZE, METHOD_MAP
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.family_figures import SHARES, top_layer_bars
-from geodiag.figures.labels import RHO, axis_number
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS
-from geodiag.signals.catalog import GAP_SIGNALS
-from geodiag.signals.labels import label
-from geodiag.tables.figure_data import labelled_values, scaled_within_runs
+from geodiag.signals.catalog import GAP_SIGNALS, label
 from geodiag.tables.intervals import OWN_INTERVALS as OWN_SIZES
+from geodiag.tables.layers import labelled_values, scaled_within_runs
 from geodiag.tables.options import BASELINE_METHOD as OWN_METHOD
 from geodiag.tables.options import order_methods, order_sizes
 

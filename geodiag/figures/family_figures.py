@@ -9,15 +9,14 @@ from matplotlib.axes import Axes
 
 from geodiag.common.schema import FAMILIES
 from geodiag.figures.axes import has_values
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import describe, family_label, order_families
 from geodiag.figures.colors import share_scale, signal_color
 from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique
 from geodiag.figures.estimates import Estimates, Series, bar_legend, draw_bars
 from geodiag.figures.heatmap import cells, draw_cells
-from geodiag.figures.labels import family_label, order_families
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import figure
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 __all__ = ["fig17_family_profile", "fig18_top_layers_by_method"]
 

@@ -10,15 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.axes import finish, values, zero_line
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import axis_label, describe
 from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, UNCHANGED, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
-from geodiag.figures.labels import axis_label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import COMPARED, SCORED, figure
-from geodiag.signals.catalog import CORE_SIGNALS
-from geodiag.signals.labels import label
-from geodiag.tables.figure_data import HARM, labelled_values, pair_regimes
+from geodiag.signals.catalog import CORE_SIGNALS, label
+from geodiag.tables.layers import HARM, labelled_values, pair_regimes
 from geodiag.tables.options import order_methods
 
 __all__ = ["fig06_signals_and_forgetting", "fig07_alignment_conflict_change"]

@@ -18,8 +18,8 @@ from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.run import PreparedRun, adapter_notes, prepare_run
 from geodiag.geometry.numerics import pick_device
 from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
+from geodiag.jobs.machine import default_budget
 from geodiag.jobs.measure import store_measurement
-from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import run_config

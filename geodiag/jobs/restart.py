@@ -79,8 +79,8 @@ class Staging:
             except (OSError, pl.exceptions.PolarsError):
                 shutil.rmtree(self.folder / file_name(part), ignore_errors=True)
         if broken := len(names) - len(frames):
-            what = f"{broken} of {len(names)} finished parts could not be read back and were dropped"
-            raise StoreError(what, where=self.folder, run=self.run, fix="run it again: the others are kept")
+            message = f"{broken} of {len(names)} finished parts could not be read back and were dropped"
+            raise StoreError(message, where=self.folder, run=self.run, fix="run it again: the others are kept")
         return {table: pl.concat([frames[part][table] for part in names]) for table in self.tables}
 
     def clear(self) -> None:

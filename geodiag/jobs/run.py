@@ -171,11 +171,11 @@ class _Task:
         done = self.staging.done(layers)
         self.progress.run_started(self.run, parts=len(layers), done=len(done), what="layers")
         left = self.geometry
-        known: Callable[[Layer], Mapping[str, Basis]] = no_bases
+        stored_bases: Callable[[Layer], Mapping[str, Basis]] = no_bases
         if self.before is not None:
-            left, known = left.after(self.before.steps), self.before.bases(self.store, self.run).of
-        for part in left.layer_results(done=done | (set(self.names) - set(layers)), known=known):
-            self.bases.put(part.layer, {**known(part.layer), **part.bases})
+            left, stored_bases = left.after(self.before.steps), self.before.bases(self.store, self.run).of
+        for part in left.layer_results(done=done | (set(self.names) - set(layers)), known=stored_bases):
+            self.bases.put(part.layer, {**stored_bases(part.layer), **part.bases})
             self.staging.put(part.layer.name, part.rows)
             self.progress.part_done(self.run, part.layer.name)
 

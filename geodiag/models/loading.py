@@ -58,8 +58,8 @@ def load_tokenizer(state: Path, *, base: Path) -> Any:
     folders = _folders(*((state, base) if adapter is None else (state, adapter.folder, base)))
     folder = next((f for f in folders if any((f / name).is_file() for name in _TOKENIZER)), None)
     if folder is None:
-        what = "neither the state nor the base has a tokenizer"
-        raise CheckpointError(what, where=folders[-1], fix="save it there: tokenizer.save_pretrained(folder)")
+        message = "neither the state nor the base has a tokenizer"
+        raise CheckpointError(message, where=folders[-1], fix="save it there: tokenizer.save_pretrained(folder)")
     with _quiet(), _installed("transformers"):
         from transformers import AutoTokenizer
 
@@ -79,8 +79,8 @@ def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.
         from transformers import AutoConfig, AutoModelForCausalLM
     folder = next((p for p in _folders(weights.path, base) if (p / "config.json").is_file()), None)
     if folder is None:
-        what = "neither it nor the base has a config.json, so no model can be built"
-        raise CheckpointError(what, where=weights.path, fix="give Hugging Face folders")
+        message = "neither it nor the base has a config.json, so no model can be built"
+        raise CheckpointError(message, where=weights.path, fix="give Hugging Face folders")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):  # only to learn its class
@@ -90,12 +90,16 @@ def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.
             None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
-        what = f"cannot be loaded as a causal language model ({first_line(error)})"
-        raise CheckpointError(what, where=weights.path, fix=f"the configuration is {folder / 'config.json'}") from error
+        message = f"cannot be loaded as a causal language model ({first_line(error)})"
+        raise CheckpointError(
+            message, where=weights.path, fix=f"the configuration is {folder / 'config.json'}"
+        ) from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(found["missing_keys"])
-        what = f"{len(missing)} of the model's weights are missing"
-        raise CheckpointError(what, where=weights.path, tensor=missing[0], fix="save the checkpoint with all of them")
+        message = f"{len(missing)} of the model's weights are missing"
+        raise CheckpointError(
+            message, where=weights.path, tensor=missing[0], fix="save the checkpoint with all of them"
+        )
     return model
 
 
@@ -108,8 +112,8 @@ def _merged(model: nn.Module, adapter: Path) -> nn.Module:
             warnings.filterwarnings("error", message="Found missing adapter keys")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, UserWarning) as error:
-        what = f"the adapter does not fit the run's base ({first_line(error)})"
-        raise CheckpointError(what, where=adapter, fix="give the base that it was trained on") from error
+        message = f"the adapter does not fit the run's base ({first_line(error)})"
+        raise CheckpointError(message, where=adapter, fix="give the base that it was trained on") from error
     return merged
 
 
@@ -120,8 +124,8 @@ def _installed(package: str) -> Iterator[None]:
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] != package:
             raise
-        what = f"gradients need {package}, which is not installed"
-        raise SettingsError(what, fix="pip install 'geodiag[models]'") from error
+        message = f"gradients need {package}, which is not installed"
+        raise SettingsError(message, fix="pip install 'geodiag[models]'") from error
 
 
 @contextmanager

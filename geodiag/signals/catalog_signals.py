@@ -16,7 +16,7 @@ class Signal:
     name: str
     """The column's name."""
     label: str
-    """Its name wherever people read it; see `geodiag.signals.labels`."""
+    """Its name wherever people read it; see `geodiag.signals.catalog`."""
     kind: SignalKind
     """Its source: norms, geometry, probe gradients, a baseline such as the step index, scores, or checks."""
     low: float

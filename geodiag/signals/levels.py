@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from geodiag.signals.catalog import FAMILY_SIGNALS, HEALTH
-from geodiag.signals.exact_sums import exact_sum, mean_of, ordered_sum
-from geodiag.signals.outcomes import STEP_OUTCOMES, step_outcomes
+from geodiag.signals.outcomes import STEP_OUTCOMES, exact_sum, mean_of, ordered_sum, step_outcomes
 from geodiag.signals.timeline import SOURCES, labelled, steps
 from geodiag.store import StoreReader
 

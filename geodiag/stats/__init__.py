@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from geodiag.common.deprecated import moved_names
 from geodiag.stats.design import Design, Partition
-from geodiag.stats.difference import compare
-from geodiag.stats.grid import correlate
+from geodiag.stats.grid import compare, correlate
 from geodiag.stats.incremental import Coefficient, IncrementalTest, incremental_value_test
 from geodiag.stats.p_values import benjamini_hochberg, holm
 from geodiag.stats.prediction import Gain, PredictionGain

@@ -19,8 +19,7 @@ from geodiag.tables.inputs import Inputs, NotInStore
 from geodiag.tables.intervals import INTERVAL_TABLES
 from geodiag.tables.layers import LAYER_TABLES
 from geodiag.tables.options import Options
-from geodiag.tables.outcomes import OUTCOME_TABLES
-from geodiag.tables.pairs import PAIR_TABLES
+from geodiag.tables.pairs import OUTCOME_TABLES, PAIR_TABLES
 from geodiag.tables.rankings import RANKING_TABLES
 from geodiag.tables.steps import STEP_TABLES
 from geodiag.tables.table import AnalysisTable, TablePart

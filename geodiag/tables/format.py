@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 DASH = "–"
 """The text of an undefined number."""

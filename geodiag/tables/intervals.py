@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from geodiag.signals.catalog import HEADLINE_SIGNALS, HEADLINE_TARGET
-from geodiag.signals.labels import label, relation_label
+from geodiag.signals.catalog import HEADLINE_SIGNALS, HEADLINE_TARGET, label, relation_label
 from geodiag.stats import Correlation
 from geodiag.stats.design import Bools
 from geodiag.tables.format import estimate_text

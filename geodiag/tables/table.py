@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 from geodiag.store import StoreReader
 from geodiag.tables.inputs import Inputs, NotInStore
 from geodiag.tables.options import BASELINE_METHOD, Options

@@ -119,7 +119,7 @@ def test_correlations_are_those_of_the_table(store, text):
     confounds = geodiag.analyze(store, resamples=30, permutations=30)["confounds"]
     chosen = (pl.col("signal") == "global_gap") & (pl.col("target") == "forgetting")
     rho = confounds.filter(chosen, pl.col("correlation") == "pooled")["rho"].item()
-    assert f"title='Global gap, pooled: {cell_text(rho, 2)}'" in text
+    assert f"title='Global gap, Pooled: {cell_text(rho, 2)}'" in text
 
 
 def test_every_figure_is_drawn_or_excused(text):

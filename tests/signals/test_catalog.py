@@ -1,7 +1,7 @@
 import pytest
 
 from geodiag.signals import FAMILY_SIGNALS, HEALTH, PAIR_SIGNALS, PAIR_TARGETS, RUN_TARGETS, SIGNALS, TARGETS
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 from geodiag.signals.levels import GAP_FORMULAS, MEASURES
 
 LISTS = {

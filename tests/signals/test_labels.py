@@ -8,7 +8,7 @@ import pytest
 
 import geodiag
 from geodiag.signals import HEALTH, PAIR_SIGNALS, PAIR_TARGETS, RUN_TARGETS, SIGNALS, TARGETS
-from geodiag.signals.labels import ENTRIES, PAIR_RELATIONS, PUBLISHED_COLUMNS, in_text, label
+from geodiag.signals.catalog import ENTRIES, PAIR_RELATIONS, PUBLISHED_COLUMNS, in_text, label
 from geodiag.tables.confounds import WAYS
 from geodiag.tables.rankings import PAIR_PREDICTORS, STEP_PREDICTORS
 

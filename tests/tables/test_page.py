@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from geodiag.paper import list_paper, load_paper
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 from geodiag.tables import ANALYSIS_TABLES, Options, TablePanel, write_tables
 from geodiag.tables.format import as_grid, interval_text, number_text, p_value
 from geodiag.tables.page import is_published, with_published

@@ -155,20 +155,20 @@ def _projections(
     """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
     partners = plan.partners()
     rounded = V.to(rough)
-    found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
+    alignments = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
 
     def project(batch: UpdateBatch) -> None:
         if batch.factored:
-            found[list(batch.members)] = _all_projections(held[batch], V)
+            alignments[list(batch.members)] = _all_projections(held[batch], V)
             return
         for row, i in enumerate(batch.members):
             if i in partners:
                 others = torch.tensor(partners[i], device=V.device)
                 D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
-                found[i, others] = projected_norms(D, rounded[others])
+                alignments[i, others] = projected_norms(D, rounded[others])
 
     workers.map(project, batches)
-    return found
+    return alignments
 
 
 def _all_projections(C: Tensor, V: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
-"""Read and product speed of this machine, for the time estimate of a dry run."""
+"""This machine: the memory a job may take, and the read and product speed behind the time estimate of a dry run."""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +16,95 @@ import torch
 from torch import Tensor
 
 from geodiag.common.remote import RemotePath
+from geodiag.errors import SettingsError
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.geometry.threads import Workers
 from geodiag.geometry import changed_share, difference, frobenius_norm, product_dtype, right_spectrum, rounding_floor_sq
-from geodiag.geometry.spectrum import BLOCK
+from geodiag.geometry.spectrum import KRYLOV_BLOCK
+
+SHARE = 0.5
+"""Of what is free: the rest is for the weights being read, for the system's page cache, and for other people."""
+LEAST_MEMORY = 2**28
+"""Bytes to work with even where nothing seems free; less would only mean reading the same weights over and over."""
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def parse_bytes(text: str) -> int:
+    """`4GiB`, `500 MB` or `1000000` as bytes.
+
+    Raises:
+        SettingsError: it is none of these, or nothing.
+    """
+    values = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if not values or values[2] not in _UNITS or float(values[1]) == 0:
+        raise SettingsError(f"memory budget is {text!r}", where="settings", fix="write it as 4GiB or 500MB")
+    return int(float(values[1]) * _UNITS[values[2]])
+
+
+def default_budget(device: torch.device) -> int:
+    """Half of what is free on a device now, or on this machine where the device is the CPU."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
+    return max(LEAST_MEMORY, int(SHARE * free))
+
+
+def free_host_memory(*, root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> int:
+    """Bytes that this process can still get: the system's, its control group's, or its Slurm job's, whichever is less.
+
+    Args:
+        root: where /proc and /sys lie.
+        environment: variables; None is this process's.
+    """
+    variables = os.environ if environment is None else environment
+    values = [_available(root), *_left_in_groups(root), _slurm_limit(variables)]
+    return min((value for value in values if value is not None), default=2**33)
+
+
+def _available(root: Path) -> int | None:
+    with suppress(OSError):
+        line = re.search(r"^MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text(encoding="ascii"), re.M)
+        if line:
+            return int(line[1]) * 1024
+    with suppress(ValueError, OSError, AttributeError):  # not Linux: the system does not say what is free
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return None
+
+
+def _left_in_groups(root: Path) -> list[int]:
+    """What the limits of the control groups around this process leave, version 2 and 1."""
+    left = []
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                top = root / "sys/fs/cgroup" / controllers
+                place = top / path.lstrip("/")
+                for folder in (place, *place.parents):
+                    if folder.is_relative_to(top):
+                        left += _left(folder)
+    return left
+
+
+def _left(group: Path) -> list[int]:
+    for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        with suppress(OSError, ValueError):
+            most = int((group / limit).read_text(encoding="ascii"))  # `max` is no number: no limit
+            # Pages of files count as used, and are given up when a process needs them.
+            stat = (group / "memory.stat").read_text(encoding="ascii")
+            files = re.search(r"^(?:total_)?inactive_file (\d+)", stat, re.M)
+            return [max(0, most - int((group / used).read_text(encoding="ascii")) + (int(files[1]) if files else 0))]
+    return []
+
+
+def _slurm_limit(variables: Mapping[str, str]) -> int | None:
+    """Slurm may count what a job uses and end it without any limit that the system knows of."""
+    with suppress(KeyError, ValueError):
+        return int(variables["SLURM_MEM_PER_NODE"]) * 2**20 or None
+    with suppress(KeyError, ValueError):
+        cores = int(variables.get("SLURM_CPUS_ON_NODE", "1"))
+        return int(variables["SLURM_MEM_PER_CPU"]) * cores * 2**20 or None
+    return None
+
 
 PIECE = 2**22
 """Bytes of one read."""
@@ -73,21 +160,23 @@ def measure_disk(files: Sequence[Path], *, seed: int = 0) -> DiskSpeed | None:
         seed: of the places.
     """
     places = _places(files, random.Random(seed))
-    read, cached, known = 0, 0, True
+    read, cached, cache_known = 0, 0, True
     start = time.perf_counter()
     for file, offset, count in places:
         if isinstance(file, RemotePath):
             file.read_range(offset, count)
         else:
             held = _read(file, offset, count)
-            known, cached = known and held is not None, cached + (held or 0)
+            cache_known, cached = cache_known and held is not None, cached + (held or 0)
         read += count
         if time.perf_counter() - start > DISK_SECONDS:
             break
     elapsed = time.perf_counter() - start
     if not read:
         return None
-    return DiskSpeed(read / max(elapsed, 1e-6), cached / read if known else None, isinstance(files[0], RemotePath))
+    return DiskSpeed(
+        read / max(elapsed, 1e-6), cached / read if cache_known else None, isinstance(files[0], RemotePath)
+    )
 
 
 def _places(files: Sequence[Path], chosen: random.Random) -> list[tuple[Path, int, int]]:
@@ -138,17 +227,17 @@ def measure_products(
     rough = product_dtype(shape, device) if settings.spectrum == "krylov" else dtype
     old = torch.randn(shape, dtype=dtype, device=device)
     new = old + 0.01 * torch.randn(shape, dtype=dtype, device=device)
-    X = torch.randn(d_in, BLOCK, device=device).to(rough)
+    X = torch.randn(d_in, KRYLOV_BLOCK, device=device).to(rough)
     D = (new - old).to(rough)
     with Workers(workers) as threads:
         seconds = _seconds(lambda: _product(D, X), threads, device, budget=PRODUCT_SECONDS)
-        products = workers * 4 * d_out * d_in * BLOCK / seconds
+        products = workers * 4 * d_out * d_in * KRYLOV_BLOCK / seconds
         rows = int(UPDATE_SECONDS * products / workers / (2 * d_in * columns))
         rows = min(d_out, max(256, rows))
         update = partial(_update, old[:rows], new[:rows], settings, rough)
         seconds = _seconds(update, threads, device, budget=0)
-    what = f"{d_out}x{d_in} by {BLOCK} in {str(rough).removeprefix('torch.')} on {device}"
-    return DeviceSpeed(products, workers * 2 * rows * d_in * columns / seconds, what)
+    message = f"{d_out}x{d_in} by {KRYLOV_BLOCK} in {str(rough).removeprefix('torch.')} on {device}"
+    return DeviceSpeed(products, workers * 2 * rows * d_in * columns / seconds, message)
 
 
 def _product(D: Tensor, X: Tensor) -> None:
