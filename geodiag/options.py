@@ -334,9 +334,9 @@ class AnalyzeOptions(CommandOptions):
     permutations: int = 3000
     """Shuffles behind a p-value; 0: none."""
     seed: int = 0
-    """Seed of all resamples and shuffles."""
+    """The seed of all resamples and shuffles."""
     cluster: str = field(default="run", metadata={"metavar": "run|size|method|seed"})
-    """What is drawn, left out and exchanged as a whole, where runs that share it are not independent of each other."""
+    """The unit that is drawn, left out and exchanged as a whole, where runs that share it are not independent."""
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from tests.import_graph import (
 
 ORDER = (
     *("errors", "common"),
-    *("runs", "checkpoints", "geometry", "models", "extraction", "store", "jobs"),
+    *("runs", "checkpoints", "geometry", "models", "extraction", "store", "jobs", "options"),
     *("signals", "stats"),
     *("paper", "tables", "figures", "explain", "report"),
-    *("options", "api", "geodiag", "console", "demo", "typer_commands", "cli", "__main__"),
+    *("api", "geodiag", "console", "demo", "typer_commands", "cli", "__main__"),
 )
 """Left to right: a module imports only from its own layer and from layers to its left."""
 BESIDE = {"lab": "jobs", "merging": "jobs", "comparison": "geometry"}
