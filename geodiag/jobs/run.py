@@ -110,10 +110,9 @@ class _Task:
         return KeptBases(self.store, self.run, staging_key(self.config))
 
     def whole(self) -> Outcome:
-        """All of it, alone."""
-        return self._settled() or self._alone()
-
-    def _alone(self) -> Outcome:
+        """All of it, alone; asked again under the lock, since another process may have stored it meanwhile."""
+        if (settled := self._settled()) is not None:
+            return settled
         with run_lock(self.store, self.run, say=self.progress.note):
             if (settled := self._settled()) is not None:
                 return settled
