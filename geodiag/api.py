@@ -44,8 +44,8 @@ class Store(StoreReader):
         from html import escape
 
         runs = self.scan("runs").collect()
-        told = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
-        return told + (_by_method(runs) if runs.height else "")
+        summary = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
+        return summary + (_by_method(runs) if runs.height else "")
 
     def steps(self) -> pl.DataFrame:
         """One row a (run, step): every step signal beside every outcome (`geodiag.signals.step_signals`)."""
@@ -330,11 +330,11 @@ def diff(
         GeodiagError: one cannot be read, they are not of one model, or a setting is out of its range.
     """
     from geodiag.checkpoints import check_reading
-    from geodiag.common.device import pick_device
     from geodiag.comparison import compare_checkpoints
+    from geodiag.geometry.numerics import pick_device
     from geodiag.jobs import Silent
 
-    told = progress or Silent()
+    reporter = progress or Silent()
     return compare_checkpoints(
         a,
         b,
@@ -342,8 +342,8 @@ def diff(
         pattern=layers,
         device=pick_device(device),
         reading=check_reading(read),
-        opened=lambda count: told.run_started("diff", parts=count, done=0, what="layers"),
-        compared=lambda layer: told.part_done("diff", layer.name),
+        opened=lambda count: reporter.run_started("diff", parts=count, done=0, what="layers"),
+        compared=lambda layer: reporter.part_done("diff", layer.name),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from geodiag.checkpoints.fused_weights import (
+from geodiag.checkpoints.layers import (
     Sharing,
     alternating,
     bigcode_attention,

@@ -6,7 +6,7 @@ TIES and OPCM are published for all parameters, so what is merged here is their 
 """
 
 from geodiag.merging.config import MergeConfig, load_merge, parse_merge
-from geodiag.merging.cost import plan_merge
+from geodiag.merging.prepare import plan_merge
 from geodiag.merging.run import MergedRun, run_merge
 
 __all__ = ["MergeConfig", "MergedRun", "load_merge", "parse_merge", "plan_merge", "run_merge"]

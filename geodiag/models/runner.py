@@ -248,9 +248,9 @@ class ModelRunner:
             self._write(slot, self.state.read(slot))
         for parameter in dict.fromkeys(slot.parameter for slot in written):
             if tensor_hash(self.tensors[parameter]) != self._hashes[parameter]:
-                what = "the weight that was put back is not the one that was there before the edit"
+                message = "the weight that was put back is not the one that was there before the edit"
                 fix = "run it again: the checkpoint's files have changed meanwhile"
-                raise CheckpointError(what, where=self.state.path, tensor=parameter, fix=fix)
+                raise CheckpointError(message, where=self.state.path, tensor=parameter, fix=fix)
 
     def _factors(self, state: ModelState, slot: WeightSlot) -> list[tuple[Tensor, Tensor]]:
         """(scale * B, A) on a slot, in float32 on the device, B cut to the slot's rows."""

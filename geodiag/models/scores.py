@@ -213,5 +213,5 @@ def check_vocabulary(model: nn.Module, probes: Sequence[EncodedProbe]) -> None:
     rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     top = max(max(probe.ids) for probe in probes)
     if top >= rows:
-        what = f"the tokenizer gives token {top}, and the model has {rows} embeddings"
-        raise CheckpointError(what, fix="give the tokenizer that belongs to the base")
+        message = f"the tokenizer gives token {top}, and the model has {rows} embeddings"
+        raise CheckpointError(message, fix="give the tokenizer that belongs to the base")

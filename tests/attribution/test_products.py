@@ -9,8 +9,7 @@ import torch
 
 from geodiag.checkpoints import Layer
 from geodiag.extraction.measurements.attribution.changes import Piece, change_product, within_subspace
-from geodiag.extraction.measurements.attribution.passes import values_by_example
-from geodiag.extraction.measurements.attribution.products import ChangeProducts
+from geodiag.extraction.measurements.attribution.products import ChangeProducts, values_by_example
 from geodiag.extraction.measurements.gradients.compare import compare_tasks
 from geodiag.models.states import WeightDelta
 from tests.attribution import oracle
