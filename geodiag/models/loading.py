@@ -13,7 +13,7 @@ from torch import nn
 
 from geodiag.checkpoints import Checkpoint, open_checkpoint, open_model
 from geodiag.common.adapters import find_adapter
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.text import first_line
 from geodiag.errors import CheckpointError, SettingsError
 
@@ -113,7 +113,7 @@ def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose
                 attention = "eager"
                 kind = type(AutoModelForCausalLM.from_config(config, attn_implementation=attention))
         tensors = {name: weights.read(name) for name in weights.names}
-        model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+        model, report = kind.from_pretrained(
             None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=attention,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip

@@ -24,10 +24,17 @@ from torch import Tensor, nn
 from geodiag.checkpoints import Checkpoint
 from geodiag.errors import CheckpointError
 from geodiag.models.branches import Branches, FactoredBranch, WideModule
-from geodiag.models.groups import EMBEDDING, LM_HEAD, ParameterGroup, WeightSlot, parameter_groups, state_tensors
+from geodiag.models.groups import (
+    EMBEDDING,
+    LM_HEAD,
+    ParameterGroup,
+    WeightSlot,
+    parameter_groups,
+    state_tensors,
+    tensor_hash,
+)
 from geodiag.models.loading import causal_model, quiet
 from geodiag.models.states import ModelState, WeightDelta
-from geodiag.models.tensor_hash import tensor_hash
 
 Precision = Literal["float32", "bfloat16"]
 DeltaMap = Callable[[WeightDelta], WeightDelta]
@@ -278,8 +285,8 @@ class ModelRunner:
         if slot.part.groups == 1:
             whole[slice(*slot.part.rows)] = left
         else:
-            stretches = whole.unflatten(0, (slot.part.groups, -1))
-            stretches[:, slice(*slot.part.rows)] = left.unflatten(0, (slot.part.groups, -1))
+            stretches = torch.unflatten(whole, 0, (slot.part.groups, -1))
+            stretches[:, slice(*slot.part.rows)] = torch.unflatten(left, 0, (slot.part.groups, -1))
         return whole
 
 
