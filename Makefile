@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/geodiag demo --out demo
 
 test: setup system
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout=3600

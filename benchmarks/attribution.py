@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers.utils import logging
 
 from benchmarks.gradients import layers_of, random_probes, tiny_model
 from geodiag.checkpoints import Checkpoint, Layer, open_checkpoint
@@ -26,6 +28,7 @@ MOST_ADDED = 0.10
 
 def main() -> None:
     """Prints the seconds of gradients alone, with both products of a state, and of the path with 3 and 9 points."""
+    logging.disable_progress_bar()
     model, probes = tiny_model(), random_probes()
     with tempfile.TemporaryDirectory() as folder:
         states = [save_state(Path(folder) / str(n), n) for n in range(3)]
@@ -49,7 +52,7 @@ def gradients(
 
     def changes(layer: Layer) -> list[Tensor]:
         weights = [state.read_layer(layer, check=False) for state in states]
-        return [after - before for before, after in zip(weights, weights[1:], strict=False)]
+        return [after - before for before, after in itertools.pairwise(weights)]
 
     list(compare.compare_tasks(model, [layers], probes, batch_tokens=512, changes=changes))
 

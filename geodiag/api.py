@@ -44,8 +44,8 @@ class Store(StoreReader):
         from html import escape
 
         runs = self.scan("runs").collect()
-        told = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
-        return told + (_by_method(runs) if runs.height else "")
+        summary = f"<p><b>Store</b> <code>{escape(str(self.path))}</code>: {', '.join(_counts(self))}</p>"
+        return summary + (_by_method(runs) if runs.height else "")
 
     def steps(self) -> pl.DataFrame:
         """One row a (run, step): every step signal beside every outcome (`geodiag.signals.step_signals`)."""
@@ -198,6 +198,14 @@ def extract(
     max_length: int | None = None,
     chat_template: bool = False,
     gradient_precision: str | None = None,
+    loss_examples: int | None = None,
+    loss_max_length: int | None = None,
+    loss_precision: str | None = None,
+    loss_batch_tokens: int | None = None,
+    attribution_examples: int | None = None,
+    attribution_max_length: int | None = None,
+    attribution_precision: str | None = None,
+    attribution_batch_tokens: int | None = None,
     device: str = "auto",
     memory_budget: str | None = None,
     read: str = "mmap",
@@ -219,6 +227,9 @@ def extract(
         rank, energy, energy_of, lam, spectrum, families, layers: as `GeometrySettings` has them; None is its default.
         probes_per_task, probe_seed, max_length, chat_template, gradient_precision: as `GradientOptions` has them; None
             is its default.
+        loss_examples, loss_max_length, loss_precision, loss_batch_tokens: as `LossOptions` has them.
+        attribution_examples, attribution_max_length, attribution_precision, attribution_batch_tokens: as
+            `AttributionOptions` has them.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
         memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
@@ -257,6 +268,14 @@ def extract(
         max_length=max_length,
         chat_template=chat_template or None,
         gradient_precision=gradient_precision,
+        loss_examples=loss_examples,
+        loss_max_length=loss_max_length,
+        loss_precision=loss_precision,
+        loss_batch_tokens=loss_batch_tokens,
+        attribution_examples=attribution_examples,
+        attribution_max_length=attribution_max_length,
+        attribution_precision=attribution_precision,
+        attribution_batch_tokens=attribution_batch_tokens,
         device=device,
         memory_budget=memory_budget,
         read=read,
@@ -330,11 +349,11 @@ def diff(
         GeodiagError: one cannot be read, they are not of one model, or a setting is out of its range.
     """
     from geodiag.checkpoints import check_reading
-    from geodiag.common.device import pick_device
     from geodiag.comparison import compare_checkpoints
+    from geodiag.geometry.numerics import pick_device
     from geodiag.jobs import Silent
 
-    told = progress or Silent()
+    reporter = progress or Silent()
     return compare_checkpoints(
         a,
         b,
@@ -342,8 +361,8 @@ def diff(
         pattern=layers,
         device=pick_device(device),
         reading=check_reading(read),
-        opened=lambda count: told.run_started("diff", parts=count, done=0, what="layers"),
-        compared=lambda layer: told.part_done("diff", layer.name),
+        opened=lambda count: reporter.run_started("diff", parts=count, done=0, what="layers"),
+        compared=lambda layer: reporter.part_done("diff", layer.name),
     )
 
 

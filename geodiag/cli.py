@@ -12,7 +12,7 @@ import typer
 from geodiag.common.problems import as_problem
 from geodiag.common.stopping import Stopped, leave, stop_on_signals
 from geodiag.common.text import counted
-from geodiag.console import Voice, tell_batch
+from geodiag.console import Output, print_batch
 from geodiag.errors import SettingsError
 from geodiag.lab.commands import lab_app
 from geodiag.options import AnalyzeOptions, DiffOptions, ExtractOptions, FiguresOptions
@@ -34,8 +34,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and what it takes.")]
 
 
-def _voice() -> Voice:
-    return Voice(quiet=FLAGS.quiet)
+def _output() -> Output:
+    return Output(quiet=FLAGS.quiet)
 
 
 def _tell_version(asked: bool) -> None:
@@ -62,7 +62,7 @@ def demo(out: Out = Path("demo")) -> None:
     """Train a tiny real sequence, extract, analyse, draw: the whole path."""
     from geodiag.demo import run_demo
 
-    run_demo(out, _voice())
+    run_demo(out, _output())
 
 
 @add_command(app, example="geodiag init checkpoints/")
@@ -75,9 +75,9 @@ def init(
 
     draft = draft_manifest(folder)
     write_draft(draft, overwrite=overwrite)
-    _voice().say(f"{draft.path}: {counted(len(draft.steps), 'step')}, drafted from {draft.layout}")
+    _output().print(f"{draft.path}: {counted(len(draft.steps), 'step')}, drafted from {draft.layout}")
     for line in draft.to_fill_in:
-        _voice().say(f"to fill in: {line}")
+        _output().print(f"to fill in: {line}")
 
 
 @add_command(app, example="geodiag check runs/")
@@ -86,7 +86,7 @@ def check(runs: Runs) -> None:
     from geodiag.jobs import check_all
 
     report = check_all(runs)
-    tell_batch(_voice(), report, statuses=("checked", "failed"))
+    print_batch(_output(), report, statuses=("checked", "failed"))
     raise typer.Exit(report.exit_code)
 
 
@@ -102,21 +102,21 @@ def extract(
     from geodiag.jobs import extract_on, parse_devices, plan_all
     from geodiag.jobs.slurm import SlurmOptions, parse_extra, parse_minutes, submit_extraction
 
-    voice, work = _voice(), options.work(store)
-    slurm = SlurmOptions(options.shards, options.partition, parse_minutes(options.time), parse_extra(options.slurm))
+    output, work = _output(), options.work(store)
     if options.dry_run:
         for line in plan_all(runs, work):
-            voice.say(line)
+            output.print(line)
         if options.engine == "slurm":
-            voice.say(f"in {slurm.shards} Slurm jobs side by side")
+            output.print(f"in {options.shards} Slurm jobs side by side")
         return
     if options.engine == "slurm":
+        slurm = SlurmOptions(options.shards, options.partition, parse_minutes(options.time), parse_extra(options.slurm))
         for line in submit_extraction(runs, work, slurm, arguments=options.arguments(runs, store)).lines():
-            voice.say(line)
+            output.print(line)
         return
-    with voice.progress() as progress:
+    with output.progress() as progress:
         report = extract_on(parse_devices(options.device), runs, work, progress=progress)
-    tell_batch(voice, report, debug=FLAGS.debug)
+    print_batch(output, report, debug=FLAGS.debug)
     raise typer.Exit(report.exit_code)
 
 
@@ -134,11 +134,13 @@ def merge(
     settings = load_merge(config).instead(out=out, store=store, device=device)
     if dry_run:
         for line in plan_merge(settings):
-            _voice().say(line)
+            _output().print(line)
         return
-    with _voice().progress() as progress:
+    with _output().progress() as progress:
         merged = run_merge(settings, progress=progress)
-    _voice().say(f"{merged.run}: {merged.detail}, in {merged.path}" + (f"; {merged.stored}" if merged.stored else ""))
+    _output().print(
+        f"{merged.run}: {merged.detail}, in {merged.path}" + (f"; {merged.stored}" if merged.stored else "")
+    )
 
 
 @add_command(app, example="geodiag edit runs/ --run ewc --step 3 --scale 0.5 --out edited")
@@ -175,7 +177,7 @@ def pack(store: StorePath, out: Out) -> None:
     """Copy a store into a new one of about a third the size, rounded to single precision."""
     from geodiag.store import StoreReader, pack_store
 
-    _voice().say(str(pack_store(StoreReader(store), out)))
+    _output().print(str(pack_store(StoreReader(store), out)))
 
 
 @add_command(app, AnalyzeOptions, example="geodiag analyze store --out tables")
@@ -192,7 +194,7 @@ def analyze(
     from geodiag.tables import Options, write_tables
 
     for path in write_tables(Store(store), out, Options(**asdict(options)), compare_paper=compare_paper):
-        _voice().say(str(path))
+        _output().print(str(path))
 
 
 @add_command(app, FiguresOptions, example="geodiag figures store --out figures --only fig05")
@@ -218,7 +220,7 @@ def figures(
         runs = [] if options.runs == ("none",) else list(options.runs) or None
         drawn = draw_all(Store(store), out, only=only, runs=runs, format=options.format)
     for line in drawn.lines():
-        _voice().say(line)
+        _output().print(line)
 
 
 @add_command(app, DiffOptions, example="geodiag diff base checkpoint --heatmap diff.png")
@@ -239,15 +241,15 @@ def diff(
         from geodiag.figures.writing import check_picture, save_change_heatmap
 
         check_picture(heatmap)
-    voice, given = _voice(), asdict(options) | {"families": options.families or None}
-    with voice.progress() as progress:
+    output, given = _output(), asdict(options) | {"families": options.families or None}
+    with output.progress() as progress:
         comparison = compare(a, b, **given, progress=progress)
         progress.run_ended("diff")
-    voice.say(comparison.to_json() if as_json else comparison.to_text(top=top))
+    output.print(comparison.to_json() if as_json else comparison.to_text(top=top))
     if heatmap is not None:
         save_change_heatmap(comparison.grid(), heatmap, title=f"{comparison.a} -> {comparison.b}")
         if not as_json:
-            _voice().say(f"drawn: {heatmap}")
+            _output().print(f"drawn: {heatmap}")
 
 
 @add_command(app, example="geodiag explain store --run qwen3-4b-ewc --step 2")
@@ -261,7 +263,7 @@ def explain(
     from geodiag.api import Store
 
     explanation = Store(store).explain(run, step)
-    _voice().say(explanation.to_json() if as_json else explanation.to_text())
+    _output().print(explanation.to_json() if as_json else explanation.to_text())
 
 
 @add_command(app, AnalyzeOptions, example="geodiag report store --out report.html")
@@ -275,7 +277,7 @@ def report(
     from geodiag.report import write_report
     from geodiag.tables import Options
 
-    _voice().say(str(write_report(Store(store), out, Options(**asdict(options)))))
+    _output().print(str(write_report(Store(store), out, Options(**asdict(options)))))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -292,8 +294,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if FLAGS.debug:
             raise
-        Voice().complain(f"geodiag: {as_problem(error)}")
+        Output().print_error(f"geodiag: {as_problem(error)}")
         sys.exit(2)
     except Stopped as stopped:
-        Voice().complain(str(stopped))
+        Output().print_error(str(stopped))
         leave(stopped.exit_code)

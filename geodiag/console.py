@@ -1,4 +1,4 @@
-"""How the command line speaks: bars on a terminal, plain lines in a log, nothing with `-q`."""
+"""Output of the command line: progress bars on a terminal, plain lines in a log, only errors with `-q`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from geodiag.jobs import BatchReport, Progress
 
 LOG_EVERY = 10.0
-"""Seconds between the lines that a log gets about a run under way."""
+"""Seconds between two lines of progress on a run in a log."""
 
 
-class Voice:
-    """Where lines go, and whether they go at all.
+class Output:
+    """Standard output and standard error of a command.
 
     Args:
-        quiet: say nothing but errors.
+        quiet: print errors only.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -33,17 +33,17 @@ class Voice:
         self.out = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-    def say(self, text: str) -> None:
-        """One line of result on standard output."""
+    def print(self, text: str) -> None:
+        """Print a line of results on standard output."""
         self.out.print(text, markup=False)
 
-    def complain(self, text: str) -> None:
-        """One line on standard error, which `-q` does not silence."""
+    def print_error(self, text: str) -> None:
+        """Print a line on standard error, also with `-q`."""
         self.err.print(text, markup=False)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Something to hand to a job: bars where a person watches, lines where a log does."""
+        """The progress of a job: bars where standard error is a terminal, lines where it is a file."""
         if self.quiet or not self.err.is_terminal:
             yield _Lines(self)
             return
@@ -79,56 +79,56 @@ class _BarsOfRuns:
 
 
 class _Lines:
-    """A line when a run starts and every few seconds while it goes on."""
+    """A line when a run starts, and one every `LOG_EVERY` seconds until it ends."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
-        self._what, self._parts, self._done, self._last = "", 0, 0, 0.0
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._unit, self._parts, self._done, self._last = "", 0, 0, 0.0
 
     def run_started(self, run: str, *, parts: int, done: int, what: str) -> None:
-        self._what, self._parts, self._done, self._last = what, parts, done, time.monotonic()
+        self._unit, self._parts, self._done, self._last = what, parts, done, time.monotonic()
         again = f", {done} of them from an earlier attempt" if done else ""
-        self._tell(f"{run}: {parts} {what}{again}")
+        self._print(f"{run}: {parts} {what}{again}")
 
     def part_done(self, run: str, part: str) -> None:
         self._done += 1
         if time.monotonic() - self._last > LOG_EVERY:
             self._last = time.monotonic()
-            self._tell(f"{run}: {self._done}/{self._parts} {self._what}, last {part}")
+            self._print(f"{run}: {self._done}/{self._parts} {self._unit}, last {part}")
 
     def run_ended(self, run: str) -> None:
-        """The summary says it."""
+        """Nothing: the summary of the batch reports the end of a run."""
 
     def note(self, text: str) -> None:
-        self._tell(f"note: {text}")
+        self._print(f"note: {text}")
 
-    def _tell(self, text: str) -> None:
-        if not self._voice.quiet:
-            self._voice.complain(text)
+    def _print(self, text: str) -> None:
+        if not self._output.quiet:
+            self._output.print_error(text)
 
 
-def tell_batch(
-    voice: Voice,
+def print_batch(
+    output: Output,
     report: BatchReport,
     *,
     statuses: Sequence[str] = ("done", "unchanged", "partial", "failed"),
     debug: bool = False,
 ) -> None:
-    """What became of every run: a line each, failures on standard error and last.
+    """Print the outcome of every run, a line each, failures last and on standard error, then the counts.
 
     Args:
-        voice: who says it.
-        report: what became of them.
-        statuses: what is counted in the last line.
-        debug: show where each failure comes from.
+        output: the command's output.
+        report: the outcomes.
+        statuses: the statuses that the last line counts.
+        debug: print the traceback of each error.
     """
     for outcome in report.outcomes:
         if outcome.status != "failed":
-            voice.say(f"{outcome.run}: {outcome.detail}")
+            output.print(f"{outcome.run}: {outcome.detail}")
     for outcome in report.failed:
         for error in outcome.errors:
             if debug:
-                voice.complain("".join(traceback.format_exception(error)))
-            voice.complain(f"failed: {error}")
+                output.print_error("".join(traceback.format_exception(error)))
+            output.print_error(f"failed: {error}")
     counts = {s: sum(o.status == s for o in report.outcomes) for s in statuses}
-    voice.say(", ".join(f"{n} {status}" for status, n in counts.items() if n or status != "partial"))
+    output.print(", ".join(f"{n} {status}" for status, n in counts.items() if n or status != "partial"))

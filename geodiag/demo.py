@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from geodiag.api import Store
-from geodiag.console import Voice
+from geodiag.console import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run_demo(out: Path, voice: Voice) -> None:
+def run_demo(out: Path, output: Output) -> None:
     """Train two small runs, extract, analyse and draw them, and report the results with their paths.
 
     Runs and rows that exist already are kept, so that a second call only analyses and draws again.
 
     Args:
         out: the folder to write into.
-        voice: receives every line of the report.
+        output: receives every line of the report.
 
     Raises:
         GeodiagError: the folder holds something else, or cannot be written.
@@ -30,23 +30,23 @@ def run_demo(out: Path, voice: Voice) -> None:
     start = time.monotonic()
 
     def report(part: str) -> Callable[[str], None]:
-        return lambda text: voice.say(f"[{time.monotonic() - start:4.0f} s] {part}: {text}")
+        return lambda text: output.print(f"[{time.monotonic() - start:4.0f} s] {part}: {text}")
 
     runs = _train(out, report("train"))
-    store = _extract(runs, out / "store", voice, report("extract"))
+    store = _extract(runs, out / "store", output, report("extract"))
     _write(store, out, report("analyse"), report("draw"))
-    voice.say("")
+    output.print("")
     for line in _summary(store):
-        voice.say(line)
-    voice.say("")
+        output.print(line)
+    output.print("")
     for name, path in (
         ("runs", runs),
         ("store", store.path),
         ("tables", out / "tables"),
         ("figures", out / "figures"),
     ):
-        voice.say(f"{name:8} {path}")
-    voice.say(f"\nNext: geodiag explain {store.path} --run {store.run_ids()[0]} --step {_worst_step(store)}")
+        output.print(f"{name:8} {path}")
+    output.print(f"\nNext: geodiag explain {store.path} --run {store.run_ids()[0]} --step {_worst_step(store)}")
 
 
 def _train(out: Path, report: Callable[[str], None]) -> Path:
@@ -56,10 +56,10 @@ def _train(out: Path, report: Callable[[str], None]) -> Path:
     return make_demo_runs(out / "training", progress=report)
 
 
-def _extract(runs: Path, store: Path, voice: Voice, report: Callable[[str], None]) -> Store:
+def _extract(runs: Path, store: Path, output: Output, report: Callable[[str], None]) -> Store:
     from geodiag.jobs import Work, extract_all
 
-    with voice.progress() as progress:
+    with output.progress() as progress:
         batch = extract_all(runs, Work(store=store, device="cpu", strict=True), progress=progress)
     for outcome in batch.outcomes:
         report(f"{outcome.run}: {outcome.detail}")

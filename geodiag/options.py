@@ -47,14 +47,10 @@ class Option:
     """The measurement whose option it is; None of the command itself."""
     field: str = ""
     """The field of the owner's options."""
-
+    repeated: bool = False
+    """Whether it takes several values."""
     split: bool = True
-    """Whether several values are one text with commas; else the option is repeated."""
-
-    @property
-    def repeated(self) -> bool:
-        """Whether it takes several values."""
-        return get_origin(self.type) is tuple
+    """Whether several values are one text with commas; else the option is typed several times."""
 
     @property
     def described(self) -> str:
@@ -89,8 +85,18 @@ def _option(one: Any, hint: Any, text: str, measurement: str | None) -> Option:
     choices = "|".join(map(str, _choices(hint)))
     metavar = one.metadata.get("metavar") or choices or PLACEHOLDERS.get(kind, "TEXT")
     flag = "--" + str(one.metadata.get("flag", name)).replace("_", "-")
-    split = bool(one.metadata.get("split", True))
-    return Option(name, kind, default, text, None if kind is bool else metavar, flag, measurement, one.name, split)
+    return Option(
+        name,
+        kind,
+        default,
+        text,
+        metavar=None if kind is bool else metavar,
+        flag=flag,
+        owner=measurement,
+        field=one.name,
+        repeated=get_origin(kind) is tuple,
+        split=bool(one.metadata.get("split", True)),
+    )
 
 
 def _plain_type(hint: Any) -> Any:
@@ -129,8 +135,15 @@ class CommandOptions:
     """Base of a command's options."""
 
     @classmethod
-    def declared(cls) -> Iterator[Option]:
-        """The command's options, in the order of help."""
+    def declared(cls) -> Mapping[str, Option]:
+        """The command's options by name, in the order of help."""
+        key = (cls, *MEASUREMENTS)
+        if key not in _DECLARED:
+            _DECLARED[key] = MappingProxyType({option.name: option for option in cls._options()})
+        return _DECLARED[key]
+
+    @classmethod
+    def _options(cls) -> Iterator[Option]:
         yield from options_of(cls)
 
     @classmethod
@@ -140,10 +153,9 @@ class CommandOptions:
         Raises:
             SettingsError: there is no such option, a value is out of its range, or two do not go together.
         """
-        names = {option.name for option in cls.declared()}
-        for name in given:
-            if name not in names:
-                raise SettingsError(f"there is no option {name!r}", where=cls.__name__, fix=suggestion(name, names))
+        for name in given.keys() - cls.declared().keys():
+            fix = suggestion(name, cls.declared())
+            raise SettingsError(f"there is no option {name!r}", where=cls.__name__, fix=fix)
         options = cls._made({name: value for name, value in given.items() if value is not None})
         options.check()
         return options
@@ -160,6 +172,10 @@ class CommandOptions:
         """
 
 
+_DECLARED: dict[tuple[Any, ...], Mapping[str, Option]] = {}
+"""By class and measurements: a command's options are read from the source once."""
+
+
 def suggestion(name: str, names: Any) -> str:
     """`did you mean rank?`, or all names."""
     near = get_close_matches(name, list(names), n=1)
@@ -167,6 +183,8 @@ def suggestion(name: str, names: Any) -> str:
 
 
 _SLURM = ("shards", "partition", "time", "slurm")
+_ENGINES = {**dict.fromkeys(_SLURM, "slurm"), "shard": "local", "strict": "local"}
+"""Options that have a use with one engine only."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +229,7 @@ class ExtractOptions(CommandOptions):
     """Names of the options that were given."""
 
     @classmethod
-    def declared(cls) -> Iterator[Option]:
+    def _options(cls) -> Iterator[Option]:
         """The command's own options, then those of every measurement."""
         own = {option.name: option for option in options_of(cls)}
         first = ("measure", "gradients", "gradients_only", "preset")
@@ -224,23 +242,24 @@ class ExtractOptions(CommandOptions):
 
     @classmethod
     def _made(cls, given: Mapping[str, Any]) -> Self:
-        by_owner: dict[str | None, dict[str, Any]] = {}
-        for option in cls.declared():
-            if option.name in given:
-                by_owner.setdefault(option.owner, {})[option.field] = given[option.name]
-        own = by_owner.pop(None, {})
-        settings = {
-            measurement.name: measurement.make_options(own.get("preset"), by_owner.get(measurement.name, {}))
-            for measurement in MEASUREMENTS
-        }
-        names = frozenset(name for name, value in given.items() if value is not False)
-        return cls(**own, settings=MappingProxyType(settings), given=names)
+        by_owner: dict[str | None, dict[str, Any]] = {None: {}}
+        names = set()
+        for name, value in given.items():
+            option = cls.declared()[name]
+            by_owner.setdefault(option.owner, {})[option.field] = value
+            if value is not False:
+                names.add(name)
+        own, settings = by_owner.pop(None), {}
+        for measurement in MEASUREMENTS:
+            chosen = by_owner.get(measurement.name, {})
+            settings[measurement.name] = measurement.make_options(own.get("preset"), chosen)
+        return cls(**own, settings=MappingProxyType(settings), given=frozenset(names))
 
     @property
     def measured(self) -> tuple[str, ...]:
         """The names of the measurements to make, in the order of `MEASUREMENTS`."""
-        chosen = {"gradients"} if self.gradients_only else {*self.measure, *(["gradients"] if self.gradients else [])}
-        return tuple(measurement.name for measurement in MEASUREMENTS if measurement.name in chosen)
+        chosen = ("gradients",) if self.gradients_only else (*self.measure, *(("gradients",) * self.gradients))
+        return tuple([measurement.name for measurement in MEASUREMENTS if measurement.name in chosen])
 
     def check(self) -> None:
         """Refuses combinations that make no sense.
@@ -255,24 +274,22 @@ class ExtractOptions(CommandOptions):
         if not self.measure:
             raise SettingsError("nothing is to be measured", where="--measure", fix=f"some of {', '.join(names)}")
         if self.gradients_only and self.given & {"measure", "gradients"}:
-            raise SettingsError("--gradients-only leaves out what else is asked for", where="--measure", fix=_ONE_WAY)
+            fix = "give --measure alone, as in --measure geometry,gradients"
+            raise SettingsError("--gradients-only leaves out what else is asked for", where="--measure", fix=fix)
         if self.engine not in ("local", "slurm"):
             raise SettingsError(f"engine is {self.engine!r}", where="--engine", fix="one of local, slurm")
-        self._check_idle("--engine slurm", [] if self.engine == "slurm" else list(_SLURM))
-        self._check_idle("--engine local", ["shard", "strict"] if self.engine == "slurm" else [])
-        for measurement in MEASUREMENTS:
-            if measurement.name not in self.measured and not measurement.founds_run:
-                own = [option.name for option in options_of(measurement.options, measurement.name)]
-                self._check_idle(f"--measure {measurement.name}", own)
-
-    def _check_idle(self, needed: str, names: list[str]) -> None:
-        """Refuses options that would be ignored."""
-        flags = {option.name: option.flag for option in self.declared()}
-        idle = [flags[name] for name in names if name in self.given]
-        if idle:
-            verb = "is" if len(idle) == 1 else "are"
-            fix = f"add {needed}, or leave {'it' if len(idle) == 1 else 'them'} out"
-            raise SettingsError(f"{listed(idle)} {verb} for {needed}", where="extract", fix=fix)
+        idle: dict[str, list[str]] = {}
+        for name in self.given:
+            option = self.declared()[name]
+            if (engine := _ENGINES.get(name, self.engine)) != self.engine:
+                idle.setdefault(f"--engine {engine}", []).append(option.flag)
+            if option.owner not in (None, "geometry", *self.measured):
+                idle.setdefault(f"--measure {option.owner}", []).append(option.flag)
+        for needed, flags in idle.items():
+            one = len(flags) == 1
+            message = f"{listed(sorted(flags))} {'is' if one else 'are'} for {needed}"
+            fix = f"add {needed}, or leave {'it' if one else 'them'} out"
+            raise SettingsError(message, where="extract", fix=fix)
 
     def work(self, store: Path) -> Work:
         """The extraction that they ask for."""
@@ -298,7 +315,7 @@ class ExtractOptions(CommandOptions):
 
         def of(measurement: Measurement) -> tuple[str, ...]:
             words = ["extract", str(runs.absolute()), "--store", str(store.absolute()), "--measure", measurement.name]
-            for option in self.declared():
+            for option in self.declared().values():
                 own = option.owner is None and option.name not in left_out
                 if own or option.owner in ("geometry", measurement.name):
                     value = getattr(self if own else self.settings[str(option.owner)], option.field)
@@ -317,9 +334,9 @@ class AnalyzeOptions(CommandOptions):
     permutations: int = 3000
     """Shuffles behind a p-value; 0: none."""
     seed: int = 0
-    """Seed of all resamples and shuffles."""
+    """The seed of all resamples and shuffles."""
     cluster: str = field(default="run", metadata={"metavar": "run|size|method|seed"})
-    """What is drawn, left out and exchanged as a whole, where runs that share it are not independent of each other."""
+    """The unit that is drawn, left out and exchanged as a whole, where runs that share it are not independent."""
 
 
 @dataclass(frozen=True)
@@ -342,8 +359,8 @@ class FiguresOptions(CommandOptions):
             SettingsError: both are given.
         """
         if self.paper and self.runs:
-            what = "--runs is for figures of a store"
-            raise SettingsError(what, where="geodiag figures", fix="leave out --runs or --paper")
+            message = "--runs is for figures of a store"
+            raise SettingsError(message, where="geodiag figures", fix="leave out --runs or --paper")
 
 
 @dataclass(frozen=True)
@@ -358,9 +375,6 @@ class DiffOptions(CommandOptions):
     """auto, cpu, cuda or cuda:<n>."""
     read: str = field(default="mmap", metadata={"metavar": "mmap|buffered"})
     """How weights are read; buffered for a network file system."""
-
-
-_ONE_WAY = "give --measure alone, as in --measure geometry,gradients"
 
 
 def _words(option: Option, value: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The numbers published in the paper, ready to be drawn or compared with.
+"""The numbers published in the paper, as tables.
 
 They are facts transcribed from the tables and figures of Wang et al., *Geometry Conflict: Explaining and
 Controlling Forgetting in LLM Continual Post-Training*, arXiv 2605.09608v1, which is under CC BY 4.0
@@ -16,13 +16,13 @@ import polars as pl
 from geodiag.errors import SettingsError
 
 SOURCE = "Wang et al., arXiv 2605.09608v1, CC BY 4.0"
-"""What to cite beside a number from here."""
+"""The source to cite with a number from here."""
 RUNS = 20
 """Runs behind the step-level and pair-level tables: five sizes under four methods."""
 STEP_ROWS = 250
 """Step rows behind the step-level correlations."""
 PAIR_ROWS = 1820
-"""Rows of a new task and an old task behind the pair-level correlations."""
+"""Pair rows (a new task and an old task) behind the pair-level correlations."""
 
 
 def list_paper() -> tuple[str, ...]:
@@ -49,10 +49,10 @@ def load_paper(name: str) -> pl.DataFrame:
         ('update_norm', -0.48)
     """
     names = list_paper()
-    found = [full for full in names if name == full or full.startswith(f"{name}_")]
-    if len(found) != 1:
+    matches = [full for full in names if name == full or full.startswith(f"{name}_")]
+    if len(matches) != 1:
         raise SettingsError(f"no published table {name!r}", where="load_paper", fix=f"one of: {', '.join(names)}")
-    return pl.read_csv((_folder() / f"{found[0]}.csv").read_bytes())
+    return pl.read_csv((_folder() / f"{matches[0]}.csv").read_bytes())
 
 
 def _folder() -> Traversable:

@@ -48,7 +48,7 @@ def add_command(
 def _expanded(function: Callable[..., None], options: type[CommandOptions] | None) -> Callable[..., None]:
     """The function with a parameter for each declared option, and for the flags of every command."""
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"]
-    declared = [] if options is None else list(options.declared())
+    declared = [] if options is None else list(options.declared().values())
 
     def command(**values: Any) -> None:
         FLAGS.quiet |= values.pop("quiet")

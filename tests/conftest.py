@@ -1,6 +1,9 @@
-"""What holds for all tests: checked shapes, one thread a process, and groups that share what is dear to build."""
+"""What holds for all tests: checked shapes, one thread a process, and tests that share a fixture in one process."""
 
 import os
+import re
+from functools import cache
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers of two threads each wait for one another
 
@@ -16,21 +19,39 @@ install_import_hook("geodiag.geometry", "beartype.beartype").__enter__()
 settings.register_profile("geodiag", deadline=None)
 settings.load_profile("geodiag")
 
-
-def group_of(item: pytest.Item) -> str | None:
-    """Tests that run in one process: a package's where they share a session's fixture, a file's where a module's."""
-    definitions = item._fixtureinfo.name2fixturedefs.values()
-    scopes = {
-        chain[-1].scope for chain in definitions if chain[-1].baseid.startswith("tests/") or chain[-1].baseid == "tests"
-    }
-    if "session" in scopes:
-        return item.path.parent.name
-    return item.nodeid.split("::")[0] if "module" in scopes else None
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group for `--dist loadgroup`: every shared fixture is built once, not once a worker."""
-    for item in items:
-        if group := group_of(item):
-            item.add_marker(pytest.mark.xdist_group(group))
+@cache
+def shared_fixtures(file: Path, scope: str) -> frozenset[str]:
+    """Names of a file's fixtures of a scope, read from its text."""
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return frozenset(re.findall(rf'@pytest\.fixture\(scope="{scope}".*\)\ndef (\w+)', text))
+
+
+@cache
+def unit_of_file(file: str) -> str | None:
+    """The package of a test file where it shares fixtures of a session, else the file where of a module, else None."""
+    path = ROOT / file
+    words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    conftest = path.parent / "conftest.py"
+    if words & shared_fixtures(conftest, "session"):
+        return path.parent.name
+    return file if shared_fixtures(path, "module") or words & shared_fixtures(conftest, "module") else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Under `--dist loadscope`, hand out tests by their shared fixtures, so that each is built once; others singly.
+
+    (`--dist loadgroup` would take marks for it, but with pytest 9.2 pytest-xdist 3.8 overlooks them.)
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return unit_of_file(nodeid.split("::")[0]) or nodeid
+
+    return ByFixture(config, log)

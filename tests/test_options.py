@@ -28,7 +28,7 @@ def run(*arguments):
 
 @pytest.mark.parametrize("options", CLASSES, ids=lambda one: one.__name__)
 def test_every_option_has_help_and_no_two_share_a_name(options):
-    declared = list(options.declared())
+    declared = list(options.declared().values())
     assert all(option.help.endswith(".") for option in declared)
     for names in ([option.name for option in declared], [option.flag for option in declared]):
         assert len(set(names)) == len(names)
@@ -37,18 +37,17 @@ def test_every_option_has_help_and_no_two_share_a_name(options):
 def test_the_api_has_the_options_of_the_command():
     parameters = inspect.signature(geodiag.extract).parameters
     own = {name for name in parameters if name not in ("runs", "store", "progress", "geometry")}
-    assert own == {option.name for option in ExtractOptions.declared()} - ENGINE
-    for option in ExtractOptions.declared():
+    assert own == {option.name for option in ExtractOptions.declared().values()} - ENGINE
+    for option in ExtractOptions.declared().values():
         if option.name in own and option.owner is None and option.name != "measure":
             assert parameters[option.name].default == option.default, option.name
-    assert {"families", "layers", "device", "read"} == {option.name for option in DiffOptions.declared()}
+    assert {"families", "layers", "device", "read"} == {option.name for option in DiffOptions.declared().values()}
     assert {"families", "layers", "device", "read"} <= set(inspect.signature(geodiag.diff).parameters)
 
 
 def test_what_tables_take_is_what_analyze_offers():
-    offered = {option.name: option.default for option in AnalyzeOptions.declared()}
-    taken = {field.name: field.default for field in dataclasses.fields(Options)}
-    assert offered.items() <= taken.items()
+    assert issubclass(Options, AnalyzeOptions)
+    assert set(AnalyzeOptions.declared()) == {"resamples", "permutations", "seed", "cluster"}
 
 
 def test_help_states_every_default_and_an_example(monkeypatch, capsys):
@@ -56,7 +55,7 @@ def test_help_states_every_default_and_an_example(monkeypatch, capsys):
     monkeypatch.setenv("TERMINAL_WIDTH", "300")
     run("extract", "--help")
     shown = " ".join(capsys.readouterr().out.split())
-    for option in ExtractOptions.declared():
+    for option in ExtractOptions.declared().values():
         assert option.flag in shown
         if option.default not in (None, False, ()):
             default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
@@ -71,7 +70,7 @@ def test_help_states_every_default_and_an_example(monkeypatch, capsys):
     [
         (
             "--shards 8 --partition gpu --time 5",
-            "--shards, --partition and --time are for --engine slurm; add --engine",
+            "--partition, --shards and --time are for --engine slurm; add --engine",
         ),
         ("--slurm account=lab", "--slurm is for --engine slurm; add --engine slurm, or leave it out"),
         ("--engine slurm --shard 1/2 --strict", "--shard and --strict are for --engine local"),

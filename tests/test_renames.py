@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -39,8 +40,8 @@ MODULES, NAMES = read_table()
 
 
 def get(name):
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
+    """The object of a dotted name: a module's, or a class's."""
+    return pkgutil.resolve_name(name)
 
 
 def test_every_module_and_name_of_0_1_0_is_in_the_table():

@@ -38,6 +38,7 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "Part": "geodiag.checkpoints.layers.MatrixPart",
+            "Part": "geodiag.checkpoints.layers:MatrixPart",
+            "read_layer": "geodiag.checkpoints.checkpoint:Checkpoint.read_layer",
         },
     )

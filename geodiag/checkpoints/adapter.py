@@ -11,7 +11,7 @@ from geodiag.checkpoints.adapter_files import AdapterSettings
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.layers import Layer, LeftOut, MatrixPart
 from geodiag.checkpoints.model_weights import Factors, Holding
-from geodiag.checkpoints.tensor_checks import check_finite, check_readable, check_shape
+from geodiag.checkpoints.unsupported import check_finite, check_readable, check_shape
 from geodiag.common.adapters import AdapterLocation
 
 if TYPE_CHECKING:

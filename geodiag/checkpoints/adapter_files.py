@@ -145,17 +145,17 @@ def _pattern(config: Mapping[str, Any], key: str, where: Path, *, whole: bool = 
         try:
             re.compile(module)
         except re.error as error:
-            what = f"{key!r} holds {module!r}, no regular expression ({error})"
-            raise CheckpointError(what, where=where, fix="name the end of a module") from error
+            message = f"{key!r} holds {module!r}, no regular expression ({error})"
+            raise CheckpointError(message, where=where, fix="name the end of a module") from error
     return dict(pattern)
 
 
 def _check_number(value: Any, key: str, where: Path, *, whole: bool) -> None:
     right = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, right) or not 0 < value < 2**31:
-        what = f"{key!r} is {value!r}" if value is not None else f"{key!r} is missing"
+        message = f"{key!r} is {value!r}" if value is not None else f"{key!r} is missing"
         fix = f"it is a {'whole ' if whole else ''}number above 0"
-        raise CheckpointError(what, where=where, fix=fix)
+        raise CheckpointError(message, where=where, fix=fix)
 
 
 _PREFIX = re.compile(r"(?:base_model\.model\.)?(?P<rest>.+)")
@@ -230,27 +230,27 @@ def _check_kind(name: str, weights: Checkpoint) -> None:
         if pattern.fullmatch(name):
             raise CheckpointError(f"{why} ({key})", where=weights.path, tensor=name, fix="merge it into its base first")
     if ".lora_" in name and not (_FACTOR.fullmatch(name) or _EMBEDDED.fullmatch(name)):
-        what = "no factor of a LoRA adapter that is known"
-        raise CheckpointError(what, where=weights.path, tensor=name, fix="merge it into its base first")
+        message = "no factor of a LoRA adapter that is known"
+        raise CheckpointError(message, where=weights.path, tensor=name, fix="merge it into its base first")
 
 
 def _add_factor(factors: dict[str, dict[str, str]], module: str, side: str, name: str, weights: Checkpoint) -> None:
     of_module = factors.setdefault(module, {})
     if side in of_module:
-        what = f"the same factor as tensor {of_module[side]}"
-        raise CheckpointError(what, where=weights.path, tensor=name, fix="keep one adapter a file")
+        message = f"the same factor as tensor {of_module[side]}"
+        raise CheckpointError(message, where=weights.path, tensor=name, fix="keep one adapter a file")
     of_module[side] = name
 
 
 def _check_adapters(adapters: set[str], weights: Checkpoint) -> None:
     if len(adapters) > 1:
-        what = f"holds {len(adapters)} adapters: {', '.join(sorted(adapters))}"
-        raise CheckpointError(what, where=weights.path, fix="save each in a folder of its own")
+        message = f"holds {len(adapters)} adapters: {', '.join(sorted(adapters))}"
+        raise CheckpointError(message, where=weights.path, fix="save each in a folder of its own")
 
 
 def _check_pairs(factors: Mapping[str, Mapping[str, str]], weights: Checkpoint) -> None:
     for of_module in factors.values():
         if len(of_module) < 2:
             ((side, name),) = of_module.items()
-            what = f"there is no factor {'B' if side == 'A' else 'A'} to it"
-            raise CheckpointError(what, where=weights.path, tensor=name, fix="save the adapter again")
+            message = f"there is no factor {'B' if side == 'A' else 'A'} to it"
+            raise CheckpointError(message, where=weights.path, tensor=name, fix="save the adapter again")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from geodiag.checkpoints.layers import Layer, MatrixPart
 from geodiag.checkpoints.range_file import RangeFile
 from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, open_weights, readable
-from geodiag.checkpoints.tensor_checks import check_finite, check_readable, check_shape, quantisation
 from geodiag.checkpoints.tensor_names import naming_of, other_names, text_config
+from geodiag.checkpoints.unsupported import check_finite, check_readable, check_shape, quantisation
 from geodiag.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -177,9 +177,9 @@ class Checkpoint:
     def _checked_tensor(self, layer: Layer) -> tuple[str, MatrixPart]:
         match = self.find_layer(layer)
         if match is None:
-            what = "the tensor is missing here and present in the base"
+            message = "the tensor is missing here and present in the base"
             fix = "give a checkpoint of the base's own architecture, with all its weights"
-            raise CheckpointError(what, where=self.path, tensor=layer.tensor, fix=fix)
+            raise CheckpointError(message, where=self.path, tensor=layer.tensor, fix=fix)
         name, part = match
         info = self.info(name)
         check_readable(info, where=self.path, tensor=name, method=quantisation(self.config))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.layers import Layer, LayerTable, LeftOut
-from geodiag.checkpoints.tensor_checks import check_readable, quantisation
 from geodiag.checkpoints.tensor_names import Projection, Site, naming_of, text_config, why_left_out
+from geodiag.checkpoints.unsupported import check_readable, quantisation
 from geodiag.common.schema import FAMILIES
 from geodiag.common.text import counted
 from geodiag.errors import CheckpointError, SettingsError
@@ -60,8 +60,8 @@ def _families(families: Sequence[str] | None) -> frozenset[str]:
     asked = [families] if isinstance(families, str) else list(families)
     unknown = [family for family in asked if family not in FAMILIES]
     if unknown or not asked:
-        what = f"unknown family {unknown[0]!r}" if unknown else "no family is asked for"
-        raise SettingsError(what, fix=f"known families: {', '.join(FAMILIES)}")
+        message = f"unknown family {unknown[0]!r}" if unknown else "no family is asked for"
+        raise SettingsError(message, fix=f"known families: {', '.join(FAMILIES)}")
     return frozenset(asked)
 
 
@@ -69,8 +69,8 @@ def _pattern(pattern: str | None) -> re.Pattern[str]:
     try:
         return re.compile(pattern or "")
     except (re.error, OverflowError, RecursionError) as error:
-        what = f"the layer pattern {pattern!r} is not a regular expression ({error})"
-        raise SettingsError(what, fix=r"for example 'layers\.[0-3]\.'") from error
+        message = f"the layer pattern {pattern!r} is not a regular expression ({error})"
+        raise SettingsError(message, fix=r"for example 'layers\.[0-3]\.'") from error
 
 
 def _why_not(projection: Projection, asked: frozenset[str], fits: re.Pattern[str]) -> str:
@@ -92,8 +92,8 @@ def _layer(checkpoint: Checkpoint, tensor: str, projection: Projection) -> Layer
 
 def _add(layers: dict[str, Layer], layer: Layer, checkpoint: Checkpoint) -> None:
     if layer.name in layers:
-        what = f"the same layer as tensor {layers[layer.name].tensor}"
-        raise CheckpointError(what, where=checkpoint.path, tensor=layer.tensor, fix="keep one of them")
+        message = f"the same layer as tensor {layers[layer.name].tensor}"
+        raise CheckpointError(message, where=checkpoint.path, tensor=layer.tensor, fix="keep one of them")
     layers[layer.name] = layer
 
 
@@ -114,13 +114,13 @@ def _nothing_found(
     if kept_out:
         asked = [f"families {', '.join(sorted(_families(families)))}"] if families else []
         asked += [f"the pattern {pattern!r}"] if pattern else []
-        what = f"no layer fits {' and '.join(asked)}"
-        return SettingsError(what, where=checkpoint.path, fix=f"there are {_some(kept_out)}")
+        message = f"no layer fits {' and '.join(asked)}"
+        return SettingsError(message, where=checkpoint.path, fix=f"there are {_some(kept_out)}")
     method = quantisation(checkpoint.config)
     by = f" (quantised with {method})" if method else ""
-    what = f"no target layers among {counted(len(left_out), 'tensor')}{by}; tensors are {_some(_telling(left_out))}"
+    message = f"no target layers among {counted(len(left_out), 'tensor')}{by}; tensors are {_some(_telling(left_out))}"
     fix = f"names were looked for as in {naming}, such as model.layers.0.self_attn.q_proj.weight"
-    return CheckpointError(what, where=checkpoint.path, fix=fix)
+    return CheckpointError(message, where=checkpoint.path, fix=fix)
 
 
 def _telling(left_out: Sequence[LeftOut]) -> list[str]:

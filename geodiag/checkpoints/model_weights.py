@@ -26,7 +26,7 @@ class Factors:
     """alpha / r, or alpha / sqrt(r)."""
 
 
-Kind: TypeAlias = Literal["checkpoint", "adapter"]
+WeightsKind: TypeAlias = Literal["checkpoint", "adapter"]
 """Whole weights, or an adapter of a base."""
 
 Holding: TypeAlias = Literal["whole", "factors", "nothing"]
@@ -42,7 +42,7 @@ class ModelWeights(Protocol):
         """The folder, or the single file."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> WeightsKind:
         """`checkpoint` or `adapter`."""
 
     @property
@@ -98,5 +98,5 @@ def check_same_layers(layers: Sequence[Layer], weights: ModelWeights) -> None:
             errors.append(error)
     if errors:
         first = errors[0]
-        what = f"{first.what} ({len(errors)} of {len(layers)} target layers do not fit)"
-        raise CheckpointError(what, where=first.where, tensor=first.tensor, fix=first.fix)
+        message = f"{first.what} ({len(errors)} of {len(layers)} target layers do not fit)"
+        raise CheckpointError(message, where=first.where, tensor=first.tensor, fix=first.fix)

@@ -14,7 +14,7 @@ from geodiag.checkpoints.layers import LeftOut, MatrixPart
 from geodiag.checkpoints.safetensors_file import read_infos
 from geodiag.checkpoints.tensor_names import Projection, naming_of, other_names, text_config, why_left_out
 from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, AdapterLocation, find_adapter
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.remote import names_in
 from geodiag.errors import CheckpointError
 
@@ -44,11 +44,13 @@ def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
     _place_factors(tensors, weights, base, found)
     _place_whole(tensors, weights, base, found)
     if found.strangers:
-        what = f"{len(found.strangers)} of its modules are not in the base {base.path}, such as {found.strangers[0]}"
-        raise CheckpointError(what, where=folder, fix="give the base that the adapter was trained on")
+        message = f"{len(found.strangers)} of its modules are not in the base {base.path}, such as {found.strangers[0]}"
+        raise CheckpointError(message, where=folder, fix="give the base that the adapter was trained on")
     if not found.factors and not found.whole:
-        what = f"changes no projection of the base {base.path}"
-        raise CheckpointError(what, where=folder, fix="give an adapter of the base's attention or feed-forward weights")
+        message = f"changes no projection of the base {base.path}"
+        raise CheckpointError(
+            message, where=folder, fix="give an adapter of the base's attention or feed-forward weights"
+        )
     return Adapter(folder, settings, weights, found.factors, found.whole, tuple(found.left_out))
 
 

@@ -13,7 +13,7 @@ from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.open_adapter import open_adapter
 from geodiag.checkpoints.safetensors_file import Reading, read_infos, read_shards
 from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_adapter
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.remote import absolute, names_in
 from geodiag.errors import CheckpointError, SettingsError
 
@@ -112,8 +112,8 @@ def _open_file(path: Path) -> Checkpoint:
     if path.suffix == ".gguf":
         raise refused.gguf(path)
     if path.suffix != ".safetensors":
-        what = f"the ending {path.suffix!r} is not that of a checkpoint"
-        raise CheckpointError(what, where=path, fix="give a .safetensors file or a Hugging Face folder")
+        message = f"the ending {path.suffix!r} is not that of a checkpoint"
+        raise CheckpointError(message, where=path, fix="give a .safetensors file or a Hugging Face folder")
     return _whole(path, path)
 
 
@@ -142,8 +142,8 @@ def _safetensors(entries: Iterable[str]) -> list[str]:
 
 def _refuse_adapter(path: Path, entries: frozenset[str]) -> Checkpoint:
     if _safetensors(entries):
-        what = f"holds both whole weights and an adapter ({ADAPTER_CONFIG})"
-        raise CheckpointError(what, where=path, fix="keep one of them in the folder")
+        message = f"holds both whole weights and an adapter ({ADAPTER_CONFIG})"
+        raise CheckpointError(message, where=path, fix="keep one of them in the folder")
     raise refused.adapter(path)
 
 
@@ -176,8 +176,8 @@ def _refuse_folder(path: Path, entries: frozenset[str]) -> NoReturn:
     """Says what a folder that is no checkpoint seems to be."""
     files = _safetensors(entries)
     if files:
-        what = f"{len(files)} safetensors files ({files[0]}, ...) and no {_INDEX}"
-        raise CheckpointError(what, where=path, fix="copy or download the index too, or name one file")
+        message = f"{len(files)} safetensors files ({files[0]}, ...) and no {_INDEX}"
+        raise CheckpointError(message, where=path, fix="copy or download the index too, or name one file")
     state = sorted(name for name in entries if name.startswith(_TRAINER_STATE) or name.endswith(".distcp"))
     if state:
         raise refused.training_state(path, state[0])
@@ -186,7 +186,7 @@ def _refuse_folder(path: Path, entries: frozenset[str]) -> NoReturn:
         raise refused.gguf(path / ggufs[0])
     inside = sorted(name for name in entries if any((path / name / file).is_file() for file in (_SINGLE, _INDEX)))
     if inside:
-        what = "holds no weights itself, but its folders do"
-        raise CheckpointError(what, where=path, fix=f"give one of them: {', '.join(inside[:6])}")
+        message = "holds no weights itself, but its folders do"
+        raise CheckpointError(message, where=path, fix=f"give one of them: {', '.join(inside[:6])}")
     fix = f"give a folder with {_SINGLE}, or with {_INDEX} and its shards"
     raise CheckpointError("holds no safetensors weights", where=path, fix=fix)

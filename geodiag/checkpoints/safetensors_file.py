@@ -11,7 +11,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from geodiag.checkpoints.range_file import RangeFile, dtype_name, first_bytes, read_header
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.remote import RemotePath
 from geodiag.errors import CheckpointError
 
@@ -61,8 +61,8 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError, MemoryError) as error:
-        what, fix = _diagnosis(path, error)
-        raise CheckpointError(what, where=path, fix=fix) from error
+        message, fix = _diagnosis(path, error)
+        raise CheckpointError(message, where=path, fix=fix) from error
 
 
 _STRANGERS = (
@@ -83,9 +83,9 @@ def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
         return f"cannot be read ({failure.strerror})", "check that the file is there and may be read"
     if not start:
         return "the file is empty", "copy or download it again"
-    for first, what, fix in _STRANGERS:
+    for first, message, fix in _STRANGERS:
         if start.startswith(first):
-            return what, fix
+            return message, fix
     reason = str(error).rpartition("header: ")[2][:160]
     return f"truncated or damaged safetensors file ({reason})", "copy or download it again"
 
@@ -110,34 +110,34 @@ def read_shards(index: Path) -> dict[str, tuple[TensorInfo, Path]]:
     infos = {shard: read_infos(file) for shard, file in files.items()}
     for tensor, shard in weight_map.items():
         if tensor not in infos[shard]:
-            what = f"the index puts it in {shard}, which does not hold it"
-            raise CheckpointError(what, where=index, tensor=tensor, fix=_AGAIN)
+            message = f"the index puts it in {shard}, which does not hold it"
+            raise CheckpointError(message, where=index, tensor=tensor, fix=_AGAIN)
     return {tensor: (infos[shard][tensor], files[shard]) for tensor, shard in weight_map.items()}
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
     weight_map: Any = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        what = "'weight_map' is missing or empty"
-        raise CheckpointError(what, where=index, fix='it maps each tensor to its shard: {"weight_map": {...}}')
+        message = "'weight_map' is missing or empty"
+        raise CheckpointError(message, where=index, fix='it maps each tensor to its shard: {"weight_map": {...}}')
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not shard:
-            what = f"'weight_map' gives {str(shard)[:60]!r} where a file name belongs"
-            raise CheckpointError(what, where=index, tensor=tensor, fix=_AGAIN)
+            message = f"'weight_map' gives {str(shard)[:60]!r} where a file name belongs"
+            raise CheckpointError(message, where=index, tensor=tensor, fix=_AGAIN)
     return weight_map
 
 
 def _shard_file(index: Path, shard: str) -> Path:
     parts = {*PurePosixPath(shard).parts, *PureWindowsPath(shard).parts}
     if ".." in parts or PurePosixPath(shard).is_absolute() or PureWindowsPath(shard).anchor or "\0" in shard:
-        what = f"the shard {shard[:80]!r} lies outside the checkpoint's folder"
-        raise CheckpointError(what, where=index, fix="shards are files beside the index")
+        message = f"the shard {shard[:80]!r} lies outside the checkpoint's folder"
+        raise CheckpointError(message, where=index, fix="shards are files beside the index")
     file = index.parent / shard
     try:
         there = file.is_file()
     except OSError:  # a name too long to be one
         there = False
     if not there:
-        what = f"the shard {shard[:80]!r} is not there"
-        raise CheckpointError(what, where=index, fix="copy or download the missing file")
+        message = f"the shard {shard[:80]!r} is not there"
+        raise CheckpointError(message, where=index, fix="copy or download the missing file")
     return file

@@ -56,6 +56,6 @@ def find_adapter(path: Path) -> AdapterLocation | None:
         return None
     below = [name for name in names if (path / name / ADAPTER_CONFIG).is_file()]
     if len(below) > 1:
-        what = f"holds {len(below)} adapters: {', '.join(below[:6])}"
-        raise CheckpointError(what, where=path, fix=f"name one of them, such as {path / below[0]}")
+        message = f"holds {len(below)} adapters: {', '.join(below[:6])}"
+        raise CheckpointError(message, where=path, fix=f"name one of them, such as {path / below[0]}")
     return AdapterLocation(path / below[0]) if below else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 
@@ -15,7 +15,7 @@ def moved_names(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: The package's `__name__`.
-        names: Full dotted new name of each old one.
+        names: New place of each old name, "module:name" or "module:Class.method".
 
     Returns:
         A function that returns the object of an old name and warns with `DeprecationWarning`; it raises
@@ -25,8 +25,7 @@ def moved_names(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, new = names[name].rpartition(".")
-        warnings.warn(f"{package}.{name} is now {names[name]}", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(module), new)
+        warnings.warn(f"{package}.{name} is now {names[name].replace(':', '.')}", DeprecationWarning, stacklevel=2)
+        return resolve_name(names[name])
 
     return get

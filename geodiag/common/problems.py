@@ -67,8 +67,8 @@ def _describe(cause: Exception, where: Path | None, run: str | None, again: str,
     number = _error_number(cause)
     if isinstance(cause, OSError) or number is not None:
         remedy = _REMEDIES.get(number or 0, "mend it")
-        what = f"cannot read or write: {first_line(cause)}"
-        return StoreError(what, where=where, run=run, fix=f"{remedy}, {again}")
+        message = f"cannot read or write: {first_line(cause)}"
+        return StoreError(message, where=where, run=run, fix=f"{remedy}, {again}")
     return UnexpectedError(
         f"unexpected {type(cause).__name__}: {first_line(cause)}",
         run=run,

@@ -105,9 +105,9 @@ class RemotePath(_Concrete):
         """So many bytes from `start` on, in one request; raises where fewer or more come."""
         data: bytes = self._attempt(lambda fs, path: fs.cat_file(path, start=start, end=start + count))
         if len(data) != count:
-            what = f"{len(data)} bytes came where {count} were asked for"
+            message = f"{len(data)} bytes came where {count} were asked for"
             raise CheckpointError(
-                what, where=self, fix="the server has to answer range requests, and the file be whole"
+                message, where=self, fix="the server has to answer range requests, and the file be whole"
             )
         return data
 
@@ -150,13 +150,13 @@ class RemotePath(_Concrete):
             )
             raise self._missing(error, fix) from error
         except ValueError as error:
-            what = f"no file system is known by {self.protocol}://"
+            message = f"no file system is known by {self.protocol}://"
             fix = "use a path, http(s):// or an address that fsspec reads"
-            raise CheckpointError(what, where=self, fix=fix) from error
+            raise CheckpointError(message, where=self, fix=fix) from error
 
     def _missing(self, error: ImportError, fix: str) -> CheckpointError:
-        what = f"reading it needs a package that is not installed ({error})"
-        return CheckpointError(what, where=self, fix=fix)
+        message = f"reading it needs a package that is not installed ({error})"
+        return CheckpointError(message, where=self, fix=fix)
 
 
 def unreachable(path: Path, error: BaseException) -> CheckpointError:

@@ -31,8 +31,9 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "Evidence": "geodiag.explain.evidence.StoreEvidence",
-            "Finding": "geodiag.explain.results.CauseFinding",
-            "Place": "geodiag.stats.placement.Placement",
+            "Evidence": "geodiag.explain.evidence:StoreEvidence",
+            "Finding": "geodiag.explain.results:CauseFinding",
+            "Place": "geodiag.stats.placement:Placement",
+            "Track": "geodiag.explain.results:LossCorrelation",
         },
     )

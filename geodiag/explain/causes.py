@@ -50,7 +50,7 @@ class Cause:
 
 FAR = 2.0
 """Odds ratio from which a family's share is far from usual."""
-SMALL, LARGE = 0.5, 1.5
+SMALL_UPDATE, LARGE_UPDATE = 0.5, 1.5
 """Multiples of the median update norm of the other steps, below or above which a step is small or large."""
 NEARLY_SAME = 0.5
 """Multiple of the median GC of the run's other pairs, below which two updates are nearly the same."""
@@ -122,12 +122,12 @@ def _nearly_same(subject: Subject, row: dict[str, Any], others: list[float]) -> 
 
 def small_update(evidence: StepEvidence) -> CauseFinding | None:
     """A step with a far smaller update norm than usual."""
-    return _norm(evidence, "small update", lambda ratio, z: ratio <= SMALL and z < 0)
+    return _norm(evidence, "small update", lambda ratio, z: ratio <= SMALL_UPDATE and z < 0)
 
 
 def large_update(evidence: StepEvidence) -> CauseFinding | None:
     """A step with a far larger update norm than usual."""
-    return _norm(evidence, "large update", lambda ratio, z: ratio >= LARGE and z > 0)
+    return _norm(evidence, "large update", lambda ratio, z: ratio >= LARGE_UPDATE and z > 0)
 
 
 def tracked_signal(evidence: StepEvidence) -> CauseFinding | None:

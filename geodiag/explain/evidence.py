@@ -11,7 +11,8 @@ import polars as pl
 
 from geodiag.explain.results import LossCorrelation
 from geodiag.signals import PAIR_SIGNALS, SIGNALS
-from geodiag.signals.labels import in_text
+from geodiag.signals.catalog import in_text
+from geodiag.signals.pairs import SimilarPairs
 from geodiag.signals.shares import (
     ConflictRow,
     Part,
@@ -21,7 +22,6 @@ from geodiag.signals.shares import (
     squared_norms,
     state_conflict_sums,
 )
-from geodiag.signals.similar_pairs import SimilarPairs
 from geodiag.stats.placement import Reference
 from geodiag.stats.score_noise import SampledScore
 from geodiag.store import StoreReader
@@ -114,8 +114,8 @@ class StoreEvidence:
     """
 
     def __init__(self, store: StoreReader, options: Options | None = None) -> None:
-        self.store, self.options = store, options or Options()
-        self._inputs = Inputs(store, self.options)
+        self.store, self.options = store.snapshot(), options or Options()
+        self._inputs = Inputs(self.store, self.options)
 
     @cached_property
     def runs(self) -> dict[str, dict[str, Any]]:

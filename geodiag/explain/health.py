@@ -9,6 +9,7 @@ from geodiag.common.text import counted
 from geodiag.explain.results import Line, Section
 from geodiag.explain.subject import Subject
 from geodiag.explain.text import number_words, percent_words
+from geodiag.signals.catalog import label
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,6 @@ class Check:
 
     name: str
     """The column."""
-    label: str
-    """Its name in text."""
     bad: Callable[[float], bool]
     """Whether a value fails the check."""
     meaning: str
@@ -30,44 +29,37 @@ class Check:
 HEALTH_CHECKS: tuple[Check, ...] = (
     Check(
         "floor_share",
-        "At the rounding floor",
         lambda v: v > 0,
         "{value} of the step's updates are no larger than rounding alone would make them: their SAR and conflict "
         "describe the number format",
     ),
     Check(
         "zero_updates",
-        "Zero updates",
         lambda v: v > 0,
         "{value} of the step's updates are exactly zero: they have no geometry and are left out of every mean",
     ),
     Check(
         "lambda_share_mean",
-        "Lambda share",
         lambda v: v > 0.01,
         "lambda contributes {value} of the compared traces: conflicts are pulled down",
     ),
     Check(
         "lambda_share_max",
-        "Lambda share, worst layer",
         lambda v: v > 0.01,
         "lambda contributes up to {value} of the traces of a pair in some layer: its conflict is pulled down there",
     ),
     Check(
         "energy_kept",
-        "Energy kept",
         lambda v: v < 0.8,
         "only {value} of the updates' squared norm lies in the kept directions: the rank limit shapes the geometry",
     ),
     Check(
         "undefined_share",
-        "Undefined pairs",
         lambda v: v > 0,
         "{value} of the comparisons are undefined, for want of an update",
     ),
     Check(
         "grad_reliability",
-        "Gradient reliability",
         lambda v: v < 0.5,
         "probe gradients repeat only {value} between halves of their examples: their cosines are mostly noise",
         number_words,
@@ -91,5 +83,5 @@ def _line(subject: Subject, check: Check) -> Line:
     cell = subject.row[check.name]
     value = None if cell is None else float(cell)
     bad = value is not None and check.bad(value)
-    text = check.meaning.format(value=check.form(value)) if bad else f"{check.label}: {check.form(value)}"
-    return Line(f"health:{check.name}", check.label, value, text, warn=bad, weight=1.0 if bad else 0.0)
+    text = check.meaning.format(value=check.form(value)) if bad else f"{label(check.name)}: {check.form(value)}"
+    return Line(f"health:{check.name}", label(check.name), value, text, warn=bad, weight=1.0 if bad else 0.0)

@@ -10,7 +10,7 @@ from geodiag.explain.losses import OldTaskChange
 from geodiag.explain.results import Line, Number, Section
 from geodiag.explain.subject import Subject
 from geodiag.explain.text import correlation_words, number_words, percent_words, signed
-from geodiag.signals.similar_pairs import PairDrops
+from geodiag.signals.pairs import PairDrops
 from geodiag.stats.placement import Placement, place_among
 
 MOST = 5

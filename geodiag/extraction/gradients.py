@@ -10,10 +10,10 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "GradientOptions": "geodiag.extraction.measurements.gradients.plan.GradientOptions",
-            "GradientPlan": "geodiag.extraction.measurements.gradients.plan.GradientPlan",
-            "GradientStep": "geodiag.extraction.measurements.gradients.plan.GradientStep",
-            "gradient_plan": "geodiag.extraction.measurements.gradients.plan.gradient_plan",
-            "gradient_rows": "geodiag.extraction.measurements.gradients.rows.gradient_rows",
+            "GradientOptions": "geodiag.extraction.measurements.gradients.settings:GradientOptions",
+            "GradientPlan": "geodiag.extraction.measurements.gradients.plan:GradientPlan",
+            "GradientStep": "geodiag.extraction.measurements.gradients.plan:GradientStep",
+            "gradient_plan": "geodiag.extraction.measurements.gradients.plan:gradient_plan",
+            "gradient_rows": "geodiag.extraction.measurements.gradients.rows:gradient_rows",
         },
     )

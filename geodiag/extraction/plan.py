@@ -82,11 +82,11 @@ class Plan:
 
     def partners(self) -> dict[int, tuple[int, ...]]:
         """For each update those it is compared with, in rising order."""
-        found: dict[int, set[int]] = {}
+        partners: dict[int, set[int]] = {}
         for pair in self.pairs:
-            found.setdefault(pair.i, set()).add(pair.j)
-            found.setdefault(pair.j, set()).add(pair.i)
-        return {i: tuple(sorted(others)) for i, others in found.items()}
+            partners.setdefault(pair.i, set()).add(pair.j)
+            partners.setdefault(pair.j, set()).add(pair.i)
+        return {i: tuple(sorted(others)) for i, others in partners.items()}
 
 
 def make_plan(manifest: Manifest) -> Plan:

@@ -19,9 +19,9 @@ from geodiag.checkpoints import (
     open_checkpoint,
     open_model,
 )
-from geodiag.common.device import pick_device
 from geodiag.errors import GeodiagError
 from geodiag.extraction.plan import Plan, make_plan
+from geodiag.geometry.numerics import pick_device
 from geodiag.runs import Manifest
 
 DEFAULT_MEMORY = 4 * 2**30

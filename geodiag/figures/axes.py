@@ -13,9 +13,10 @@ from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
 from geodiag.errors import SettingsError
+from geodiag.figures.captions import task_title
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.labels import label, task_title
 from geodiag.figures.theme import FAINT, INK, SMALL_TEXT, TINY
+from geodiag.signals.catalog import label
 
 Size = tuple[float, float]
 """Width and height in inches."""

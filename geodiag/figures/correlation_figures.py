@@ -9,16 +9,9 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from geodiag.figures.axes import finish, one_axes
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, describe
 from geodiag.figures.colors import signal_color, signal_marker
-from geodiag.figures.correlation_maps import (
-    RELATION_ROWS,
-    STEP_SIGNALS,
-    CorrelationMap,
-    correlation_map,
-    correlation_rows,
-    map_ready,
-)
+from geodiag.figures.correlation_maps import CorrelationMap, correlation_map, correlation_rows, map_ready
 from geodiag.figures.correlation_panels import (
     BEST_OF_BOTH,
     BY_METHOD,
@@ -39,10 +32,11 @@ from geodiag.figures.correlation_panels import (
 )
 from geodiag.figures.data import CONFOUNDS, Data, NothingToDraw, Tables, need, unique
 from geodiag.figures.estimates import Estimates, Series, draw_forest, forest_legend
-from geodiag.figures.labels import RHO, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.theme import ONE_AND_HALF, SMALL_TEXT, TWO_COLUMNS
+from geodiag.signals.catalog import HEADLINE_SIGNALS, PAIR_RELATIONS, label
+from geodiag.tables.confounds import WAYS
 
 __all__ = [
     "confounds",
@@ -76,7 +70,7 @@ def fig02_global_and_method(data: Data, *, axes: Iterable[Axes] | None = None) -
         by="method",
         target="forgetting",
         baseline=True,
-        wide=STEP_SIGNALS,
+        wide=HEADLINE_SIGNALS,
     )
     return compose(data, [[Panel("All runs", bars)], [Panel("By method", correlation_map(spec))]], axes)
 
@@ -114,7 +108,7 @@ def fig09_pair_correlations(data: Data, *, axes: Iterable[Axes] | None = None) -
     """Pairs of a new and an old task: alignment, conflict and what became of the old one, by size and method."""
     about = "Rank correlations over pairs of a new and an old task"
     by_size, by_method = (
-        CorrelationMap(table, by, "relation", f"{about}, by {by}", level="pair", by=by, wide=RELATION_ROWS)
+        CorrelationMap(table, by, "relation", f"{about}, by {by}", level="pair", by=by, wide=tuple(PAIR_RELATIONS))
         for table, by in ((PAIRS_BY_SIZE, "size"), (PAIRS_BY_METHOD, "method"))
     )
     row = [Panel("By size", correlation_map(by_size, bar=False)), Panel("By method", correlation_map(by_method))]
@@ -155,16 +149,16 @@ def _method_map(spec: CorrelationMap, method: str, *, place: int, of: int) -> Pr
 
 
 INCREMENTAL = "incremental"
-SHOWN_WAYS: Mapping[str, Series] = MappingProxyType(
+WAY_STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "pooled": Series("Pooled", "#4D4D4D", "s"),
-        "within": Series("Within runs", "#0072B2", "o"),
-        "between": Series("Between runs", "#CC79A7", "p"),
-        "step_partial": Series("At a fixed step", "#D55E00", "D"),
-        "norm_partial": Series("At fixed norms", "#009E73", "^"),
+        "pooled": ("#4D4D4D", "s"),
+        "within": ("#0072B2", "o"),
+        "between": ("#CC79A7", "p"),
+        "step_partial": ("#D55E00", "D"),
+        "norm_partial": ("#009E73", "^"),
     }
 )
-"""The correlations of the table `confounds`."""
+"""Colour and marker of each correlation of the table `confounds`."""
 SHOWN_CONFOUNDS = ("pooled", "within", "step_partial")
 """Those drawn unless others are named."""
 INTERVAL_COLUMNS = "Whiskers: 95 % intervals, leaving one run out at a time; hollow: no interval"
@@ -179,7 +173,7 @@ def confounds(
     Args:
         data: a store, or the table `confounds`.
         target: the outcome.
-        ways: correlations, keys of `SHOWN_WAYS`.
+        ways: correlations, names of `geodiag.tables.confounds.WAYS`.
         ax: axes to draw in.
 
     Raises:
@@ -188,7 +182,8 @@ def confounds(
     frame = need(data.get(CONFOUNDS), ("signal", "target", "correlation", "rho", "low", "high"), name=CONFOUNDS)
     frame = frame.filter(pl.col("target") == target, pl.col("correlation").is_in(list(ways)))
     frame, absent = _with_estimates(frame, "rho")
-    styles = {way: SHOWN_WAYS[way] for way in ways}
+    labels = {way.name: way.label for way in WAYS}
+    styles = {name: Series(labels[name], *WAY_STYLES[name]) for name in ways}
     drawn = Estimates(frame, "signal", "correlation", styles, value="rho", interval=("low", "high"), name=label)
     ax = one_axes(ax, (TWO_COLUMNS * 0.72, 0.6 + 0.075 * (len(styles) + 1) * len(drawn.categories)))
     draw_forest(ax, drawn)

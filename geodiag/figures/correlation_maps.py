@@ -9,13 +9,13 @@ import polars as pl
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, STRENGTH, axis_number, describe
 from geodiag.figures.colors import Scale, correlation_scale, strength_scale
 from geodiag.figures.correlation_panels import observations, strengths, wrapped
 from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_baseline, with_intervals
 from geodiag.figures.heatmap import LEAST_BAR, Cells, cells, draw_cells
-from geodiag.figures.labels import RHO, STRENGTH, axis_number, label
 from geodiag.figures.panels import Prepare, Ready
+from geodiag.signals.catalog import label
 
 BOUNDS = "Second lines: 95 % intervals from resampling whole runs"
 NO_BOUNDS = "This table has no intervals"
@@ -148,9 +148,3 @@ def _bounds(frame: pl.DataFrame, spec: CorrelationMap, matrix: Cells) -> NDArray
         at = matrix.rows.index(row[spec.down]), matrix.columns.index(row[spec.across])
         texts[at] = f"[{axis_number(row['ci_low'])}, {axis_number(row['ci_high'])}]"
     return texts
-
-
-STEP_SIGNALS = ("update_norm", "active_conflict", "state_gap", "global_gap", "neg_grad_ratio", "min_grad_cos", "step")
-"""Columns that hold signals' correlations in tables with a row a method or size."""
-RELATION_ROWS = ("sar_gc", "sar_drop", "gc_drop", "gc_forget")
-"""Columns that hold pairs' correlations in tables with a row a method or size."""

@@ -10,12 +10,12 @@ from types import MappingProxyType
 import polars as pl
 from matplotlib.axes import Axes
 
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import STRENGTH, describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.data import NothingToDraw, Tables, need, unique, with_baseline, with_step
 from geodiag.figures.estimates import Estimates, Series, bar_legend, draw_bars, draw_forest, forest_legend
-from geodiag.figures.labels import STRENGTH, label
 from geodiag.figures.panels import Prepare, Ready
+from geodiag.signals.catalog import label
 
 BOUNDED = "Whiskers: 95 % intervals from resampling whole runs"
 WHISKERS = f"{BOUNDED}; hollow: no interval"

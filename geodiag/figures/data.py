@@ -12,7 +12,7 @@ import polars as pl
 
 from geodiag import paper
 from geodiag.errors import GeodiagError, SettingsError
-from geodiag.signals.labels import PAIR_RELATIONS, PUBLISHED_COLUMNS
+from geodiag.signals.catalog import PAIR_RELATIONS, PUBLISHED_COLUMNS
 from geodiag.store import StoreReader
 from geodiag.tables import ANALYSIS_TABLES, Options
 from geodiag.tables.catalog import Computed
@@ -208,8 +208,6 @@ def _given(frames: Mapping[str, pl.DataFrame]) -> Tables:
 
 CONFOUNDS = "confounds"
 STEP_BASELINE = "step"
-_OURS = {"old_task_mean": "old_mean"}
-"""Our columns for outcomes that have another name in the published tables."""
 
 
 def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting") -> pl.DataFrame:
@@ -225,7 +223,7 @@ def with_step(tables: Tables, frame: pl.DataFrame, *, target: str = "forgetting"
         return frame
     pooled = correlations.filter(pl.col("signal") == STEP_BASELINE, pl.col("correlation") == "pooled")
     targets = list(dict.fromkeys(frame["target"])) if "target" in frame.columns else [target]
-    columns = pl.DataFrame({"target": targets, "own": [_OURS.get(name, name) for name in targets]})
+    columns = pl.DataFrame({"target": targets, "own": [PUBLISHED_COLUMNS.get(name, name) for name in targets]})
     # The interval is of the same kind as the others' in the frame.
     rows = columns.join(pooled.rename({"target": "own"}), on="own", maintain_order="left").rename(
         {"rho": "spearman", "percentile_low_paper": "ci_low", "percentile_high_paper": "ci_high"}

@@ -9,18 +9,18 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from geodiag.figures.axes import draw_lines, finish, grid_lines, has_values, many_axes, one_run, step_axis, zero_line
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import RHO, axis_number, describe
 from geodiag.figures.colors import signal_color, signal_marker
 from geodiag.figures.correlation_maps import CorrelationMap, correlation_map
 from geodiag.figures.correlation_panels import BY_SIZE, METHOD_MAP
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.family_figures import SHARES, top_layer_bars
-from geodiag.figures.labels import RHO, axis_number, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import ONE_COLUMN, TINY, TWO_COLUMNS
-from geodiag.tables.figure_data import labelled_values, scaled_within_runs
+from geodiag.signals.catalog import GAP_SIGNALS, label
 from geodiag.tables.intervals import OWN_INTERVALS as OWN_SIZES
+from geodiag.tables.layers import labelled_values, scaled_within_runs
 from geodiag.tables.options import BASELINE_METHOD as OWN_METHOD
 from geodiag.tables.options import order_methods, order_sizes
 
@@ -92,7 +92,6 @@ def _draw_strip(ax: Axes, frame: pl.DataFrame, strip: Strip, *, last: bool) -> N
 LOSS = "retention_loss"
 CURVE_LINE = 1.25 * TINY
 """Points from one line of the smallest text to the next."""
-STATE = ("active_conflict", "state_gap", "global_gap")
 OWN_LOSS = "fig10_seq_sft_retention_loss_correlations"
 """Correlations with retention loss under sequential fine-tuning, by size."""
 _COLUMNS = ("run", "size", "method", "step")
@@ -148,11 +147,13 @@ def fig10_state_dynamics_by_size(
         "Rank correlations of steps' signals with retention loss, which is positive where scores were lost, each over "
         "the runs of one size under Seq. SFT"
     )
-    own = CorrelationMap(OWN_LOSS, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=STATE)
+    own = CorrelationMap(OWN_LOSS, "size", "signal", about, level="", by=OWN_SIZES, target=LOSS, wide=GAP_SIGNALS)
     about = "Rank correlations of steps' signals with forgetting, which is negative where scores were lost, by method"
-    by_method = CorrelationMap(METHOD_MAP, "method", "signal", about, by="method", target="forgetting", wide=STATE)
+    by_method = CorrelationMap(
+        METHOD_MAP, "method", "signal", about, by="method", target="forgetting", wide=GAP_SIGNALS
+    )
     rows = [
-        [Panel("Dynamics by size", scaled_curves((LOSS, *STATE), method=method, correlations=True))],
+        [Panel("Dynamics by size", scaled_curves((LOSS, *GAP_SIGNALS), method=method, correlations=True))],
         [
             Panel("Seq. SFT, with retention loss", correlation_map(own)),
             Panel("By method, with forgetting", correlation_map(by_method)),
@@ -165,7 +166,7 @@ def fig10_state_dynamics_by_size(
 @figure("Step dynamics of every run", tables=("step_signals",), needs="steps of two tasks or more")
 def fig11_step_dynamics(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Conflict, gaps and retention loss over the steps of every run: methods down, sizes across."""
-    frame = need(data.get("step_signals"), (*_COLUMNS, *STATE), name="step_signals")
+    frame = need(data.get("step_signals"), (*_COLUMNS, *GAP_SIGNALS), name="step_signals")
     methods = order_methods(frame["method"])
     rows = [[Panel(method, _grid_row(method, bottom=method == methods[-1]))] for method in methods]
     return compose(data, rows, axes, legend=True, aligned=True)
@@ -224,7 +225,7 @@ def _write_correlations(ax: Axes, own: pl.DataFrame | None, size: str) -> str:
     if correlations.is_empty():
         return ""
     # Distances are in points: what stands above axes keeps its place whatever their height.
-    for k, name in enumerate(reversed(STATE)):
+    for k, name in enumerate(reversed(GAP_SIGNALS)):
         ax.annotate(
             f"{label(name)} {axis_number(correlations[name][0])}",
             (0.5, 1),
@@ -235,7 +236,7 @@ def _write_correlations(ax: Axes, own: pl.DataFrame | None, size: str) -> str:
             color=signal_color(name),
             ha="center",
         )
-    ax.set_title(ax.get_title(), pad=5 + CURVE_LINE * len(STATE))
+    ax.set_title(ax.get_title(), pad=5 + CURVE_LINE * len(GAP_SIGNALS))
     return f"; above: {RHO} with retention loss"
 
 
@@ -257,11 +258,11 @@ def _grid_ready(frame: pl.DataFrame, method: str, size: str, edge: Edges) -> Rea
             ax.text(0.5, 0.5, "no run", ha="center", va="center", transform=ax.transAxes, color="#888888")
             ax.set_axis_off()
         else:
-            _draw_both(ax, rows, _limits(frame, STATE), _limits(frame, (LOSS,)), edge)
+            _draw_both(ax, rows, _limits(frame, GAP_SIGNALS), _limits(frame, (LOSS,)), edge)
         ax.set_title(f"{method}, {size}" if edge.left else size)
         text = f"Conflict and gaps (left axis) and retention loss (right axis) over the steps of {size} under {method}"
-        drawn = labelled_values(rows, [name for name in (*STATE, LOSS) if name in rows.columns])
-        describe(ax, text, table="step_signals", frame=drawn, shows=STATE)
+        drawn = labelled_values(rows, [name for name in (*GAP_SIGNALS, LOSS) if name in rows.columns])
+        describe(ax, text, table="step_signals", frame=drawn, shows=GAP_SIGNALS)
 
     return Ready(draw, 1.3)
 
@@ -269,7 +270,7 @@ def _grid_ready(frame: pl.DataFrame, method: str, size: str, edge: Edges) -> Rea
 def _draw_both(
     ax: Axes, rows: pl.DataFrame, left: tuple[float, float], right: tuple[float, float], edge: Edges
 ) -> None:
-    draw_runs(ax, rows, [name for name in STATE if has_values(rows, name)])
+    draw_runs(ax, rows, [name for name in GAP_SIGNALS if has_values(rows, name)])
     other = ax.twinx()
     if has_values(rows, LOSS):
         draw_runs(other, rows, [LOSS])

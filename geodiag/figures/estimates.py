@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from geodiag.figures.axes import finish, grid_lines, zero_line
-from geodiag.figures.labels import RHO
+from geodiag.figures.captions import RHO
 from geodiag.figures.theme import INK
 
 

@@ -9,25 +9,25 @@ from matplotlib.axes import Axes
 
 from geodiag.common.schema import FAMILIES
 from geodiag.figures.axes import has_values
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import describe, family_label, order_families
 from geodiag.figures.colors import share_scale, signal_color
 from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique
 from geodiag.figures.estimates import Estimates, Series, bar_legend, draw_bars
 from geodiag.figures.heatmap import cells, draw_cells
-from geodiag.figures.labels import family_label, label, order_families
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import figure
+from geodiag.signals.catalog import label
 
 __all__ = ["fig17_family_profile", "fig18_top_layers_by_method"]
 
 PROFILE, SHARES = "table17_family_summary", "table18_top_layer_families"
 SHARES_BY_METHOD = "fig18_top_layer_families_by_method_in_text"
 
-RANKING_PANELS = {
-    "top_geometry_conflict": Series("Most geometry conflict", signal_color("active_conflict")),
-    "top_negative_gradient": Series("Most negative gradient", signal_color("neg_grad_ratio")),
+RANKING_COLORS = {
+    "top_geometry_conflict": signal_color("active_conflict"),
+    "top_negative_gradient": signal_color("neg_grad_ratio"),
 }
-"""The two rankings of layers."""
+"""The two rankings of layers, with their colours."""
 _PROFILE_COLORS = {
     "median_sar": signal_color("mean_sar"),
     "mean_gc": signal_color("mean_conflict"),
@@ -52,8 +52,8 @@ def fig17_family_profile(data: Data, *, axes: Iterable[Axes] | None = None) -> l
 def fig18_top_layers_by_method(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Which families the layers that stand out belong to, method by method."""
     row = [
-        Panel("Most geometry conflict", family_share_panel("top_geometry_conflict", bar=False)),
-        Panel("Most negative gradient", family_share_panel("top_negative_gradient")),
+        Panel(label("top_geometry_conflict"), family_share_panel("top_geometry_conflict", bar=False)),
+        Panel(label("top_negative_gradient"), family_share_panel("top_negative_gradient")),
     ]
     return compose(data, [row], axes)
 
@@ -65,7 +65,7 @@ def top_layer_bars(*, height: float = 1.9) -> Prepare:
         frame = need(tables.get(SHARES), ("ranking",), name=SHARES)
         families = [name for name in FAMILIES if name in frame.columns]
         tidy = frame.unpivot(on=families, index="ranking", variable_name="family", value_name="share")
-        styles = {name: RANKING_PANELS.get(name, Series(label(name), "#7F7F7F")) for name in unique(frame, "ranking")}
+        styles = {name: Series(label(name), RANKING_COLORS.get(name, "#7F7F7F")) for name in unique(frame, "ranking")}
 
         drawn = Estimates(
             *(tidy, "family", "ranking", styles),

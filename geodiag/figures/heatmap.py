@@ -12,8 +12,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from geodiag.figures.captions import axis_number
 from geodiag.figures.colors import Scale, takes_dark_ink
-from geodiag.figures.labels import axis_number
 from geodiag.figures.theme import HATCH, INK, ONE_COLUMN, SMALL_TEXT, TEXT, TINY, TWO_COLUMNS
 
 LEAST_BAR = 1.2

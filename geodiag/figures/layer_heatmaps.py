@@ -11,16 +11,16 @@ from matplotlib.collections import QuadMesh
 
 from geodiag.errors import SettingsError
 from geodiag.figures.axes import finish, has_values, one_axes
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import axis_label, axis_number, describe, family_label, order_families
 from geodiag.figures.colors import Scale, centred_scale, round_up, share_scale, span_scale
 from geodiag.figures.data import Data, NothingToDraw, need
 from geodiag.figures.heatmap import Cells, cells, colour_bar, draw_cells, heatmap_size
-from geodiag.figures.labels import axis_label, axis_number, family_label, label, order_families
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import figure
 from geodiag.figures.theme import ONE_COLUMN, TWO_COLUMNS, theme
 from geodiag.signals import FAMILY_SIGNALS
-from geodiag.tables.figure_data import block_means, family_means
+from geodiag.signals.catalog import label
+from geodiag.tables.layers import block_means, family_means
 from geodiag.tables.options import order_sizes
 
 __all__ = ["depth_profile", "family_heatmap"]

@@ -10,15 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.axes import finish, grid_lines, has_values, one_axes, values, zero_line
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import axis_number, describe, task_title
 from geodiag.figures.colors import EMPHASIS, Scale, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
 from geodiag.figures.heatmap import Cells, draw_cells
-from geodiag.figures.labels import axis_number, label, task_title
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import SCORED, figure
 from geodiag.figures.theme import INK, ONE_COLUMN
-from geodiag.tables.figure_data import labelled_values
+from geodiag.signals.catalog import label
+from geodiag.tables.layers import labelled_values
 from geodiag.tables.options import order_methods, order_sizes
 
 __all__ = ["fig16_harmful_transitions", "fig19_final_performance", "pair_change_distribution"]
@@ -145,7 +145,8 @@ def _draw_means(ax: Axes, frame: pl.DataFrame, runs: pl.DataFrame | None, name: 
             at, values(rows, name), color=color, marker=marker, markersize=3.5 if runs is None else 2.6, label=method
         )
     ax.set_xticks(range(len(sizes)), labels=sizes)
-    ax.set_xlim(-0.5, len(sizes) - 0.5)
+    margin = 0.4 if runs is None else 0.5
+    ax.set_xlim(-margin, len(sizes) - 1 + margin)
     grid_lines(ax, axis="y")
     finish(ax, x="Model size", y="Score (fraction)")
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from geodiag.figures.axes import finish, has_values, one_axes
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import describe, order_tasks, task_title
 from geodiag.figures.colors import Scale, centred_scale, method_styles, ordered_colors, share_scale
 from geodiag.figures.correlation_maps import interval_note, is_bounded
 from geodiag.figures.correlation_panels import (
@@ -27,13 +27,13 @@ from geodiag.figures.data import Data, NothingToDraw, Tables, need, unique, with
 from geodiag.figures.estimates import Estimates, Series, draw_bars
 from geodiag.figures.family_figures import SHARES, SHARES_BY_METHOD, family_share_panel, top_layer_bars
 from geodiag.figures.heatmap import Cells, cells, draw_cells, heatmap_size
-from geodiag.figures.labels import label, order_tasks, task_title
 from geodiag.figures.outcomes import HARMFUL, harmful_bars
 from geodiag.figures.panels import Panel, Prepare, Ready, compose, rows_of
 from geodiag.figures.registry import COMPARED, SCORED, figure
 from geodiag.figures.scatter import regime_clouds
 from geodiag.figures.theme import TWO_COLUMNS
-from geodiag.tables.figure_data import task_means
+from geodiag.signals.catalog import label
+from geodiag.tables.layers import task_means
 from geodiag.tables.options import order_methods
 
 __all__ = [
@@ -186,8 +186,8 @@ def fig03_alignment_and_harm(data: Data, *, axes: Iterable[Axes] | None = None) 
             Panel("Top layers", top_layer_bars()),
         ],
         [
-            Panel("Most geometry conflict", family_share_panel("top_geometry_conflict", bar=False)),
-            Panel("Most negative gradient", family_share_panel("top_negative_gradient")),
+            Panel(label("top_geometry_conflict"), family_share_panel("top_geometry_conflict", bar=False)),
+            Panel(label("top_negative_gradient"), family_share_panel("top_negative_gradient")),
         ],
     ]
     return compose(data, rows, axes)

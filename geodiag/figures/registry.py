@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from matplotlib.axes import Axes
 
-from geodiag.common.select import select
+from geodiag.common.text import select
 from geodiag.figures.data import as_tables
 from geodiag.figures.theme import theme
 

@@ -10,19 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from geodiag.figures.axes import finish, values, zero_line
-from geodiag.figures.captions import describe
+from geodiag.figures.captions import axis_label, describe
 from geodiag.figures.colors import BENEFIT, EMPHASIS, NEUTRAL, UNCHANGED, method_styles
 from geodiag.figures.data import Data, NothingToDraw, Tables, need
-from geodiag.figures.labels import axis_label, label
 from geodiag.figures.panels import Panel, Prepare, Ready, compose
 from geodiag.figures.registry import COMPARED, SCORED, figure
-from geodiag.tables.figure_data import HARM, labelled_values, pair_regimes
+from geodiag.signals.catalog import CORE_SIGNALS, label
+from geodiag.tables.layers import HARM, labelled_values, pair_regimes
 from geodiag.tables.options import order_methods
 
 __all__ = ["fig06_signals_and_forgetting", "fig07_alignment_conflict_change"]
 
-FOUR = ("update_norm", "active_conflict", "state_gap", "global_gap")
-"""The signals that the paper plots against forgetting."""
 SEVERAL, SHARED = "several methods", (UNCHANGED, "o")
 """Points at which those of several methods coincide: their label, colour and marker."""
 REGIMES = {"harmed": (EMPHASIS, "v"), "unchanged": (UNCHANGED, "o"), "helped": (BENEFIT, "^")}
@@ -46,7 +44,7 @@ class PointCloud:
 @figure("Signals against forgetting", tables=("step_signals",), needs=SCORED)
 def fig06_signals_and_forgetting(data: Data, *, axes: Iterable[Axes] | None = None) -> list[Axes]:
     """Four signals of every step against its forgetting, coloured by method."""
-    clouds = [PointCloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in FOUR]
+    clouds = [PointCloud("step_signals", name, "forgetting", "Each point is a step of a run") for name in CORE_SIGNALS]
     rows = [[Panel(label(cloud.x), method_cloud(cloud)) for cloud in pair] for pair in (clouds[:2], clouds[2:])]
     return compose(data, rows, axes, legend=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import matplotlib.style
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -27,6 +28,8 @@ DPI = 300
 """Dots an inch of picture files."""
 PALETTE_SIZE = 256
 """Colours of a PNG file."""
+LARGE_AREA, MOST_EXACT = 1000, 160
+"""Pixels from which a colour is kept as it is, and the most colours so kept."""
 
 TEXT, SMALL_TEXT, TINY = 7.0, 6.0, 5.2
 """Points of titles and axis labels, of tick labels, and of the smallest text that may stand in a figure."""
@@ -131,7 +134,29 @@ def png_bytes(figure: Figure, *, dpi: float = DPI, about: Mapping[str, str] = Ma
     for key, text in about.items():
         notes.add_itxt(key, text)
     with Image.open(drawn) as image:
-        # One round of k-means gives the colours of large areas exactly; median cuts alone are off by a few levels.
-        reduced = image.convert("RGB").quantize(PALETTE_SIZE, kmeans=1, dither=Image.Dither.NONE)
-        reduced.save(written, "PNG", optimize=True, pnginfo=notes, dpi=image.info["dpi"])
+        _with_palette(image.convert("RGB")).save(written, "PNG", optimize=True, pnginfo=notes, dpi=image.info["dpi"])
     return written.getvalue()
+
+
+def _with_palette(image: Image.Image) -> Image.Image:
+    """An RGB picture in at most 256 colours.
+
+    Pillow alone either merges neighbouring cells of a heatmap or leaves a colour bar of a few steps. So colours of
+    large areas are kept exactly, and Pillow chooses among the rest, each counted once however many pixels it has.
+    """
+    pixels = np.asarray(image).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    packed, place, counts = np.unique(pixels, return_inverse=True, return_counts=True)
+    order, exact = np.argsort(-counts, kind="stable"), min(MOST_EXACT, int((counts >= LARGE_AREA).sum()))
+    colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)[order]
+    entries, palette = np.arange(len(colors)), colors
+    if len(colors) > PALETTE_SIZE:
+        rest = Image.fromarray(colors[None, exact:]).quantize(
+            PALETTE_SIZE - exact, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
+        entries = np.concatenate([np.arange(exact), exact + np.asarray(rest)[0]])
+        palette = np.concatenate([colors[:exact], np.array(rest.getpalette(), dtype=np.uint8).reshape(-1, 3)])
+    entry_of = np.empty(len(colors), dtype=np.uint8)
+    entry_of[order] = entries
+    reduced = Image.fromarray(entry_of[place.reshape(pixels.shape)])
+    reduced.putpalette(palette[:PALETTE_SIZE].tobytes())
+    return reduced

@@ -1,14 +1,46 @@
-"""Precision of large products, and small eigenproblems on one thread."""
+"""Devices, the precision of large products, and small eigenproblems on one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from geodiag.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<n>`.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"unknown device {name!r}", where="--device", fix="one of auto, cpu, cuda, cuda:<n>"
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices are)",
+            where="--device",
+            fix="use auto or cpu",
+        )
+    return device
+
 
 SMALL_LAYER = 512 * 512
 """Entries up to which a layer is computed in full precision, on one thread: its products cost next to nothing."""

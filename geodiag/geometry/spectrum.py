@@ -12,7 +12,7 @@ from geodiag.geometry import numerics as small
 from geodiag.geometry.change import thin_right_vectors
 from geodiag.geometry.numerics import product
 
-BLOCK, DEPTH = 32, 6
+KRYLOV_BLOCK, DEPTH = 32, 6
 """Columns a step and steps of the block Krylov iteration: a basis of 192 columns."""
 NEGLIGIBLE = 1e-6
 """Singular values under this share of the largest are rounding in single precision, and count as zero."""
@@ -107,10 +107,10 @@ def spectrum_columns(shape: tuple[int, int], *, rank: int, method: str = "krylov
     if method == "exact":
         return 3 * n + 10 * n * n / m
     k = min(rank + 8, n)
-    return 2.0 * n if _spans_all(shape, k=k) else 2.0 * (DEPTH * BLOCK + k)
+    return 2.0 * n if _spans_all(shape, k=k) else 2.0 * (DEPTH * KRYLOV_BLOCK + k)
 
 
-def _spans_all(shape: tuple[int, ...], *, k: int, block: int = BLOCK, depth: int = DEPTH) -> bool:
+def _spans_all(shape: tuple[int, ...], *, k: int, block: int = KRYLOV_BLOCK, depth: int = DEPTH) -> bool:
     """Whether the iteration's space would be as wide as the matrix."""
     return max(block * depth, k) >= min(shape)
 
@@ -143,7 +143,7 @@ def krylov_right_vectors(
     D: Float[Tensor, "batch d_out d_in"],
     *,
     k: int,
-    block: int = BLOCK,
+    block: int = KRYLOV_BLOCK,
     depth: int = DEPTH,
     rough: Float[Tensor, "batch d_out d_in"] | None = None,
     seed: int = 0,

@@ -3,7 +3,7 @@
 from geodiag.jobs.batch import Work, check_all, extract_all
 from geodiag.jobs.devices import extract_on, parse_devices
 from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent
-from geodiag.jobs.memory import parse_bytes
+from geodiag.jobs.machine import parse_bytes
 from geodiag.jobs.plan import plan_all
 from geodiag.jobs.shards import Shard, parse_shard
 

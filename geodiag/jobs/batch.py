@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from geodiag.checkpoints import Reading
-from geodiag.common.device import pick_device
 from geodiag.common.problems import as_problem
 from geodiag.common.schema import FAMILIES
 from geodiag.common.text import counted
@@ -17,9 +16,10 @@ from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 from geodiag.extraction.measurements.geometry.run import prepare_geometry
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.run import PreparedRun, adapter_notes, prepare_run
+from geodiag.geometry.numerics import pick_device
 from geodiag.jobs.events import BatchReport, Outcome, Progress, RunOutcome, Silent, combined_outcome, failed_run
+from geodiag.jobs.machine import default_budget
 from geodiag.jobs.measure import store_measurement
-from geodiag.jobs.memory import default_budget
 from geodiag.jobs.run import store_run
 from geodiag.jobs.shards import Shard
 from geodiag.jobs.stored_config import run_config

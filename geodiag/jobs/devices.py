@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from geodiag.common.device import pick_device
 from geodiag.common.stopping import released_at_the_end
 from geodiag.errors import GeodiagError, SettingsError
+from geodiag.geometry.numerics import pick_device
 from geodiag.jobs.batch import Work, extract_all
 from geodiag.jobs.events import BatchReport, Progress, RunOutcome, Silent, failed_run
-from geodiag.jobs.memory import default_budget
+from geodiag.jobs.machine import default_budget
 from geodiag.jobs.shards import Shard
 from geodiag.runs import find_manifests
 
@@ -57,8 +57,8 @@ def extract_on(devices: Sequence[str], runs: Path, work: Work, *, progress: Prog
     if len(devices) == 1:
         return extract_all(runs, replace(work, device=devices[0]), progress=progress)
     if work.shard is not None:
-        what = "one shard on several devices"
-        raise SettingsError(what, where="--shard", fix="give each device a shard of its own, or leave --shard out")
+        message = "one shard on several devices"
+        raise SettingsError(message, where="--shard", fix="give each device a shard of its own, or leave --shard out")
     find_manifests(runs)  # none there is an error of the call, not of every process
     rounds = [replace(work, measured=(measurement.name,), strict=False) for measurement in work.measurements]
     outcomes = [_side_by_side(devices, runs, one, progress) for one in rounds]
@@ -101,7 +101,7 @@ def _side_by_side(devices: Sequence[str], runs: Path, work: Work, progress: Prog
 
 def _listen(events: Any, processes: Sequence[SpawnProcess], told: Progress) -> list[RunOutcome]:
     """Passes on what processes tell until each has ended, and returns what they reported."""
-    found: list[RunOutcome] = []
+    outcomes: list[RunOutcome] = []
     left = len(processes)
     while left:
         if events.empty():
@@ -115,11 +115,11 @@ def _listen(events: Any, processes: Sequence[SpawnProcess], told: Progress) -> l
             continue
         name, arguments, keywords = events.get()
         if name == "report":
-            found += [RunOutcome(*outcome) for outcome in arguments]
+            outcomes += [RunOutcome(*outcome) for outcome in arguments]
             left -= 1
         else:
             getattr(told, name)(*arguments, **keywords)
-    return found
+    return outcomes
 
 
 class _Relay:

@@ -162,8 +162,8 @@ def _read(path: Path) -> Holder | None:
     except FileNotFoundError:
         return None
     try:
-        found = json.loads(text)
-        return Holder(**{**found, "started": datetime.fromisoformat(found["started"]), "silent": silent})
+        fields = json.loads(text)
+        return Holder(**{**fields, "started": datetime.fromisoformat(fields["started"]), "silent": silent})
     except (ValueError, KeyError, TypeError):
         return Holder("", "", "", 0, "", 0, None, silent)
 

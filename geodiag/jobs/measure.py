@@ -146,8 +146,8 @@ class _Task:
         if standing == "current":
             return Outcome("unchanged", f"{self.name} unchanged")
         if standing == "other" and not self.overwrite:
-            fix, what = "pass --overwrite to replace them", f"it has {self.name} of other probes or options"
-            raise StoreError(what, where=self.store, run=self.run, fix=fix)
+            fix, message = "pass --overwrite to replace them", f"it has {self.name} of other probes or options"
+            raise StoreError(message, where=self.store, run=self.run, fix=fix)
         return None
 
     def _kept(self, stored: Mapping[str, Any] | None) -> dict[str, pl.DataFrame] | None:

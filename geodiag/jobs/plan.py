@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from geodiag.checkpoints import Layer
-from geodiag.common.device import pick_device
 from geodiag.errors import GeodiagError
 from geodiag.extraction.measurements.geometry.run import GeometryRun, prepare_geometry
+from geodiag.geometry.numerics import pick_device
 from geodiag.jobs.batch import Work
 from geodiag.jobs.devices import parse_devices
-from geodiag.jobs.machine_speed import DeviceSpeed, DiskSpeed, measure_disk, measure_products
-from geodiag.jobs.memory import default_budget
+from geodiag.jobs.machine import DeviceSpeed, DiskSpeed, default_budget, measure_disk, measure_products
 from geodiag.runs import find_manifests, load_manifest
 
 

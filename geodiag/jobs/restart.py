@@ -16,7 +16,7 @@ from geodiag.checkpoints import Layer
 from geodiag.common.files import file_name
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
-from geodiag.extraction.measurements.geometry.bases import Basis, read_bases, write_bases
+from geodiag.extraction.measurements.geometry.alignment import Basis, read_bases, write_bases
 from geodiag.extraction.measurements.measurement import Row
 from geodiag.jobs.stored_config import changed_inputs, changed_settings, staging_key
 from geodiag.store import TABLES, StoreReader
@@ -79,8 +79,8 @@ class Staging:
             except (OSError, pl.exceptions.PolarsError):
                 shutil.rmtree(self.folder / file_name(part), ignore_errors=True)
         if broken := len(names) - len(frames):
-            what = f"{broken} of {len(names)} finished parts could not be read back and were dropped"
-            raise StoreError(what, where=self.folder, run=self.run, fix="run it again: the others are kept")
+            message = f"{broken} of {len(names)} finished parts could not be read back and were dropped"
+            raise StoreError(message, where=self.folder, run=self.run, fix="run it again: the others are kept")
         return {table: pl.concat([frames[part][table] for part in names]) for table in self.tables}
 
     def clear(self) -> None:

@@ -16,7 +16,7 @@ from geodiag.checkpoints import Layer
 from geodiag.common import __version__
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
-from geodiag.extraction.measurements.geometry.bases import Basis
+from geodiag.extraction.measurements.geometry.alignment import Basis
 from geodiag.extraction.measurements.geometry.run import GeometryRun
 from geodiag.extraction.measurements.geometry.settings import GEOMETRY_TABLES
 from geodiag.extraction.plan import active_rows
@@ -110,10 +110,9 @@ class _Task:
         return KeptBases(self.store, self.run, staging_key(self.config))
 
     def whole(self) -> Outcome:
-        """All of it, alone."""
-        return self._settled() or self._alone()
-
-    def _alone(self) -> Outcome:
+        """All of it, alone; asked again under the lock, since another process may have stored it meanwhile."""
+        if (settled := self._settled()) is not None:
+            return settled
         with run_lock(self.store, self.run, say=self.progress.note):
             if (settled := self._settled()) is not None:
                 return settled
@@ -171,11 +170,11 @@ class _Task:
         done = self.staging.done(layers)
         self.progress.run_started(self.run, parts=len(layers), done=len(done), what="layers")
         left = self.geometry
-        known: Callable[[Layer], Mapping[str, Basis]] = no_bases
+        stored_bases: Callable[[Layer], Mapping[str, Basis]] = no_bases
         if self.before is not None:
-            left, known = left.after(self.before.steps), self.before.bases(self.store, self.run).of
-        for part in left.layer_results(done=done | (set(self.names) - set(layers)), known=known):
-            self.bases.put(part.layer, {**known(part.layer), **part.bases})
+            left, stored_bases = left.after(self.before.steps), self.before.bases(self.store, self.run).of
+        for part in left.layer_results(done=done | (set(self.names) - set(layers)), known=stored_bases):
+            self.bases.put(part.layer, {**stored_bases(part.layer), **part.bases})
             self.staging.put(part.layer.name, part.rows)
             self.progress.part_done(self.run, part.layer.name)
 

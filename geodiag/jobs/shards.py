@@ -107,18 +107,18 @@ def parse_shard(text: str, environment: Mapping[str, str] | None = None) -> Shar
     """
     if text.strip() == "auto":
         return _from_environment(os.environ if environment is None else environment)
-    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-    if not found:
+    shards = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    if not shards:
         raise SettingsError(f"shard is {text!r}", where="--shard", fix="write it as 2/4, or auto under a scheduler")
-    return Shard(int(found[1]), int(found[2]))
+    return Shard(int(shards[1]), int(shards[2]))
 
 
 def _from_environment(environment: Mapping[str, str]) -> Shard:
-    found = {name: shard for name, one in SCHEDULERS.items() if (shard := one.shard(environment)) is not None}
-    array, tasks = found.get("a Slurm array"), found.get("srun")
+    shards = {name: shard for name, one in SCHEDULERS.items() if (shard := one.shard(environment)) is not None}
+    array, tasks = shards.get("a Slurm array"), shards.get("srun")
     if array and tasks:
         return Shard((array.index - 1) * tasks.count + tasks.index, array.count * tasks.count)
-    for shard in found.values():
+    for shard in shards.values():
         return shard
     names = ", ".join(one.index for one in SCHEDULERS.values())
     raise SettingsError(

@@ -58,7 +58,7 @@ class Submission:
         """For a person."""
         ids = ",".join(self.jobs)
         return [
-            *(f"submitted {job}: {what}" for job, what in self.jobs.items()),
+            *(f"submitted {job}: {message}" for job, message in self.jobs.items()),
             f"logs: {self.logs}; look with `squeue -j {ids}`, stop with `scancel {ids.replace(',', ' ')}`",
         ]
 
@@ -144,12 +144,12 @@ def parse_minutes(text: str) -> int:
     Raises:
         SettingsError: it is none of these, or nothing.
     """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
-    if found:
-        days, *parts = (int(part) if part else 0 for part in found.groups())
-        given = sum(part is not None for part in found.groups()[1:])
+    values = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    if values:
+        days, *parts = (int(part) if part else 0 for part in values.groups())
+        given = sum(part is not None for part in values.groups()[1:])
         # Behind days stand hours first; without them one or two numbers are minutes and seconds.
-        hours, minutes, seconds = parts if found[1] or given == 3 else (0, parts[0], parts[1])
+        hours, minutes, seconds = parts if values[1] or given == 3 else (0, parts[0], parts[1])
         total = days * 1440 + hours * 60 + minutes + -(-seconds // 60)
         if total:
             return total
@@ -162,13 +162,13 @@ def parse_extra(pairs: Iterable[str]) -> dict[str, str]:
     Raises:
         SettingsError: one is not of that form.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.lstrip("-").partition("=")
         if not (name and equals and value):
             raise SettingsError(f"{pair!r} is no parameter of sbatch", where="--slurm", fix="write account=lab")
-        found[name.replace("_", "-")] = value
-    return found
+        values[name.replace("_", "-")] = value
+    return values
 
 
 def _stop(command: subprocess.Popen[bytes]) -> None:
@@ -219,9 +219,9 @@ def _submit(executor: Any, commands: Sequence[tuple[str, ...]], *, after: str | 
             jobs = [executor.submit(Command(arguments)) for arguments in commands]
         job = str(jobs[0].job_id)
     except (_submitit().core.utils.FailedJobError, _submitit().core.utils.FailedSubmissionError, OSError) as error:
-        told = re.findall(r"error: *(.+)", str(error)) or [type(error).__name__]
-        what = f"Slurm refuses: {told[-1].strip()}"
-        raise SettingsError(what, where="--engine slurm", fix="mend --partition, --time or --slurm") from error
+        errors = re.findall(r"error: *(.+)", str(error)) or [type(error).__name__]
+        message = f"Slurm refuses: {errors[-1].strip()}"
+        raise SettingsError(message, where="--engine slurm", fix="mend --partition, --time or --slurm") from error
     return job.split("_")[0]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from geodiag.common.device import pick_device
 from geodiag.common.files import whole_folder
+from geodiag.geometry.numerics import pick_device
 from geodiag.lab.config import LabConfig, LabProgress
 from geodiag.lab.data import EncodedItems, encode_items
 from geodiag.lab.model import Model, build_model, build_tokenizer, save_model, settle

@@ -8,10 +8,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from geodiag.common.yaml_settings import ClosedModel, Count
 from geodiag.errors import SettingsError
 from geodiag.lab.domains import DOMAINS
-from geodiag.runs.yaml_source import read_yaml
+from geodiag.runs.yaml_source import ClosedModel, Count, read_yaml
 
 LabProgress = Callable[[str], None]
 """Called with one line at each step of the work."""

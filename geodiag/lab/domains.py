@@ -55,7 +55,7 @@ def named(domains: Sequence[Domain]) -> dict[str, Domain]:
 
 
 MODULUS = 3
-SMALL, LARGE = "01234", "56789"
+LOW_DIGITS, HIGH_DIGITS = "01234", "56789"
 COUNTED = "a"
 """The letter of the counting domain; drawn twice as often as any other."""
 
@@ -67,12 +67,12 @@ def two_numbers(rng: Generator) -> str:
 
 def without_carry(rng: Generator) -> str:
     """Two numbers of three digits from 0 to 4, so that no column carries."""
-    return f"{draw_text(rng, length=3, alphabet=SMALL)} {draw_text(rng, length=3, alphabet=SMALL)}"
+    return f"{draw_text(rng, length=3, alphabet=LOW_DIGITS)} {draw_text(rng, length=3, alphabet=LOW_DIGITS)}"
 
 
 def without_borrow(rng: Generator) -> str:
     """A number of digits from 5 to 9 and one of digits from 0 to 4, so that no column borrows."""
-    return f"{draw_text(rng, length=3, alphabet=LARGE)} {draw_text(rng, length=3, alphabet=SMALL)}"
+    return f"{draw_text(rng, length=3, alphabet=HIGH_DIGITS)} {draw_text(rng, length=3, alphabet=LOW_DIGITS)}"
 
 
 def one_number(rng: Generator) -> str:

@@ -17,7 +17,7 @@ from geodiag.lab.config import LabConfig, Lora, ModelShape
 from geodiag.lab.suite import seed_of
 from geodiag.models.loading import load_model
 
-PAD, UNKNOWN = "<pad>", "<unk>"
+PAD_TOKEN, UNKNOWN_TOKEN = "<pad>", "<unk>"
 ALPHABET = " " + string.ascii_lowercase + string.digits + "=.,:;+-*/<>()[]?!_'\"#&%\n"
 """The characters of every lab tokenizer; those of a suite are added."""
 
@@ -36,14 +36,14 @@ def build_tokenizer(characters: Iterable[str] = ()) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    symbols = [PAD, UNKNOWN, *sorted(set(ALPHABET) | set(characters))]
-    inner = Tokenizer(models.WordLevel({symbol: k for k, symbol in enumerate(symbols)}, unk_token=UNKNOWN))
+    symbols = [PAD_TOKEN, UNKNOWN_TOKEN, *sorted(set(ALPHABET) | set(characters))]
+    inner = Tokenizer(models.WordLevel({symbol: k for k, symbol in enumerate(symbols)}, unk_token=UNKNOWN_TOKEN))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     inner.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
-        pad_token=PAD,
-        unk_token=UNKNOWN,
+        pad_token=PAD_TOKEN,
+        unk_token=UNKNOWN_TOKEN,
         clean_up_tokenization_spaces=False,
         padding_side="right",
     )

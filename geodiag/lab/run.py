@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from geodiag.common.device import pick_device
 from geodiag.common.files import whole_folder
+from geodiag.geometry.numerics import pick_device
 from geodiag.lab.base import base_recipe, prepare_base
 from geodiag.lab.config import LabConfig, LabProgress
 from geodiag.lab.data import EncodedItems, TaskSequence, open_sequence

@@ -6,8 +6,8 @@ TIES and OPCM are published for all parameters, so what is merged here is their 
 """
 
 from geodiag.merging.config import MergeConfig, load_merge, parse_merge
-from geodiag.merging.cost import plan_merge
 from geodiag.merging.edit import EditedStep, StepEdit, edit_step
+from geodiag.merging.prepare import plan_merge
 from geodiag.merging.run import MergedRun, run_merge
 
 __all__ = [

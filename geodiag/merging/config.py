@@ -12,13 +12,12 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, Validat
 from pydantic_core import PydanticCustomError
 
 from geodiag.common.schema import FAMILIES
-from geodiag.common.yaml_settings import Count, Positive, StrictSettings
 from geodiag.errors import ManifestError
 from geodiag.merging.rules import MergeRule, find_rule, read_rule, rule_names
 from geodiag.merging.rules.gcwm import GcwmRule
 from geodiag.runs.findings import Finding, known_keys, shown, unknown_key
 from geodiag.runs.manifest import OVERALL_NAMES, fold_task_name
-from geodiag.runs.yaml_source import KeyPath, YamlSource, read_yaml
+from geodiag.runs.yaml_source import Count, KeyPath, Positive, StrictSettings, YamlSource, read_yaml
 
 
 def _path(value: object, info: ValidationInfo) -> object:

@@ -19,7 +19,7 @@ from geodiag.extraction.measurements.attribution.subspaces import TaskBases
 from geodiag.extraction.measurements.edits.directions import projection, task_directions
 from geodiag.extraction.measurements.edits.lost import old_tasks
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.extraction.measurements.losses.plan import probes_as_losses
+from geodiag.extraction.measurements.losses.plan import loss_inputs
 from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.run import PreparedRun, prepare_run
 from geodiag.merging.edited_state import EditedState, GroupMultiplier
@@ -205,7 +205,7 @@ class _Work:
         manifest = self.run.plan.manifest
         if manifest.probes is None:
             return ()
-        probes, _ = probes_as_losses(self.run, LossOptions())
+        probes, _ = loss_inputs(self.run, LossOptions())
         tasks = [*old_tasks(manifest.tasks, probes.tasks, self.step), manifest.tasks[self.step - 1]]
         own = {task: probes.tasks[task] for task in tasks if task in probes.tasks and probes.tasks[task].judgeable}
         scores = [_scores(runner, own)]

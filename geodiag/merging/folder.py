@@ -20,8 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geodiag.common.files import flush, whole_folder, write_text
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import flush, read_json_object, whole_folder, write_text
 from geodiag.errors import CheckpointError, SettingsError
 from geodiag.merging.config import Expert, MergeConfig
 from geodiag.merging.state_files import StateLayout, side_files

@@ -51,12 +51,12 @@ def encode_probe(probe: Probe, tokenizer: Any, *, max_length: int, chat_template
     before = common_prefix(ids, encode_ids(tokenizer, prompt, special=not chat_template))
     n_target = len(ids) - before
     if before == 0 or n_target == 0:
-        what = "no token of the prompt comes before the target" if n_target else "the target adds no token"
-        raise ProbesError(what, where=probe.where, fix="give both a prompt and a target")
+        message = "no token of the prompt comes before the target" if n_target else "the target adds no token"
+        raise ProbesError(message, where=probe.where, fix="give both a prompt and a target")
     begins = int(ids[0] == tokenizer.bos_token_id)
     if n_target + 1 > max_length:
-        what = f"the target is {n_target} tokens long, and one token must come before it"
-        raise ProbesError(what, where=probe.where, fix=f"shorten it, or raise max_length above {max_length}")
+        message = f"the target is {n_target} tokens long, and one token must come before it"
+        raise ProbesError(message, where=probe.where, fix=f"shorten it, or raise max_length above {max_length}")
     cut = max(0, len(ids) - max_length)
     return EncodedProbe((*ids[:begins], *ids[begins + cut :]), n_target, cut)
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from geodiag.checkpoints import Checkpoint, open_checkpoint, open_model
 from geodiag.common.adapters import find_adapter
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.common.text import first_line
 from geodiag.errors import CheckpointError, SettingsError
 
@@ -59,8 +59,8 @@ def load_tokenizer(state: Path, *, base: Path) -> Any:
     folders = _folders(*((state, base) if adapter is None else (state, adapter.folder, base)))
     folder = next((f for f in folders if any((f / name).is_file() for name in _TOKENIZER)), None)
     if folder is None:
-        what = "neither the state nor the base has a tokenizer"
-        raise CheckpointError(what, where=folders[-1], fix="save it there: tokenizer.save_pretrained(folder)")
+        message = "neither the state nor the base has a tokenizer"
+        raise CheckpointError(message, where=folders[-1], fix="save it there: tokenizer.save_pretrained(folder)")
     with quiet(), _installed("transformers"):
         from transformers import AutoTokenizer
 
@@ -113,17 +113,19 @@ def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose
                 attention = "eager"
                 kind = type(AutoModelForCausalLM.from_config(config, attn_implementation=attention))
         tensors = {name: weights.read(name) for name in weights.names}
-        model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+        model, report = kind.from_pretrained(
             None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=attention,
             local_files_only=True, output_loading_info=True,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError) as error:
-        what = f"cannot be loaded as a causal language model ({first_line(error)})"
-        raise CheckpointError(what, where=weights.path, fix=f"the configuration is {file}") from error
+        message = f"cannot be loaded as a causal language model ({first_line(error)})"
+        raise CheckpointError(message, where=weights.path, fix=f"the configuration is {file}") from error
     if report["missing_keys"]:  # transformers would fill them with random numbers
         missing = sorted(report["missing_keys"])
-        what = f"{len(missing)} of the model's weights are missing"
-        raise CheckpointError(what, where=weights.path, tensor=missing[0], fix="save the checkpoint with all of them")
+        message = f"{len(missing)} of the model's weights are missing"
+        raise CheckpointError(
+            message, where=weights.path, tensor=missing[0], fix="save the checkpoint with all of them"
+        )
     loaded: nn.Module = model
     return loaded
 
@@ -138,8 +140,8 @@ _NOT_OURS = frozenset(
 def _configuration_file(*paths: Path) -> Path:
     folder = next((p for p in _folders(*paths) if (p / "config.json").is_file()), None)
     if folder is None:
-        what = "neither it nor the base has a config.json, so no model can be built"
-        raise CheckpointError(what, where=paths[0], fix="give Hugging Face folders")
+        message = "neither it nor the base has a config.json, so no model can be built"
+        raise CheckpointError(message, where=paths[0], fix="give Hugging Face folders")
     return folder / "config.json"
 
 
@@ -151,8 +153,8 @@ def _plain_settings(file: Path) -> dict[str, Any]:
     """
     settings = read_json_object(file)
     if _has_key(settings, "auto_map"):
-        what = "the configuration asks for code that lies with the model (auto_map), which is not run"
-        raise CheckpointError(what, where=file, fix="remove auto_map where transformers has the model type built in")
+        message = "the configuration asks for code that lies with the model (auto_map), which is not run"
+        raise CheckpointError(message, where=file, fix="remove auto_map where transformers has the model type built in")
     if not isinstance(settings.get("model_type"), str):
         raise CheckpointError("names no model_type", where=file, fix="give the model's own config.json")
     plain: dict[str, Any] = _without_choices(settings)
@@ -179,8 +181,8 @@ def _merged(model: nn.Module, adapter: Path) -> nn.Module:
             warnings.filterwarnings("error", message="Found missing adapter keys")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, UserWarning) as error:
-        what = f"the adapter does not fit the run's base ({first_line(error)})"
-        raise CheckpointError(what, where=adapter, fix="give the base that it was trained on") from error
+        message = f"the adapter does not fit the run's base ({first_line(error)})"
+        raise CheckpointError(message, where=adapter, fix="give the base that it was trained on") from error
     return merged
 
 
@@ -191,8 +193,8 @@ def _installed(package: str, purpose: str = "gradients") -> Iterator[None]:
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] != package:
             raise
-        what = f"{purpose} need {package}, which is not installed"
-        raise SettingsError(what, fix="pip install 'geodiag[models]'") from error
+        message = f"{purpose} need {package}, which is not installed"
+        raise SettingsError(message, fix="pip install 'geodiag[models]'") from error
 
 
 @contextmanager

@@ -144,8 +144,8 @@ class ProbeEncoder:
         wanted = self.chat if end == "auto" else end
         self.end = self._turn_end() if wanted else ""
         if end is True and not self.end:
-            what = "the tokenizer has no token that ends a turn or a text"
-            raise SettingsError(what, where=tokenizer.name_or_path, fix="say `end: auto`")
+            message = "the tokenizer has no token that ends a turn or a text"
+            raise SettingsError(message, where=tokenizer.name_or_path, fix="say `end: auto`")
 
     def with_tokenizer(self, tokenizer: Any) -> ProbeEncoder:
         """An encoder that does the same with another tokenizer, as far as that can."""
@@ -162,8 +162,8 @@ class ProbeEncoder:
         before, answered, whole = (encode_ids(self._tokenizer, text, special=not self.chat) for text in texts)
         n_before = common_prefix(whole, before)
         if n_before == 0 or n_before == len(answered):
-            what = "the target adds no token" if n_before else "no token of the prompt comes before the target"
-            raise ProbesError(what, where=probe.where, fix="give both a prompt and a target")
+            message = "the target adds no token" if n_before else "no token of the prompt comes before the target"
+            raise ProbesError(message, where=probe.where, fix="give both a prompt and a target")
         n_end = len(whole) - common_prefix(whole, answered) if self.end else 0
         return tuple(whole), len(whole) - n_before, n_end
 
@@ -216,8 +216,8 @@ def _task_probes(
         counts[half] += 1
         drawn.append(TaskProbe(ids, n_target, 0, digest, half, n_end))
     if n_cut > MOST_LEFT_OUT * seen:
-        what = f"{n_cut} of {counted(seen, 'probe')} of {task} are longer than {max_length} tokens"
-        raise ProbesError(what, fix="raise --loss-max-length, or give shorter examples")
+        message = f"{n_cut} of {counted(seen, 'probe')} of {task} are longer than {max_length} tokens"
+        raise ProbesError(message, fix="raise --loss-max-length, or give shorter examples")
     return TaskProbes(task, tuple(drawn), n_cut)
 
 
@@ -242,7 +242,7 @@ def probe_digest(probe: Probe) -> str:
 
 
 def _notes(
-    manifest: Manifest, tasks: Mapping[str, TaskProbes], found: Mapping[str, Sequence[Probe]], max_length: int
+    manifest: Manifest, tasks: Mapping[str, TaskProbes], given: Mapping[str, Sequence[Probe]], max_length: int
 ) -> Iterator[str]:
     where = f"{manifest.probes}: "
     missing = [task for task in manifest.tasks if task not in tasks]
@@ -251,7 +251,7 @@ def _notes(
     cut = [f"{task} {probes.n_cut}" for task, probes in tasks.items() if probes.n_cut]
     if cut:
         yield f"{where}longer than {max_length} tokens and left out: {listed(cut, most=6)}"
-    repeats = sum(len(probes) - len({probe_digest(p) for p in probes}) for probes in found.values())
+    repeats = sum(len(probes) - len({probe_digest(p) for p in probes}) for probes in given.values())
     if repeats:
         yield f"{where}{counted(repeats, 'probe')} are there again and count once"
     few = [task for task, probes in tasks.items() if not probes.judgeable]

@@ -24,10 +24,17 @@ from torch import Tensor, nn
 from geodiag.checkpoints import Checkpoint
 from geodiag.errors import CheckpointError
 from geodiag.models.branches import Branches, FactoredBranch, WideModule
-from geodiag.models.groups import EMBEDDING, LM_HEAD, ParameterGroup, WeightSlot, parameter_groups, state_tensors
+from geodiag.models.groups import (
+    EMBEDDING,
+    LM_HEAD,
+    ParameterGroup,
+    WeightSlot,
+    parameter_groups,
+    state_tensors,
+    tensor_hash,
+)
 from geodiag.models.loading import causal_model, quiet
 from geodiag.models.states import ModelState, WeightDelta
-from geodiag.models.tensor_hash import tensor_hash
 
 Precision = Literal["float32", "bfloat16"]
 DeltaMap = Callable[[WeightDelta], WeightDelta]
@@ -248,9 +255,9 @@ class ModelRunner:
             self._write(slot, self.state.read(slot))
         for parameter in dict.fromkeys(slot.parameter for slot in written):
             if tensor_hash(self.tensors[parameter]) != self._hashes[parameter]:
-                what = "the weight that was put back is not the one that was there before the edit"
+                message = "the weight that was put back is not the one that was there before the edit"
                 fix = "run it again: the checkpoint's files have changed meanwhile"
-                raise CheckpointError(what, where=self.state.path, tensor=parameter, fix=fix)
+                raise CheckpointError(message, where=self.state.path, tensor=parameter, fix=fix)
 
     def _factors(self, state: ModelState, slot: WeightSlot) -> list[tuple[Tensor, Tensor]]:
         """(scale * B, A) on a slot, in float32 on the device, B cut to the slot's rows."""
@@ -278,8 +285,8 @@ class ModelRunner:
         if slot.part.groups == 1:
             whole[slice(*slot.part.rows)] = left
         else:
-            stretches = whole.unflatten(0, (slot.part.groups, -1))
-            stretches[:, slice(*slot.part.rows)] = left.unflatten(0, (slot.part.groups, -1))
+            stretches = torch.unflatten(whole, 0, (slot.part.groups, -1))
+            stretches[:, slice(*slot.part.rows)] = torch.unflatten(left, 0, (slot.part.groups, -1))
         return whole
 
 

@@ -165,9 +165,8 @@ def score_examples(
 def _batch_scores(batch: Batch, logits: Tensor, probes: Sequence[EncodedProbe]) -> Iterator[ExampleScore]:
     losses, entropies, hits = (part.cpu() for part in token_scores(logits, batch.targets))
     sizes = [probe.n_target for probe in probes]
-    for probe, loss, entropy, hit in zip(
-        probes, losses.split(sizes), entropies.split(sizes), hits.split(sizes), strict=True
-    ):
+    columns = (torch.split(column, sizes) for column in (losses, entropies, hits))
+    for probe, loss, entropy, hit in zip(probes, *columns, strict=True):
         n, n_end = probe.n_target, getattr(probe, "n_end", 0)
         total = float(loss.sum())
         if not math.isfinite(total):
@@ -213,5 +212,5 @@ def check_vocabulary(model: nn.Module, probes: Sequence[EncodedProbe]) -> None:
     rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     top = max(max(probe.ids) for probe in probes)
     if top >= rows:
-        what = f"the tokenizer gives token {top}, and the model has {rows} embeddings"
-        raise CheckpointError(what, fix="give the tokenizer that belongs to the base")
+        message = f"the tokenizer gives token {top}, and the model has {rows} embeddings"
+        raise CheckpointError(message, fix="give the tokenizer that belongs to the base")

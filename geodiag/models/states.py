@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor
 from geodiag.checkpoints import Adapter, Checkpoint, Factors, ModelWeights
 from geodiag.checkpoints.adapter_files import sort_tensors
 from geodiag.checkpoints.architectures import LEFT_OUT, TOWERS
-from geodiag.checkpoints.tensor_checks import check_finite
 from geodiag.checkpoints.tensor_names import other_names
+from geodiag.checkpoints.unsupported import check_finite
 from geodiag.errors import CheckpointError
 from geodiag.models.groups import EMBEDDING, LM_HEAD, WeightSlot
 
@@ -81,8 +80,8 @@ class AdapterWeights:
         sorted_tensors = sort_tensors(adapter.weights)
         lora = [left for left in sorted_tensors.left_out if left.why == "embedding"]
         if lora:
-            what = "changes single embeddings or holds factors of an embedding, which cannot be run beside the model"
-            raise CheckpointError(what, where=adapter.path, tensor=lora[0].name, fix="merge it into its base first")
+            message = "changes single embeddings or holds factors of an embedding, which cannot be run beside the model"
+            raise CheckpointError(message, where=adapter.path, tensor=lora[0].name, fix="merge it into its base first")
         self.factors: Mapping[str, Mapping[str, str]] = sorted_tensors.factors
         """Module -> side -> tensor."""
         biases = [left.name for left in sorted_tensors.left_out if left.why == "bias"]
@@ -94,10 +93,10 @@ class AdapterWeights:
 
     def module_factors(self, module: str) -> Factors | None:
         """The factors on a module's whole output, or None."""
-        found = next((m for m in _names(f"{module}.weight") if m.removesuffix(".weight") in self.factors), None)
-        if found is None:
+        names = (name.removesuffix(".weight") for name in _names(f"{module}.weight"))
+        path = next((name for name in names if name in self.factors), None)
+        if path is None:
             return None
-        path = found.removesuffix(".weight")
         B, A = (self._read(self.factors[path][side]) for side in "BA")
         return Factors(B, A, self.adapter.settings.scale(path))
 
@@ -142,8 +141,8 @@ class ModelState:
         tensor = next((name for name in _names(slot.parameter) if name in self.whole.tensors), None)
         tensor = tensor or self._same_kind(slot)
         if tensor is None:
-            what = f"the weight {slot.parameter} of the model is not there"
-            raise CheckpointError(what, where=self.whole.path, fix="save the checkpoint with all its weights")
+            message = f"the weight {slot.parameter} of the model is not there"
+            raise CheckpointError(message, where=self.whole.path, fix="save the checkpoint with all its weights")
         return self.whole, tensor
 
     def _same_kind(self, slot: WeightSlot) -> str | None:
@@ -177,25 +176,22 @@ class ModelState:
         value = slot.part.take(weights.read(tensor)) if slot.layer is not None else weights.read(tensor)
         rows_may_differ = slot.group in (EMBEDDING, LM_HEAD)
         if tuple(value.shape[rows_may_differ:]) != slot.shape[rows_may_differ:]:
-            what = f"its shape is {list(value.shape)}, and the model's is {list(slot.shape)}"
-            raise CheckpointError(what, where=weights.path, tensor=tensor, fix="give a state of the base's own shape")
+            message = f"its shape is {list(value.shape)}, and the model's is {list(slot.shape)}"
+            raise CheckpointError(
+                message, where=weights.path, tensor=tensor, fix="give a state of the base's own shape"
+            )
         check_finite(value, where=weights.path, tensor=tensor)
         return value
 
     def module_factors(self, module: str) -> list[Factors]:
         """The factors on a module, of every adapter above the last one that replaces its weight."""
-        found: list[Factors] = []
+        stack: list[Factors] = []
         for adapter in self.adapters:
             if adapter.whole_tensor(f"{module}.weight") is not None:
-                found.clear()
+                stack.clear()
             factors = adapter.module_factors(module)
-            found += [] if factors is None else [factors]
-        return found
-
-    @cached_property
-    def factored_modules(self) -> frozenset[str]:
-        """Modules with factors, by the adapters' names for them."""
-        return frozenset(module for adapter in self.adapters for module in adapter.factors)
+            stack += [] if factors is None else [factors]
+        return stack
 
     def check_used(self, slots: Iterable[WeightSlot], modules: Iterable[str]) -> None:
         """Refuses an adapter that changes what the model does not have, such as a head of its own on a tied one.
@@ -206,18 +202,12 @@ class ModelState:
         parameters = {name for slot in slots for name in _names(slot.parameter)}
         places = {name.removesuffix(".weight") for module in modules for name in _names(f"{module}.weight")}
         for adapter in self.adapters:
-            unknown = [name for name in adapter.whole if name not in parameters and not name.endswith("lm_head.weight")]
-            unknown += [module for module in adapter.factors if module not in places]
-            unknown += [
-                name
-                for name in adapter.whole
-                if name.endswith("lm_head.weight") and name not in parameters and not _same_as_embedding(adapter, name)
-            ]
-            if unknown:
-                what = "the adapter changes a weight that the model that runs does not have apart from others"
-                raise CheckpointError(
-                    what, where=adapter.adapter.path, tensor=unknown[0], fix="merge it into its base first"
-                )
+            apart = [name for name in adapter.whole if name not in parameters and not _tied_copy(adapter, name)]
+            apart += [module for module in adapter.factors if module not in places]
+            if apart:
+                message = "the adapter changes a weight that the model that runs does not have apart from others"
+                fix = "merge it into its base first"
+                raise CheckpointError(message, where=adapter.adapter.path, tensor=apart[0], fix=fix)
 
 
 def model_state(weights: ModelWeights, *, base: Checkpoint) -> ModelState:
@@ -236,13 +226,13 @@ def model_state(weights: ModelWeights, *, base: Checkpoint) -> ModelState:
     return ModelState(weights)
 
 
-def _same_as_embedding(adapter: AdapterWeights, head: str) -> bool:
-    """Whether a saved head is the embedding saved beside it, as PEFT saves tied ones."""
-    embedding = next((tensor for name, tensor in adapter.whole.items() if "embed" in name), None)
-    if embedding is None:
+def _tied_copy(adapter: AdapterWeights, name: str) -> bool:
+    """Whether a saved tensor is a head with the numbers of the embedding saved beside it, as PEFT saves tied ones."""
+    embedding = next((tensor for other, tensor in adapter.whole.items() if LEFT_OUT["embedding"].search(other)), None)
+    if embedding is None or not LEFT_OUT["head"].search(name):
         return False
     weights = adapter.adapter.weights
-    return torch.equal(weights.read(adapter.whole[head]), weights.read(embedding))
+    return torch.equal(weights.read(adapter.whole[name]), weights.read(embedding))
 
 
 def _names(tensor: str) -> tuple[str, ...]:

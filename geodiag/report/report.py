@@ -22,10 +22,9 @@ from geodiag.common.text import counted
 from geodiag.explain import StoreEvidence, explain_step
 from geodiag.explain.html import explanation_html, style_sheet
 from geodiag.report.heatmap import heatmap_html
-from geodiag.report.pictures import draw_pictures, pictures_html
 from geodiag.report.runs import StepKey, cost_map, first_step, run_panel, runs_table
+from geodiag.report.sections import draw_pictures, marked_up, pictures_html, tables_html
 from geodiag.report.signals import correlations_html
-from geodiag.report.tables import marked_up, tables_html
 from geodiag.store import StoreReader
 from geodiag.tables import Options
 from geodiag.tables.catalog import compute_all

@@ -7,9 +7,9 @@ from html import escape
 from geodiag.common.schema import FAMILIES
 from geodiag.explain import StoreEvidence
 from geodiag.report.heatmap import AMOUNT, Heatmap, heatmap_html
-from geodiag.report.tables import table_html
+from geodiag.report.sections import table_html
 from geodiag.signals import RUN_TARGETS, run_outcomes
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 from geodiag.tables.format import DASH, number_text
 
 

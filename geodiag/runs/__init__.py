@@ -46,6 +46,6 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "OVERALL": "geodiag.runs.manifest.OVERALL_TASK",
+            "OVERALL": "geodiag.runs.manifest:OVERALL_TASK",
         },
     )

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from geodiag.common.adapters import ADAPTER_CONFIG
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.errors import CheckpointError, ManifestError
 from geodiag.runs.manifest import fold_task_name
 from geodiag.runs.scores.loading import holds_results

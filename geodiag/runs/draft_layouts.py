@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from geodiag.common.adapters import ADAPTER_CONFIG
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.errors import ManifestError
 from geodiag.runs.draft import (
     Draft,
@@ -170,7 +170,16 @@ def _gcwm_merge(folder: Path) -> Draft | None:
     if states[-1] is None and (folder / "config.json").is_file():
         states[-1] = folder  # the merger saves the last model in the folder of its statistics
     experts = guess_experts(folder, tasks)
-    base, comment = guess_base(folder, [])  # the states name themselves, not what they were merged onto
+    steps = tuple(
+        DraftStep(
+            task,
+            None if state is None else written_path(state, folder),
+            experts.get(task),
+            comment=_gcwm_comment(step) if state is None else "",
+        )
+        for task, state, step in zip(tasks, states, stats["steps"], strict=True)
+    )
+    base, comment = guess_base(folder, [])  # the states name themselves, not the checkpoint they were merged onto
     return Draft(
         folder=folder,
         layout=f"a GCWM merge ({GCWM_STATS})",
@@ -181,15 +190,7 @@ def _gcwm_merge(folder: Path) -> Draft | None:
         base_comment=comment,
         updates="experts",
         memory=_gcwm_memory(stats, file),
-        steps=tuple(
-            DraftStep(
-                task,
-                None if state is None else written_path(state, folder),
-                experts.get(task),
-                comment=_gcwm_comment(step) if state is None else "",
-            )
-            for task, state, step in zip(tasks, states, stats["steps"], strict=True)
-        ),
+        steps=steps,
         scores=guess_file(folder, "scores"),
         probes=guess_file(folder, "probes"),
     )

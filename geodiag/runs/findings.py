@@ -148,7 +148,7 @@ def repeated_checkpoints(manifest: Manifest) -> Iterator[Finding]:
 def missing_paths(manifest: Manifest) -> Iterator[Finding]:
     """Files and folders that the manifest names and that do not exist."""
     named = [(("base",), manifest.base), (("scores",), manifest.scores), (("probes",), manifest.probes)]
-    named.append((("probes", "tokenizer"), manifest.probe_encoding.tokenizer))
+    named += [(("probes", "tokenizer"), manifest.probe_encoding.tokenizer)]  # type: ignore[list-item]
     for number, step in enumerate(manifest.steps):
         named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]  # type: ignore[list-item]
     for place, path in named:

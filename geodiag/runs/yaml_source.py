@@ -1,12 +1,15 @@
-"""Strict reading of a YAML file, with the line of each of its values."""
+"""A YAML file with the line of each of its values, and base types of settings written in one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from yaml.reader import ReaderError
 
 from geodiag.errors import ManifestError
@@ -162,3 +165,32 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | No
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     return None
+
+
+class ClosedModel(BaseModel):
+    """Settings without unknown keys, which never change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StrictSettings(ClosedModel):
+    """Settings whose values are never converted; the text under a field is the remedy that an error offers."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+def _number(value: object) -> object:
+    """YAML reads 1e-6, without a point, as text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise PydanticCustomError("value", "no number") from None
+    return value
+
+
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
+Positive = Annotated[FiniteNumber, Field(gt=0)]
+NotNegative = Annotated[FiniteNumber, Field(ge=0)]
+Share = Annotated[FiniteNumber, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]

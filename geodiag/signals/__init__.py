@@ -44,6 +44,6 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "RANKINGS": "geodiag.signals.layer_ranking.LAYER_RANKINGS",
+            "RANKINGS": "geodiag.signals.layer_ranking:LAYER_RANKINGS",
         },
     )

@@ -1,4 +1,4 @@
-"""Catalogue entries of the outcomes: what the scores of a step, an old task or a run say was lost."""
+"""Catalogue entries of the outcomes, computed from the scores of a step, an old task or a run."""
 
 from __future__ import annotations
 

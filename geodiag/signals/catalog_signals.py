@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-Kind = Literal["norm", "geometry", "gradient", "baseline", "outcome", "health"]
+SignalKind = Literal["norm", "geometry", "gradient", "baseline", "outcome", "health"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Signal:
     name: str
     """The column's name."""
     label: str
-    """Its name wherever people read it; see `geodiag.signals.labels`."""
-    kind: Kind
+    """Its name wherever people read it; see `geodiag.signals.catalog`."""
+    kind: SignalKind
     """Its source: norms, geometry, probe gradients, a baseline such as the step index, scores, or checks."""
     low: float
     """Its smallest possible value."""

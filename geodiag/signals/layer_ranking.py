@@ -50,7 +50,7 @@ def rank_layers(layers: pl.DataFrame, *, count: int, rankings: Sequence[Ranking]
     """The first `count` layers of every step in each ranking.
 
     Layers without a value are not ranked. Layers that tie share their places: where a tie straddles the last
-    place, all of its layers are given and share what is left, so that the weights of a step and ranking sum
+    place, all of its layers are given and share the remaining places, so that the weights of a step and ranking sum
     to `count`, or to the number of ranked layers where that is smaller. A family's share is a sum of weights.
 
     Args:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from geodiag.signals.catalog import FAMILY_SIGNALS, HEALTH
-from geodiag.signals.exact_sums import exact_sum, mean_of, ordered_sum
-from geodiag.signals.outcomes import STEP_OUTCOMES, step_outcomes
+from geodiag.signals.outcomes import STEP_OUTCOMES, exact_sum, mean_of, ordered_sum, step_outcomes
 from geodiag.signals.timeline import SOURCES, labelled, steps
 from geodiag.store import StoreReader
 
@@ -132,7 +131,7 @@ _HEALTH = tuple(check.name for check in HEALTH)
 def step_signals(store: StoreReader) -> pl.DataFrame:
     """Every signal and outcome of every step.
 
-    Means are over all pairs and layers that are defined; what is defined nowhere is null. At step 1 there is
+    Means are over all pairs and layers that are defined; a signal that is defined nowhere is null. At step 1 there is
     no pair of active updates, so the active and global conflicts and both gaps are null.
 
     Args:
@@ -146,6 +145,7 @@ def step_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     rows = steps(store).join(_signals(store, ("run", "step")), on=["run", "step"], how="left")
     rows = rows.join(step_outcomes(store), on=["run", "step"], how="left")
     return labelled(store, rows.select("run", "step", "task", "n_active", *_SIGNALS, *_HEALTH, *STEP_OUTCOMES))
@@ -164,6 +164,7 @@ def family_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     return _with_task(store, ("family",))
 
 
@@ -180,6 +181,7 @@ def layer_signals(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run, or a run's settings name no lambda.
     """
+    store = store.snapshot()
     return _with_task(store, ("layer", "block", "family"))
 
 

@@ -1,21 +1,49 @@
-"""Outcomes of a step, of an old task at a step, and of a run, from the scores.
-
-With a[t, j] the score of task j after step t, t = 0 being the base:
-
-    drop_j       = a[t, j] - a[t-1, j]
-    forgetting_j = a[t, j] - max_{1 <= k < t} a[k, j]        negative when something was lost
-
-A missing score makes the outcomes that need it null; it never counts as 0.
-"""
+"""Outcomes from scores: of a step, of an old task, and of a run; sums that do not depend on the order of rows."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from geodiag.signals.catalog import TARGETS
-from geodiag.signals.exact_sums import as_decimal
 from geodiag.signals.timeline import labelled, old_tasks, steps, trained_tasks
 from geodiag.store import StoreReader
+
+_ONE = 2.0**60
+"""Fixed-point unit. A float64 of 2**-8 or more is a whole number of 2**-60, and an Int128 holds 2**67 terms."""
+
+DECIMALS = 12
+"""Decimals kept of numbers computed from scores: scores have few, and so have their exact differences."""
+
+
+def exact_sum(value: pl.Expr) -> pl.Expr:
+    """The sum of values between -1 and 1, as a whole number of 2**-60."""
+    return (value * _ONE).round().cast(pl.Int128).sum()
+
+
+def from_exact(total: pl.Expr) -> pl.Expr:
+    """What `exact_sum` gives, or a sum of such, as a float."""
+    return total.cast(pl.Float64) / _ONE
+
+
+def exact_mean(value: pl.Expr) -> pl.Expr:
+    """The mean of values between -1 and 1 that are not null; null where all are."""
+    return mean_of(exact_sum(value), value.count())
+
+
+def mean_of(total: pl.Expr, count: pl.Expr) -> pl.Expr:
+    """The mean from an `exact_sum` and a count; null where the count is 0."""
+    return pl.when(count > 0).then(from_exact(total) / count)
+
+
+def ordered_sum(value: pl.Expr) -> pl.Expr:
+    """The sum of values of any size, added from the smallest up; null where all are null. Slow for many groups."""
+    return value.sort(nulls_last=False).cum_sum().last()
+
+
+def as_decimal(value: pl.Expr) -> pl.Expr:
+    """A number computed from scores, rounded to `DECIMALS` so that equal changes of different scores are equal."""
+    return value.round(DECIMALS) + 0.0
+
 
 OVERALL_ROW = "overall"
 """The task name under which an overall score is stored."""
@@ -62,6 +90,7 @@ def run_outcomes(store: StoreReader) -> pl.DataFrame:
     Raises:
         StoreError: the store holds no run.
     """
+    store = store.snapshot()
     last = steps(store).group_by("run").agg(pl.col("step").max())
     names = {OVERALL_ROW: "final_overall", "step": "n_steps"}
     final = step_outcomes(store).join(last, on=["run", "step"]).rename(names).drop("n_old", "n_old_scored")

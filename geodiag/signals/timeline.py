@@ -22,7 +22,7 @@ LABELS = ("run", "size", "method", "seed")
 
 
 def trained_tasks(store: StoreReader) -> pl.LazyFrame:
-    """The task that each step trains: (run, step, task). It is the one that becomes active at that step."""
+    """The task that each step trains: (run, step, task). It is the task first active at that step."""
     tasks = store.scan("active").filter(pl.col("role") == "task")
     return tasks.group_by("run", "task").agg(pl.col("step").min()).select("run", "step", "task")
 
@@ -68,7 +68,7 @@ def expand_pairs(store: StoreReader) -> pl.LazyFrame:
 
 
 def labelled(store: StoreReader, frame: pl.LazyFrame) -> pl.DataFrame:
-    """Collects a frame with the run's labels in front, sorted by run, step and what else names a row."""
+    """Collects a frame with the run's labels in front, sorted by run, step and its other keys."""
     names = frame.collect_schema().names()
     order = [pl.col(name) for name in ("run", "step") if name in names]
     order += [pl.col("block")] if "block" in names else []

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from geodiag.common.deprecated import moved_names
 from geodiag.stats.design import Design, Partition
-from geodiag.stats.difference import compare
-from geodiag.stats.grid import correlate
+from geodiag.stats.grid import compare, correlate
 from geodiag.stats.incremental import Coefficient, IncrementalTest, incremental_value_test
 from geodiag.stats.p_values import benjamini_hochberg, holm
 from geodiag.stats.prediction import Gain, PredictionGain
@@ -42,8 +41,8 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "IncrementalValue": "geodiag.stats.incremental.IncrementalTest",
-            "Settings": "geodiag.stats.resampling.ResamplingSettings",
-            "incremental_value": "geodiag.stats.incremental.incremental_value_test",
+            "IncrementalValue": "geodiag.stats.incremental:IncrementalTest",
+            "Settings": "geodiag.stats.resampling:ResamplingSettings",
+            "incremental_value": "geodiag.stats.incremental:incremental_value_test",
         },
     )

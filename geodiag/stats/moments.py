@@ -71,7 +71,7 @@ _RANK, _PRODUCT, _MONOMIAL, _TERM_PRODUCT, _COLLECT = 12.0, 1.0, 6.5, 0.1, 30.0
 
 @dataclass(frozen=True)
 class Shape:
-    """How many signals, targets and controls stand side by side."""
+    """Numbers of signals, targets and controls, in this order of columns."""
 
     signals: int
     """S."""
@@ -146,7 +146,7 @@ def prefers_polynomials(*, rows: int, clusters: int, shape: Shape, resamples: in
 
 
 def level_indicator(levels: Ints) -> Floats:
-    """Row i stands at level s: ones and zeros, shape (L, n)."""
+    """Indicator of the levels: 1 where row i is at level s, shape (L, n)."""
     return (np.arange(levels.max() + 1)[:, None] == levels).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The correlations as data: their scores, and the levels whose means are removed.
+"""The correlations as data: their scores and levels.
 
 Each is a Pearson correlation of scores,
 

@@ -1,4 +1,4 @@
-"""Reading a store: which runs it holds, and their tables as lazy frames."""
+"""Reading a store: its runs, their settings, and its tables as lazy frames."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import polars as pl
 from geodiag.common.schema import Table
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
-from geodiag.store.frames import get_table
 from geodiag.store.layout import StoreListing, check_store, list_store
-from geodiag.store.schema import TABLES
+from geodiag.store.schema import TABLES, get_table
 
 _PATH = "__path__"
 

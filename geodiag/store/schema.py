@@ -1,18 +1,15 @@
-"""The store's tables as data: what each row is, what each column means, in which unit and type.
-
-`TABLES` holds the tables of a run itself and those that measurements declare. Writing, reading and the documentation
-follow it, so adding a column is one entry where its table is declared. A column added to a table that stores already
-hold must be nullable: reading fills it with null in files written before it existed.
-"""
+"""The store's tables as data, and the check of a frame against its table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import polars as pl
 
 from geodiag.common.schema import BLOCK, F64, FAMILY, I32, LAYER, RUN, STEP, STR, Column, Table
-from geodiag.extraction.measurements import MEASUREMENTS
+from geodiag.errors import StoreError
+from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 
 SCHEMA_VERSION = 1
 """Raised when a store written by this version can no longer be read by an older one."""
@@ -83,22 +80,95 @@ CORE_TABLES = (*_BEFORE_MEASUREMENTS, *_AFTER_MEASUREMENTS)
 class _Tables(Mapping[str, Table]):
     """The tables of a run itself, and those of every measurement in the list as it stands."""
 
+    _measurements: tuple[Measurement, ...] = ()
+    _by_name: Mapping[str, Table] = MappingProxyType({})
+
+    def _current(self) -> Mapping[str, Table]:
+        if self._measurements != (listed := tuple(MEASUREMENTS)):
+            measured = [table for measurement in listed for table in measurement.tables]
+            tables = [*_BEFORE_MEASUREMENTS, *measured, *_AFTER_MEASUREMENTS]
+            self._measurements, self._by_name = listed, {table.name: table for table in tables}
+        return self._by_name
+
     def __getitem__(self, name: str) -> Table:
-        return {table.name: table for table in self._all()}[name]
+        return self._current()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (table.name for table in self._all())
+        return iter(self._current())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._all())
-
-    @staticmethod
-    def _all() -> Iterator[Table]:
-        yield from _BEFORE_MEASUREMENTS
-        for measurement in MEASUREMENTS:
-            yield from measurement.tables
-        yield from _AFTER_MEASUREMENTS
+        return len(self._current())
 
 
 TABLES: Mapping[str, Table] = _Tables()
 """Every table of a store by name, in the order in which they are written."""
+
+
+def get_table(name: str) -> Table:
+    """The declared table of a name.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if name not in TABLES:
+        raise StoreError(f"there is no table {name!r}", fix=f"one of: {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def check_frame(table: str, run: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Checks one run's rows of one table and returns them in the table's column order, sorted by its key.
+
+    The column `run` may be left out, since it is the same on every row. A column whose values are all null
+    may have the type `Null`, which is what polars gives it.
+
+    Args:
+        table: the table's name.
+        run: the run the rows belong to.
+        frame: the rows.
+
+    Raises:
+        StoreError: a column is missing, unknown or of another type; a value that must be there is null; a
+            value is NaN or infinite; a row belongs to another run; or two rows have the same key.
+    """
+    spec = get_table(table)
+    if "run" not in frame.columns:
+        frame = frame.with_columns(run=pl.lit(run, dtype=pl.String))
+    frame = _typed(spec, run, frame)
+    others = frame.filter(pl.col("run").ne_missing(run))["run"].unique().sort().to_list()
+    if others:
+        raise StoreError(f"table {spec.name} holds rows of run {others[0]!r}", run=run, fix="write a run at a time")
+    _check_values(spec, run, frame)
+    repeated = frame.filter(pl.struct(spec.key).is_duplicated())
+    if repeated.height:
+        row = ", ".join(f"{name} {repeated[name][0]}" for name in spec.key if name != "run")
+        raise StoreError(f"table {spec.name} has two rows for {row or run}", run=run, fix="give each key once")
+    return frame.sort(spec.key)
+
+
+def _typed(spec: Table, run: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """The table's columns in its order, each of its type."""
+    if set(spec.columns) != set(frame.columns):
+        missing = [name for name in spec.columns if name not in frame.columns]
+        extra = [name for name in frame.columns if name not in spec.columns]
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(extra)}"] * bool(extra)
+        raise StoreError(f"table {spec.name} {' and '.join(parts)}", run=run, fix=f"give {', '.join(spec.columns)}")
+    frame = frame.select(*spec.columns)
+    for name, dtype in spec.columns.items():
+        if frame.schema[name] == pl.Null:
+            frame = frame.with_columns(pl.col(name).cast(dtype))
+        elif frame.schema[name] != dtype:
+            raise StoreError(f"{spec.name}.{name} is {frame.schema[name]}", run=run, fix=f"cast it to {dtype}")
+    return frame
+
+
+def _check_values(spec: Table, run: str, frame: pl.DataFrame) -> None:
+    """Refuses nulls where a value must be, and NaN and infinities everywhere."""
+    for field in spec.fields:
+        column = frame[field.name]
+        if not field.nullable and (count := column.null_count()):
+            raise StoreError(f"{spec.name}.{field.name} is null in {count} rows", run=run, fix="it must be given")
+        if column.dtype == pl.List(pl.Float64):
+            column = column.explode()
+        if column.dtype.is_float() and (undefined := column.is_finite().not_().sum()):
+            fix = "undefined values are null"
+            raise StoreError(f"{spec.name}.{field.name} is NaN or infinite in {undefined} places", run=run, fix=fix)

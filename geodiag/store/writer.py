@@ -10,10 +10,9 @@ import polars as pl
 
 from geodiag.errors import StoreError
 from geodiag.store.commit import Commit, commit
-from geodiag.store.frames import check_frame, get_table
 from geodiag.store.layout import check_run_id, check_store, create_store, part_files, part_path, visible_runs
 from geodiag.store.reader import StoreReader
-from geodiag.store.schema import CORE_TABLES, TABLES
+from geodiag.store.schema import CORE_TABLES, TABLES, check_frame, get_table
 
 ROWS_A_GROUP = 65_536
 """Rows of a Parquet row group: small enough that a filter on step or kind skips most of a large table."""
@@ -67,7 +66,7 @@ def add_table(
         run: the run's id.
         name: the table's name.
         frame: its rows, with or without the column `run`.
-        settings: what it was made with; merged into the run's configuration.
+        settings: the settings of its measurement; merged into the run's configuration.
         overwrite: replace the table if the run has it.
 
     Raises:
@@ -92,7 +91,7 @@ def add_tables(
         store: the store's folder.
         run: the run's id.
         frames: by table, with or without the column `run`.
-        settings: what they were made with; merged into the run's configuration.
+        settings: the settings of their measurement; merged into the run's configuration.
         overwrite: replace tables that the run has.
 
     Raises:
@@ -108,7 +107,7 @@ def add_tables(
             name = "runs" if "runs" in checked else old[0]
             raise StoreError(f"the run has the table {name} already", where=path, run=run, fix="pass --overwrite")
         marker = _with_settings(path, run, settings or {})
-        # Without a change to what readers see now, the run need not vanish in between.
+        # A run that only gains a table stays visible during the commit; one whose rows change does not.
         if old or settings:
             _take_table_out(pending, "runs", run)
             for name in checked:
@@ -145,7 +144,7 @@ def _marker_last(frames: Mapping[str, pl.DataFrame]) -> list[str]:
 
 
 def _take_run_out(pending: Commit, run: str) -> None:
-    """The marker first: from then on no reader sees the run."""
+    """Takes the table `runs` first: from then on no reader sees the run."""
     for name in TABLES:
         _take_table_out(pending, name, run)
 

@@ -18,8 +18,8 @@ if not TYPE_CHECKING:
     __getattr__ = moved_names(
         __name__,
         {
-            "Panel": "geodiag.tables.table.TablePanel",
-            "TABLES": "geodiag.tables.catalog.ANALYSIS_TABLES",
-            "Table": "geodiag.tables.table.AnalysisTable",
+            "Panel": "geodiag.tables.table:TablePanel",
+            "TABLES": "geodiag.tables.catalog:ANALYSIS_TABLES",
+            "Table": "geodiag.tables.table:AnalysisTable",
         },
     )

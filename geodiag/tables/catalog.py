@@ -1,6 +1,6 @@
 """All tables by name: the list, and their computation from shared inputs.
 
-Adding a table is one function and one entry beside it, in the file of its family.
+Adding a table is one function with its entry, in the file of its family.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import get_args
 
 import polars as pl
 
-from geodiag.common.select import select
+from geodiag.common.text import select
 from geodiag.store import StoreReader
 from geodiag.tables.confounds import CONFOUND_TABLES
 from geodiag.tables.incremental import INCREMENTAL_TABLES
@@ -19,8 +19,7 @@ from geodiag.tables.inputs import Inputs, NotInStore
 from geodiag.tables.intervals import INTERVAL_TABLES
 from geodiag.tables.layers import LAYER_TABLES
 from geodiag.tables.options import Options
-from geodiag.tables.outcomes import OUTCOME_TABLES
-from geodiag.tables.pairs import PAIR_TABLES
+from geodiag.tables.pairs import OUTCOME_TABLES, PAIR_TABLES
 from geodiag.tables.rankings import RANKING_TABLES
 from geodiag.tables.steps import STEP_TABLES
 from geodiag.tables.table import AnalysisTable, TablePart
@@ -63,7 +62,7 @@ def compute_tables(
         only: names of tables, or their beginnings up to an underscore ("table04"); default: all.
 
     Returns:
-        Tables by name, in the order of `ANALYSIS_TABLES`, without those that need what the store does not hold.
+        Tables by name, in the order of `ANALYSIS_TABLES`, without those whose conditions the store does not meet.
 
     Raises:
         SettingsError: there is no table of that name.

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 
 DASH = "–"
 """The text of an undefined number."""
@@ -75,7 +75,7 @@ class Grid:
 
 
 def as_grid(frame: pl.DataFrame) -> Grid:
-    """A frame as text: numbers rounded, intervals in one column, dashes for what is undefined."""
+    """A frame as text: numbers rounded, intervals in one column, dashes for undefined numbers."""
     columns = [column for name in frame.columns if (column := _column(frame, name)) is not None]
     cells = [cells for _, cells, _ in columns]
     return Grid(
@@ -114,7 +114,7 @@ def highest(column: str, name: str, *, by: str) -> Callable[[pl.DataFrame], str]
 
     Args:
         column: the column.
-        name: what the sentence calls it.
+        name: its name in the sentence.
         by: the column that names the row.
     """
 

@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from geodiag.signals import SIGNALS
-from geodiag.signals.catalog import HEADLINE_TARGET
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import HEADLINE_TARGET, label
 from geodiag.stats import Correlation, IncrementalTest, benjamini_hochberg, holm, incremental_value_test
 from geodiag.tables.confounds import step_grids
 from geodiag.tables.inputs import Inputs
@@ -39,16 +38,18 @@ INCREMENTAL_SCHEMA: dict[str, type[pl.DataType]] = {
 """Columns of the table."""
 
 NOT_MEASURED, FEW, NOTHING = "not measured", "too few runs", "no clear relation"
-RUNS, STEP, NORM = "differs between runs", "follows the step index", "follows the norms"
+DIFFERS_BY_RUN, FOLLOWS_STEP, FOLLOWS_NORMS = "differs between runs", "follows the step index", "follows the norms"
 NO_MORE, ADDS = "nothing beyond the baselines", "adds to the baselines"
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
         NOT_MEASURED: "it is undefined in this store, or constant",
         FEW: "there are too few runs for an interval",
         NOTHING: "neither over all steps nor inside runs does its interval leave 0 out",
-        STEP: "at a fixed step its interval includes 0: it cannot be told from the step index",
-        RUNS: "inside runs its interval includes 0, or its slope vanishes once each run has its own intercept",
-        NORM: "at fixed norms its interval includes 0: it cannot be told from the norms",
+        FOLLOWS_STEP: "at a fixed step its interval includes 0: it cannot be told from the step index",
+        DIFFERS_BY_RUN: (
+            "inside runs its interval includes 0, or its slope vanishes once each run has its own intercept"
+        ),
+        FOLLOWS_NORMS: "at fixed norms its interval includes 0: it cannot be told from the norms",
         NO_MORE: "beside step index, update norm and state norm together its slope cannot be told from 0",
         ADDS: "its slope beside them is not 0, over all steps and with an intercept for each run",
     }
@@ -82,11 +83,11 @@ _RULES: tuple[tuple[str, Callable[[IncrementalEvidence], bool]], ...] = (
     (NOT_MEASURED, lambda e: e.ways["pooled"].estimate is None),
     (FEW, lambda e: e.clear("pooled") is None),
     (NOTHING, lambda e: not e.clear("pooled") and not e.clear("within")),
-    (STEP, lambda e: e.vague("step_partial")),
-    (RUNS, lambda e: e.vague("within") and e.ways["between"].estimate is not None),
-    (NORM, lambda e: e.vague("norm_partial")),
+    (FOLLOWS_STEP, lambda e: e.vague("step_partial")),
+    (DIFFERS_BY_RUN, lambda e: e.vague("within") and e.ways["between"].estimate is not None),
+    (FOLLOWS_NORMS, lambda e: e.vague("norm_partial")),
     (NO_MORE, lambda e: not e.p < e.alpha),
-    (RUNS, lambda e: _leaves_out_zero(e.value.mixed.low, e.value.mixed.high) is False),
+    (DIFFERS_BY_RUN, lambda e: _leaves_out_zero(e.value.mixed.low, e.value.mixed.high) is False),
     (ADDS, lambda _: True),
 )
 

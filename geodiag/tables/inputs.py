@@ -107,7 +107,7 @@ T = TypeVar("T")
 
 
 class NotInStore(GeodiagError):
-    """A table needs what the store does not hold; the message says what, and how to get it."""
+    """The store lacks rows that a table needs; the message names them and how to get them."""
 
 
 class Inputs:
@@ -119,7 +119,7 @@ class Inputs:
     """
 
     def __init__(self, store: StoreReader, options: Options) -> None:
-        self.store, self.options = store, options
+        self.store, self.options = store.snapshot(), options
         self._shared: dict[str, object] = {}
 
     def once(self, name: str, make: Callable[[], T]) -> T:

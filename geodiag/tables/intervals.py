@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from geodiag.signals.catalog import HEADLINE_SIGNALS, HEADLINE_TARGET
-from geodiag.signals.labels import label, relation_label
+from geodiag.signals.catalog import HEADLINE_SIGNALS, HEADLINE_TARGET, label, relation_label
 from geodiag.stats import Correlation
 from geodiag.stats.design import Bools
 from geodiag.tables.format import estimate_text
@@ -105,7 +104,7 @@ _INTERVALS: tuple[tuple[str, pl.Expr, str, str], ...] = (
     ),
     ("Pairs of a new and an old task: all, by size and by method.", ~_STEPS, "group", "relation"),
 )
-"""Captions of the panels of `intervals`, the rows of each, and what is down and across."""
+"""Panels of `intervals`: caption, rows, and the columns that name lines and columns of the panel."""
 
 
 def interval_panels(frame: pl.DataFrame) -> list[TablePanel]:

@@ -9,6 +9,7 @@ from math import inf
 from types import MappingProxyType
 
 from geodiag.errors import SettingsError
+from geodiag.options import AnalyzeOptions
 from geodiag.stats import ResamplingSettings
 
 CLUSTERS = ("run", "size", "method", "seed")
@@ -16,18 +17,9 @@ CLUSTERS = ("run", "size", "method", "seed")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(AnalyzeOptions):
     """Draws, seed and the independent unit; the defaults are those of the published tables."""
 
-    resamples: int = 2000
-    """Resamples of whole runs behind a percentile interval; 0: none."""
-    permutations: int = 3000
-    """Shuffles behind a p-value; 0: none."""
-    seed: int = 0
-    """The seed of all resamples and shuffles."""
-    cluster: str = "run"
-    """The unit that is drawn, left out and exchanged as a whole: `run`, or `size`, `method` or `seed` where runs that
-    share it are not independent of each other."""
     level: float = 0.95
     """Coverage of intervals."""
     least_runs: int = 6

@@ -58,7 +58,7 @@ class PageSection:
 
 @dataclass(frozen=True)
 class Page:
-    """The tables of a store with what introduces them."""
+    """The tables of a store with summary and notes."""
 
     summary: tuple[str, ...]
     """Sentences on what explains forgetting in this store."""
@@ -75,7 +75,7 @@ def make_page(computed: Computed, *, compare_paper: bool) -> Page:
 
     Args:
         computed: the tables.
-        compare_paper: put published numbers beside ours where there are any.
+        compare_paper: add published numbers to ours where there are any.
     """
     tables = {table.name: table for table in ANALYSIS_TABLES}
     sections = [_section(tables[name], frame, compare_paper=compare_paper) for name, frame in computed.frames.items()]

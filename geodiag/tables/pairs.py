@@ -1,4 +1,4 @@
-"""Tables 6, 11, 13, 14, 16: pairs of a step's new task and an old task, in the paper's format."""
+"""Tables of pairs of tasks, and of where runs ended."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import polars as pl
 
-from geodiag.signals.labels import PAIR_RELATIONS, PUBLISHED_COLUMNS
-from geodiag.tables.format import highest
+from geodiag.signals.catalog import PAIR_RELATIONS, PUBLISHED_COLUMNS
+from geodiag.tables.format import highest, number_text
 from geodiag.tables.inputs import Inputs
+from geodiag.tables.options import ORDERS
 from geodiag.tables.steps import INTERVAL, closest_signal, free_p, interval_columns
 from geodiag.tables.table import AnalysisTable
 
@@ -41,7 +42,7 @@ def pairs_by(by: str) -> Callable[[Inputs], pl.DataFrame]:
             for name in groups
         ]
         frame = pl.DataFrame(rows, schema={by: pl.String, **dict.fromkeys(PAIR_RELATIONS, pl.Float64)})
-        medians = inputs.pairs.frame.group_by(by).agg(
+        medians = inputs.pair_frame.group_by(by).agg(
             n=pl.col("mean_conflict").count().cast(pl.Int64),
             median_sar=pl.col("mean_sar").median(),
             median_gc=pl.col("mean_conflict").median(),
@@ -59,7 +60,7 @@ def pair_estimates_by_method(inputs: Inputs) -> pl.DataFrame:
 
 def harmful_transitions(inputs: Inputs) -> pl.DataFrame:
     """Table 16: the steps at which an old task lost most at once."""
-    lost = inputs.pairs.frame.filter(pl.col("drop") < 0)
+    lost = inputs.pair_frame.filter(pl.col("drop") < 0)
     worst = lost.sort("drop", "forgetting", "run", "step", "age", nulls_last=True).head(inputs.options.transitions)
     tasks = pl.col("new_task", "old_task").map_elements(task_label, return_dtype=pl.String)
     return worst.select(
@@ -138,3 +139,52 @@ PAIR_TABLES: tuple[AnalysisTable, ...] = (
     ),
 )
 """Correlations and transitions of pairs."""
+
+
+def final_performance(inputs: Inputs) -> pl.DataFrame:
+    """Table 21: every size and method after the last step, averaged over its runs."""
+    names = {"overall": "final_overall", "old_mean": "old_mean", "forgetting": "forgetting", "current": "current"}
+    means = inputs.outcomes.group_by("size", "method").agg(**{n: pl.col(c).mean() for n, c in names.items()})
+    places = [
+        pl.col(by).replace_strict(order := ORDERS[by](means[by]), range(len(order)), return_dtype=pl.Int64)
+        for by in ("size", "method")
+    ]
+    return means.sort(places).select("size", "method", *names)
+
+
+def final_overall(inputs: Inputs) -> pl.DataFrame:
+    """Table 20: overall score and forgetting of table 21 alone."""
+    return final_performance(inputs).select("size", "method", "overall", "forgetting")
+
+
+def most_forgotten(frame: pl.DataFrame) -> str:
+    """A sentence on the size and method that ended with the most forgetting."""
+    defined = frame.drop_nulls("forgetting")
+    if defined.is_empty():
+        return ""
+    row = defined.row(defined["forgetting"].arg_min() or 0, named=True)
+    return f"Most was lost by {row['method']} at {row['size']}, {number_text(row['forgetting'], 3)} on average."
+
+
+OUTCOME_TABLES: tuple[AnalysisTable, ...] = (
+    AnalysisTable(
+        "table20_final_overall",
+        "Table 20: final overall score and forgetting",
+        "Where did each size and method end?",
+        "Where several runs share size and method, their mean stands here without its spread.",
+        ("scores",),
+        final_overall,
+        shows=most_forgotten,
+    ),
+    AnalysisTable(
+        "table21_final_performance",
+        "Table 21: final performance",
+        "How well does the last model of each run solve all tasks, the old ones and the last one?",
+        "As for table 20. The last task's score depends on which task was last.",
+        ("scores",),
+        final_performance,
+        key=("size", "method"),
+        shows=most_forgotten,
+    ),
+)
+"""Outcomes of whole runs."""

@@ -8,8 +8,7 @@ from itertools import product
 
 import polars as pl
 
-from geodiag.signals.catalog import HEADLINE_TARGET
-from geodiag.signals.labels import in_text, label
+from geodiag.signals.catalog import HEADLINE_TARGET, in_text, label
 from geodiag.stats import ResamplingSettings, compare
 from geodiag.tables.format import DASH, interval_text, number_text
 from geodiag.tables.incremental import CONTROLS

@@ -11,8 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.signals.catalog import CORE_SIGNALS, GAP_SIGNALS, GRADIENT_SIGNALS, HEADLINE_TARGET
-from geodiag.signals.labels import PUBLISHED_COLUMNS, label
+from geodiag.signals.catalog import (
+    CORE_SIGNALS,
+    GAP_SIGNALS,
+    GRADIENT_SIGNALS,
+    HEADLINE_TARGET,
+    PUBLISHED_COLUMNS,
+    label,
+)
 from geodiag.stats import Correlation
 from geodiag.tables.format import number_text
 from geodiag.tables.inputs import Inputs

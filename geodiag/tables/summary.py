@@ -10,18 +10,17 @@ from typing import Any
 import polars as pl
 
 from geodiag.common.text import listed
-from geodiag.signals.catalog import HEADLINE_TARGET
-from geodiag.signals.labels import in_text
+from geodiag.signals.catalog import HEADLINE_TARGET, in_text
 from geodiag.tables.format import estimate_text, number_text, p_value
-from geodiag.tables.incremental import ADDS, NO_MORE, NORM, NOTHING, RUNS, STEP, TESTED
+from geodiag.tables.incremental import ADDS, DIFFERS_BY_RUN, FOLLOWS_NORMS, FOLLOWS_STEP, NO_MORE, NOTHING, TESTED
 from geodiag.tables.options import Options
 
 _BASELINES = "step index, update norm and state norm"
 _TAILS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        STEP: ("cannot be told from the step index", "cannot be told from the step index"),
-        RUNS: ("tells runs apart, not steps", "tell runs apart, not steps"),
-        NORM: ("cannot be told from the norms", "cannot be told from the norms"),
+        FOLLOWS_STEP: ("cannot be told from the step index", "cannot be told from the step index"),
+        DIFFERS_BY_RUN: ("tells runs apart, not steps", "tell runs apart, not steps"),
+        FOLLOWS_NORMS: ("cannot be told from the norms", "cannot be told from the norms"),
         NO_MORE: (f"adds nothing to {_BASELINES} together", f"add nothing to {_BASELINES} together"),
         NOTHING: ("shows no clear relation", "show no clear relation"),
     }
@@ -97,8 +96,8 @@ def _too_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
 
 def _closest_few(facts: Facts, ranked: Sequence[dict[str, Any]]) -> str:
     first, fixed = ranked[0], facts.cell(ranked[0]["signal"], "step_partial")["rho"]
-    held = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
-    rho = f"ρ = {number_text(first['rho'])}{held}"
+    at_step = "" if fixed is None else f", at a fixed step {number_text(fixed)}"
+    rho = f"ρ = {number_text(first['rho'])}{at_step}"
     sentence = f"Over their {first['n']} steps the {in_text(first['signal'])} ({rho}) goes most "
     sentence += "closely with forgetting"
     if len(ranked) > 1:

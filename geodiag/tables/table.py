@@ -1,4 +1,4 @@
-"""A table of the analysis: its function, what the store must hold for it, and its text."""
+"""A table of the analysis: its function, its conditions on the store, and its text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from geodiag.signals.labels import label
+from geodiag.signals.catalog import label
 from geodiag.store import StoreReader
 from geodiag.tables.inputs import Inputs, NotInStore
 from geodiag.tables.options import BASELINE_METHOD, Options
@@ -28,11 +28,11 @@ class Need:
 
 
 def _has_step(column: str) -> Callable[[Inputs], bool]:
-    return lambda inputs: inputs.steps.frame[column].count() > 0
+    return lambda inputs: inputs.step_frame[column].count() > 0
 
 
 def _has_pair(column: str) -> Callable[[Inputs], bool]:
-    return lambda inputs: inputs.pairs.frame[column].count() > 0
+    return lambda inputs: inputs.pair_frame[column].count() > 0
 
 
 NEEDS: Mapping[str, Need] = MappingProxyType(
@@ -59,7 +59,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
             "extract runs of two steps or more with memory: all, or 2 and more",
         ),
         "seq_sft": Need(
-            lambda inputs: BASELINE_METHOD in inputs.steps.frame["method"],
+            lambda inputs: BASELINE_METHOD in inputs.step_frame["method"],
             f"no run's method is {BASELINE_METHOD!r}",
             "name it so in run.yaml where a run was trained without protection",
         ),
@@ -77,7 +77,7 @@ def check_needs(inputs: Inputs, needs: Iterable[str], *, table: str) -> None:
     """Raise for the first need that the store does not meet.
 
     Raises:
-        NotInStore: it says what is missing and how to get it.
+        NotInStore: a condition is not met.
     """
     for name in needs:
         need = NEEDS[name]
@@ -97,7 +97,7 @@ class TablePanel:
     frame: pl.DataFrame
     """Its rows."""
     legend: tuple[tuple[str, str], ...] = ()
-    """Words in it and what they mean."""
+    """Terms in it, each with its meaning."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from geodiag.extraction.measurements.attribution import AttributionOptions
 from geodiag.jobs import Silent, Work, extract_all, plan_all
 from geodiag.store import StoreReader
 from tests.attribution.runs import PROBES, write_run
@@ -95,3 +96,15 @@ def test_the_dry_run_counts_passes(runs, tmp_path):
     assert any("5 loss changes at 2 steps" in line for line in lines)
     assert any("made 9 times at least (3 points of the path), 27 at most (9)" in line for line in lines)
     assert len(PROBES) == 12
+
+
+def test_bfloat16_gives_about_the_same_and_its_floor_counts_as_exact(runs, tmp_path):
+    folder, _ = runs
+    options = {"attribution": AttributionOptions(precision="bfloat16")}
+    work = Work(store=tmp_path / "s", measured=("geometry", "attribution"), settings=options, device="cpu", strict=True)
+    extract_all(folder / "run", work)
+    wide, narrow = table(folder / "store"), table(tmp_path / "s")
+    assert narrow.select("step", "task", "group").equals(wide.select("step", "task", "group"))
+    # 8 bits in gradients and activations; the change itself is not rounded.
+    assert narrow["allocation"].to_list() == pytest.approx(wide["allocation"].to_list(), abs=0.02)
+    assert narrow["squared_share"].to_list() == pytest.approx(wide["squared_share"].to_list(), rel=1e-6)

@@ -5,7 +5,7 @@ import torch
 
 from geodiag.checkpoints import FAMILIES, match_layers, open_checkpoint
 from geodiag.checkpoints.architectures import ARCHITECTURES
-from geodiag.checkpoints.fused_weights import head_counts
+from geodiag.checkpoints.layers import head_counts
 from geodiag.checkpoints.tensor_names import naming_of
 from geodiag.errors import CheckpointError
 from tests.checkpoints.conftest import save_folder

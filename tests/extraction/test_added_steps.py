@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from geodiag.extraction.measurements.geometry.bases import read_bases, write_bases
+from geodiag.extraction.measurements.geometry.alignment import read_bases, write_bases
 from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.runs import load_manifest

@@ -15,7 +15,7 @@ from matplotlib.collections import PathCollection
 from geodiag import figures
 from geodiag.figures import caption, draw_all, drawn_rows
 from geodiag.stats import Design
-from geodiag.tables.figure_data import (
+from geodiag.tables.layers import (
     block_means,
     family_means,
     labelled_values,

@@ -10,10 +10,11 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from geodiag import figures
+from geodiag.figures.captions import axis_label, axis_number, order_families
 from geodiag.figures.colors import METHOD_COLORS, SIGNAL_COLORS, method_styles, ordered_colors, signal_color
-from geodiag.figures.labels import axis_label, axis_number, label, order_families
 from geodiag.figures.theme import STYLE, theme
 from geodiag.signals import PAIR_SIGNALS, SIGNALS, TARGETS
+from geodiag.signals.catalog import label
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 DEFICIENCIES = {

@@ -68,6 +68,38 @@ def test_projections_in_bfloat16_are_right_to_one_part_in_ten_thousand():
     torch.testing.assert_close(projected_norms(D.to(torch.bfloat16), V), exact, rtol=1e-4, atol=0)
 
 
+def difficult(kind, g):
+    """A (600, 520) update whose rounding to bfloat16, or that of its directions, does not average out."""
+    D = torch.randn(600, 520, generator=g, dtype=torch.float64)
+    if kind == "low rank":
+        return D[:, :4] @ torch.randn(4, 520, generator=g, dtype=torch.float64)
+    if kind == "power law":
+        U, _, Vh = torch.linalg.svd(D, full_matrices=False)
+        return (U / torch.arange(1, 521)) @ Vh
+    if kind == "outlier channels":
+        D[:, torch.randperm(520, generator=g)[:4]] *= 100
+    return D.sign() * 1e-5 if kind == "signs" else D
+
+
+@pytest.mark.parametrize("kind", ["random", "low rank", "power law", "outlier channels", "signs"])
+def test_projections_in_bfloat16_with_what_rounding_took_away(kind):
+    """Right to 3e-4 where the product alone is off by up to 2e-3; V are those of other updates of the same kind."""
+    g = torch.Generator().manual_seed(11)
+    D, *others = (difficult(kind, g) for _ in range(3))
+    k = 4 if kind == "low rank" else 32
+    V = torch.stack([torch.linalg.svd(other)[2][:k].T for other in others])
+    _, s, Vh = torch.linalg.svd(D, full_matrices=False)
+    rounded = V.to(torch.bfloat16)
+    found = projected_norms(
+        D.float().to(torch.bfloat16),
+        rounded,
+        norm=D.norm().item(),
+        core=s[:k, None] * Vh[:k],
+        rest=(V - rounded).to(torch.bfloat16),
+    )
+    torch.testing.assert_close(found, torch.linalg.vector_norm(D @ V, dim=(-2, -1)), rtol=3e-4, atol=0)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_products_keep_their_precision(batch):
     g = torch.Generator().manual_seed(8)

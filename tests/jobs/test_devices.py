@@ -44,6 +44,7 @@ def test_two_processes_give_the_store_of_one(tmp_path):
     assert {one.status for one in again.outcomes} == {"unchanged"}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_in_one_process_is_named_once_and_the_others_are_stored(tmp_path):
     for name in "ab":
         synthetic.write_run(tmp_path / "runs" / name, steps=2, run=name)

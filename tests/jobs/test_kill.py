@@ -11,7 +11,12 @@ from geodiag.store import StoreReader
 from tests import synthetic
 from tests.jobs.rows import same_rows
 
-MOMENTS = {"any": (4, None, 1.2), "commit": (3, "commit-*", 0.01), "journal": (3, "commit-*/commit.json", 0.001)}
+MOMENTS = {
+    "any": (4, None, 1.2),
+    "commit": (3, "commit-*", 0.01),
+    "journal": (3, "commit-*/commit.json", 0.001),
+    "once": (1, None, 1.2),
+}
 """How many kills, what is there from when on (in the staging area), and how long after that they come at most."""
 
 
@@ -45,9 +50,9 @@ def state(store, ready):
 
 
 @pytest.mark.parametrize("start", ["new", "overwrite"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", [pytest.param("any", marks=pytest.mark.slow), "commit", "journal", "once"])
 def test_killed_at_random_moments(ready, geodiag, tmp_path, start, moment):
-    """Twenty kills in all: at any moment, while a run is committed, and between its moves; of new and replaced runs."""
+    """At any moment, while a run is committed, and between its moves; of new and replaced runs."""
     rng = np.random.default_rng([start == "new", list(MOMENTS).index(moment)])
     wanted, file, latest = MOMENTS[moment]
     store, kills = tmp_path / "store", 0

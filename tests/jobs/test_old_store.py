@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import geodiag
+from geodiag.jobs import stored_config
 from geodiag.store import TABLES
 
 WRITTEN = Path(__file__).parent.parent / "data" / "store_0_1_0"
@@ -84,9 +85,18 @@ def test_a_step_more_is_added_alone(old):
 
 def test_gradients_are_added(old):
     stored = table(old, "gradients")
-    done = extracted(old, gradients=True)
+    done = extracted(old, measure="geometry,gradients")
     assert done["experts"] == ("done", "unchanged, gradients at 1 step")
     assert done["increments"] == ("unchanged", "unchanged, gradients unchanged")
     both = table(old, "gradients")
     assert both.filter(pl.col("run") == "increments").sort(*stored.columns).equals(stored.sort(*stored.columns))
     assert both.filter(pl.col("run") == "experts").height == 7
+
+
+def test_a_setting_that_came_later_has_the_value_that_0_1_0_worked_with(old, monkeypatch):
+    """A store of 0.1.0 names no setting of later versions; it was made with what 0.1.0 did in its place."""
+    config = geodiag.open_store(old / "store").config("experts")
+    monkeypatch.setattr(stored_config, "SETTING_KEYS", (*stored_config.SETTING_KEYS, "refined"))
+    monkeypatch.setitem(stored_config.VALUES_0_1_0, "refined", False)
+    assert stored_config.changed_settings(config, {**config, "refined": False}) == []
+    assert stored_config.changed_settings(config, {**config, "refined": True}) == ["refined False -> True"]

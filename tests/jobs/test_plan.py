@@ -14,8 +14,7 @@ from geodiag.extraction.measurements.geometry.run import GeometryRun
 from geodiag.extraction.measurements.geometry.run import prepare_geometry as prepare
 from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import parse_bytes
-from geodiag.jobs.machine_speed import measure_disk, measure_products
-from geodiag.jobs.memory import SHARE, default_budget, free_host_memory
+from geodiag.jobs.machine import SHARE, default_budget, free_host_memory, measure_disk, measure_products
 from geodiag.runs import load_manifest
 from tests import synthetic
 from tests.jobs.extracting import plan_all

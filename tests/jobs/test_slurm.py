@@ -114,6 +114,7 @@ def logs(store, job):
     return {path.name: path.read_text() for path in sorted((store / slurm.LOGS).glob(f"{job}_*log.out"))}
 
 
+@pytest.mark.slow
 def test_an_array_of_two_stores_what_one_process_does_even_when_put_back_into_the_queue(tmp_path, environment):
     """One of the two jobs is told that its time is up; it goes on in another one. The last job finds all done."""
     runs = synthetic.write_run(tmp_path / "runs" / "run", steps=2, blocks=120).parent

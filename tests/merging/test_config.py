@@ -8,8 +8,7 @@ from geodiag.checkpoints import Layer
 from geodiag.cli import main
 from geodiag.errors import GeodiagError, ManifestError, SettingsError
 from geodiag.merging import load_merge, parse_merge, plan_merge
-from geodiag.merging.cost import layer_flops
-from geodiag.merging.prepare import prepare_merge
+from geodiag.merging.prepare import layer_flops, prepare_merge
 from geodiag.merging.rules.gcwm import GcwmRule
 from geodiag.merging.rules.opcm import OpcmRule
 from geodiag.merging.rules.task_arithmetic import TaskArithmeticRule

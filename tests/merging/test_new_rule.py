@@ -5,12 +5,12 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from geodiag.common.yaml_settings import Positive
 from geodiag.errors import ManifestError
 from geodiag.merging import load_merge, parse_merge, plan_merge, rules
 from geodiag.merging.rules import RULES, MergeRule
 from geodiag.merging.rules.rule import RuleStats
 from geodiag.runs import load_manifest
+from geodiag.runs.yaml_source import Positive
 from tests.merging.runs import config_of, merge, states, updates, write_config, write_experts
 
 

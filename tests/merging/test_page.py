@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from geodiag.common.yaml_settings import StrictSettings
 from geodiag.merging.config import MergeConfig
 from geodiag.merging.rules import RULES
+from geodiag.runs.yaml_source import StrictSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "merging.md").read_text()
 

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+QUICK = "merge_the_experts"
+"""The notebook that takes least time; the others run among the slow tests."""
 LARGEST = 300_000
 MACHINE = re.compile(r"/(root|home|tmp|Users|private|var)/|[A-Z]:\\\\|site-packages")
 
@@ -38,7 +40,11 @@ def test_the_four_tours_are_there():
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of the notebook machinery; a kernel's own are in its outputs
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path if path.stem == QUICK else pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_it_runs_and_gives_what_was_committed(path, tmp_path):
     shutil.copy(path, tmp_path)
     fresh = runner().execute(tmp_path / path.name, folder=tmp_path)

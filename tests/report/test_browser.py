@@ -187,7 +187,7 @@ def test_a_value_is_said_under_the_pointer(visit):
     from selenium.webdriver.common.by import By
 
     browser = visit()
-    cell = browser.find_element(By.CSS_SELECTOR, "#correlations td[title^='Global gap, pooled']")
+    cell = browser.find_element(By.CSS_SELECTOR, "#correlations td[title^='Global gap, Pooled']")
     js(browser, "arguments[0].scrollIntoView({ block: 'center' })", cell)
     ActionChains(browser).move_to_element(cell).perform()
     said_there = cell.find_element(By.XPATH, "ancestor::figure").find_element(By.CSS_SELECTOR, ".readout").text

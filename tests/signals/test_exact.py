@@ -4,7 +4,7 @@ from math import fsum
 import polars as pl
 import pytest
 
-from geodiag.signals.exact_sums import as_decimal, exact_mean, ordered_sum
+from geodiag.signals.outcomes import as_decimal, exact_mean, ordered_sum
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from geodiag.signals.similar_pairs import NEAREST_PAIRS, PairDrops, SimilarPairs
+from geodiag.signals.pairs import NEAREST_PAIRS, PairDrops, SimilarPairs
 
 COLUMNS = ("run", "step", "new_task", "old_task", "mean_conflict", "mean_sar", "drop")
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from geodiag.errors import StoreError
-from geodiag.store.frames import check_frame
+from geodiag.store.schema import check_frame
 
 from .builders import frame, tables
 

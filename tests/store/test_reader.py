@@ -8,10 +8,14 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
+from geodiag import figures, open_store
+from geodiag.api import Store
 from geodiag.errors import StoreError
-from geodiag.store import SCHEMA_VERSION, TABLES, StoreReader, create_store, layout, remove_run, write_run
+from geodiag.store import SCHEMA_VERSION, TABLES, StoreReader, create_store, remove_run, write_run
 
 from .builders import tables
+
+WRITTEN = Path(__file__).parents[1] / "data" / "store_0_1_0" / "store"
 
 
 @pytest.fixture
@@ -173,16 +177,22 @@ def test_a_long_lived_store_sees_a_run_that_is_added_later(store):
     assert reader.run_ids() == ["a", "b"]
 
 
-def test_a_snapshot_lists_the_folders_once(store, monkeypatch):
-    listed = Counter()
+@pytest.fixture
+def listed(monkeypatch):
+    """How often each folder of a store is listed."""
+    counts = Counter()
     real = os.scandir
 
     def counting(path):
-        listed[Path(path).name] += 1
+        counts[Path(path).name] += 1
         return real(path)
 
+    monkeypatch.setattr(os, "scandir", counting)
+    return counts
+
+
+def test_a_snapshot_lists_the_folders_once(store, listed):
     view = StoreReader(store)
-    monkeypatch.setattr(layout.os, "scandir", counting)
     snapshot = view.snapshot()
     assert {listed[table] for table in TABLES} == {1}
     listed.clear()
@@ -191,6 +201,26 @@ def test_a_snapshot_lists_the_folders_once(store, monkeypatch):
     assert snapshot.only(["b"]).snapshot().scan("scores").collect()["run"].to_list() == ["b"]
     assert snapshot.configs().keys() == {"a", "b"}
     assert not any(listed[table] for table in TABLES)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Store.steps,
+        Store.pairs,
+        Store.families,
+        Store.layers,
+        Store.outcomes,
+        lambda store: figures.depth_profile(store),
+        lambda store: store.explain("increments", step=2),
+    ],
+    ids=["steps", "pairs", "families", "layers", "outcomes", "figure", "explanation"],
+)
+def test_an_answer_lists_the_folders_once(listed, answer):
+    store = open_store(WRITTEN)
+    listed.clear()
+    answer(store)
+    assert {listed[table] for table in TABLES} == {1}
 
 
 def test_a_snapshot_keeps_the_runs_of_its_moment_and_the_store_does_not(store):

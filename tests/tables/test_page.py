@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from geodiag.paper import list_paper, load_paper
+from geodiag.signals.catalog import label
 from geodiag.tables import ANALYSIS_TABLES, Options, TablePanel, write_tables
 from geodiag.tables.format import as_grid, interval_text, number_text, p_value
 from geodiag.tables.page import is_published, with_published
@@ -175,6 +176,19 @@ def test_interval_columns_become_one():
     assert grid.headings == ("signal", "ρ", "paper's interval", "n")
     assert grid.rows == (("State gap", "0.50", "–", "3"),)
     assert grid.right == (False, True, True, True)
+
+
+def test_a_signal_or_outcome_has_its_label_as_heading_in_every_table(tables):
+    for table in ANALYSIS_TABLES:
+        frames = [panel.frame for panel in table.panels(tables[table.name])] if table.panels else []
+        for frame in (tables[table.name], *frames):
+            named = [name for name in frame.select(pl.selectors.numeric()).columns if label(name) != name]
+            assert as_grid(frame.select(named)).headings == tuple(label(name) for name in named)
+
+
+def test_entries_of_a_table_are_shown_under_their_labels():
+    frame = pl.DataFrame({"predictor": ["Merged norm", "GC"], "relation": ["sar_vs_conflict", "gc_drop"]})
+    assert as_grid(frame).rows == (("State norm (sum)", "SAR vs GC"), ("GC", "GC vs old-task change"))
 
 
 def test_lines_are_aligned_and_pipes_escaped():

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from geodiag.tables import Options, compute_tables
-from geodiag.tables.incremental import ADDS, RUNS, STEP
+from geodiag.tables.incremental import ADDS, DIFFERS_BY_RUN, FOLLOWS_STEP
 
 from .planted import Planted, plant
 
@@ -71,7 +71,7 @@ def test_what_follows_the_step_is_gone_at_a_fixed_step(found):
     assert clear(cell(found, FOLLOWER, "pooled"))
     assert not clear(cell(found, FOLLOWER, "step_partial"))
     assert cell(found, FOLLOWER, "pooled")["p_whole_run"] > 0.05
-    assert added(found, FOLLOWER)["verdict"] == STEP
+    assert added(found, FOLLOWER)["verdict"] == FOLLOWS_STEP
     assert abs(added(found, FOLLOWER)["gain_high"]) < 0.1
 
 
@@ -79,13 +79,13 @@ def test_what_follows_the_run_is_gone_inside_runs(found):
     for way in ("pooled", "between", "step_partial"):
         assert clear(cell(found, LEVEL, way))
     assert not clear(cell(found, LEVEL, "within"))
-    assert added(found, LEVEL)["verdict"] == RUNS
+    assert added(found, LEVEL)["verdict"] == DIFFERS_BY_RUN
 
 
 def test_noise_is_nothing(found):
     for way in ("pooled", "within", "step_partial"):
         assert not clear(cell(found, NOISE, way))
-    assert added(found, NOISE)["verdict"] not in (ADDS, STEP, RUNS)
+    assert added(found, NOISE)["verdict"] not in (ADDS, FOLLOWS_STEP, DIFFERS_BY_RUN)
 
 
 def test_the_step_index_has_no_whole_run_test(found):

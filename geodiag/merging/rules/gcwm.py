@@ -22,11 +22,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from geodiag.common.yaml_settings import Count, FiniteNumber, Positive, Share, StrictSettings
 from geodiag.geometry import Spectrum, cross_gram, pair_geometry, rank_tolerance, spectrum_columns
 from geodiag.merging.metric import shared_metric
 from geodiag.merging.rules.rule import MergeRule, MergeUpdate, RuleStats
 from geodiag.merging.rules.wudi import Wudi, WudiSettings, wudi
+from geodiag.runs.yaml_source import Count, FiniteNumber, Positive, Share, StrictSettings
 
 
 class SpectrumSettings(StrictSettings):

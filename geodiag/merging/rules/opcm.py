@@ -16,8 +16,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from geodiag.common.yaml_settings import FiniteNumber
 from geodiag.merging.rules.rule import MergeRule, MergeUpdate, RuleStats
+from geodiag.runs.yaml_source import FiniteNumber
 
 
 def opcm_projection(

@@ -10,8 +10,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.common.yaml_settings import StrictSettings
 from geodiag.geometry import Spectrum, frobenius_norm, right_spectrum
+from geodiag.runs.yaml_source import StrictSettings
 
 
 @dataclass

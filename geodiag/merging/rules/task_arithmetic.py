@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.common.yaml_settings import FiniteNumber
 from geodiag.merging.rules.rule import MergeRule, MergeUpdate, RuleStats
+from geodiag.runs.yaml_source import FiniteNumber
 
 
 def task_arithmetic(updates: Sequence[Tensor], *, scale: float) -> Float[Tensor, "d_out d_in"]:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from geodiag.common.yaml_settings import FiniteNumber, Share
 from geodiag.merging.rules.rule import MergeRule, MergeUpdate, RuleStats
+from geodiag.runs.yaml_source import FiniteNumber, Share
 
 
 def ties(updates: Sequence[Tensor], *, keep: float, scale: float) -> Float[Tensor, "d_out d_in"]:

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.common.yaml_settings import Count, NotNegative, Positive, Share, StrictSettings
 from geodiag.merging.products import (
     KEPT,
     PATH_DIRECTIONS,
@@ -27,6 +26,7 @@ from geodiag.merging.products import (
     input_gram,
 )
 from geodiag.merging.rules.rule import MergeRule, MergeUpdate, RuleStats
+from geodiag.runs.yaml_source import Count, NotNegative, Positive, Share, StrictSettings
 
 _BETA_2 = 0.999
 """Adam's decay of squared gradients."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object
 from geodiag.errors import ScoresError
 from geodiag.runs.manifest import Manifest
 from geodiag.runs.scores.checks import SCORE_SCALES, check_scores, notes_on_scores

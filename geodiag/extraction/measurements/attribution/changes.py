@@ -15,7 +15,7 @@ from torch import Tensor
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
 from geodiag.models.states import WeightDelta
 
-STEP, SHARED, RANDOM = "step", "shared", "shared_random"
+WHOLE_CHANGE, OWN_INPUTS, RANDOM_INPUTS = "step", "shared", "shared_random"
 """Directions: the whole change, its part in a task's own input directions, its part in random ones."""
 
 _CHUNK = 2**24
@@ -36,7 +36,7 @@ class Piece:
 
     def changes(self, device: torch.device) -> Iterator[tuple[str, WeightDelta]]:
         """Each direction with its change on a device."""
-        yield STEP, on_device(self.change(), device)
+        yield WHOLE_CHANGE, on_device(self.change(), device)
         for direction, change in self.within.items():
             yield direction, on_device(change, device)
 

@@ -19,14 +19,14 @@ from geodiag.extraction.measurements.attribution.step import StepPath
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.gradients.held import bytes_text
-from geodiag.extraction.measurements.losses.plan import LossPart, LossRun, longest_input
-from geodiag.extraction.measurements.losses.rows import loss_rows
+from geodiag.extraction.measurements.losses.plan import LossPart, loss_inputs
+from geodiag.extraction.measurements.losses.rows import LossRun
 from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.extraction.plan import Update
 from geodiag.extraction.run import PreparedRun
-from geodiag.models.probes import RunProbes, run_probes
-from geodiag.models.runner import ModelRunner, Precision, exact_arithmetic, fitting_precision, model_bytes
+from geodiag.models.probes import RunProbes
+from geodiag.models.runner import ModelRunner, Precision, exact_arithmetic, model_bytes
 from geodiag.models.scores import check_vocabulary
 from geodiag.models.states import ModelState, model_state
 
@@ -189,9 +189,9 @@ class AttributionRun(MeasurementPlan):
                 error.run, error.step = self._name, step.step
                 raise
             except torch.OutOfMemoryError as error:
-                what = "the device's memory does not hold the model, its changes and a batch"
+                message = "the device's memory does not hold the model, its changes and a batch"
                 fix = "lower the memory budget or --attribution-batch-tokens, or compute in bfloat16"
-                raise SettingsError(what, run=self._name, step=step.step, fix=fix) from error
+                raise SettingsError(message, run=self._name, step=step.step, fix=fix) from error
 
     def _step_rows(
         self,
@@ -225,10 +225,10 @@ class AttributionRun(MeasurementPlan):
         """By task, the smallest loss change that bfloat16 shows, as the measurement of losses takes it."""
         if self.precision == "float32":
             return {}
-        options = LossOptions(**self.options.to_config() | {"precision": self.precision})
-        losses = LossRun(self.run, options, self.probes, self.precision)
-        bases = loss_rows(losses, [LossPart(0, task) for task in self.probes.tasks])
-        return {part.task: rows["losses"][0]["precision_floor"] for part, rows in bases}
+        losses = LossRun(self.run, _loss_options(self.options), self.probes, self.precision)
+        bases = [LossPart(0, task).name for task in self.probes.tasks]
+        rows = [part["losses"][0] for _, part in losses.rows(bases, say=lambda _text: None)]
+        return {row["task"]: row["precision_floor"] for row in rows}
 
     def _at(self, runner: ModelRunner | None, step: int) -> ModelRunner:
         """The model at the state before a step."""
@@ -278,20 +278,19 @@ def attribution_plan(run: PreparedRun, options: AttributionOptions, selection: G
         CheckpointError: there is no tokenizer.
     """
     manifest = run.plan.manifest
-    try:
-        most = min(options.max_length, longest_input(run))
-        probes = run_probes(manifest, per_task=options.examples, max_length=most)
-        base = run.checkpoints[manifest.base]
-        assert isinstance(base, Checkpoint)
-        layers = match_layers(base).layers
-    except GeodiagError as error:
-        error.run = manifest.run
-        raise
-    precision = options.precision if options.precision != "auto" else fitting_precision(base, memory=run.memory)
+    probes, precision = loss_inputs(run, _loss_options(options))
+    base = run.checkpoints[manifest.base]
+    assert isinstance(base, Checkpoint)
+    layers = match_layers(base).layers
     matrices = [layer for layer in layers if ".experts." not in layer.name]
     routed = {layer.block for layer in layers if ".experts." in layer.name}
     groups = len(matrices) + 2 * len(routed) + 5
     return AttributionRun(run, options, selection, probes, tuple(_steps(run, probes)), precision, groups)
+
+
+def _loss_options(options: AttributionOptions) -> LossOptions:
+    """The same examples, and the same precision, as the measurement of losses takes them."""
+    return LossOptions(**options.to_config())
 
 
 def _steps(run: PreparedRun, probes: RunProbes) -> Iterator[AttributionStep]:

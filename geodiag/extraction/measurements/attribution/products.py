@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from geodiag.errors import CheckpointError
 from geodiag.extraction.measurements.attribution.changes import Piece, change_product
+from geodiag.models.batches import EncodedProbe
+from geodiag.models.scores import Batch, batch_plan, make_batch, target_logits
 from geodiag.models.states import WeightDelta
 
 Values = dict[tuple[str, str], Tensor]
@@ -231,8 +233,8 @@ def _by_example(values: Tensor, examples: int) -> Tensor:
     if first == 1:  # of positions, which all examples share
         return values.reshape(1, -1, values.shape[-1])
     if examples > 1 and (first % examples or (first != examples and values.dim() > 2)):
-        what = f"a module gives values of shape {tuple(values.shape)}, which {examples} examples do not share"
-        raise CheckpointError(what, fix="measure one example a batch")
+        message = f"a module gives values of shape {tuple(values.shape)}, which {examples} examples do not share"
+        raise CheckpointError(message, fix="measure one example a batch")
     return values.reshape(examples, -1, values.shape[-1])
 
 
@@ -249,3 +251,40 @@ def _sum_of_products(gradient: Tensor, added: Tensor) -> Tensor:
 
 def _add(values: Values, key: tuple[str, str], number: Tensor) -> None:
     values[key] = values[key] + number if key in values else number
+
+
+def values_by_example(
+    products: ChangeProducts, examples: Sequence[EncodedProbe], *, batch_tokens: int, device: torch.device
+) -> tuple[Tensor, Values]:
+    """Losses and products of every example, in the order given.
+
+    Args:
+        products: the hooks of a model.
+        examples: of one task.
+        batch_tokens: most tokens of a batch, padding included; where examples run one by one it does not count.
+        device: where the model is.
+
+    Returns:
+        Losses (n,) in nats, and each (direction, group) with its (n,) products; float64, on the CPU.
+    """
+    losses = torch.zeros(len(examples), dtype=torch.float64)
+    values: Values = {}
+    for indices in batch_plan(examples, batch_tokens=1 if products.one_by_one else batch_tokens):
+        batch = make_batch(examples, indices, device=device)
+        with products.collecting(len(indices)) as own:
+            batch_losses = _example_losses(products.model, batch)
+            torch.autograd.backward(batch_losses.sum())
+        places = list(indices)
+        losses[places] = batch_losses.detach().double().cpu()
+        for key, numbers in own.items():
+            values.setdefault(key, torch.zeros_like(losses))[places] = numbers.cpu()
+    return losses, values
+
+
+def _example_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """(b,): the mean cross-entropy of each example's target tokens, in float64 of float32 log-softmax."""
+    logits, _ = target_logits(model, batch)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    losses = nn.functional.cross_entropy(wide, batch.targets, reduction="none").double()
+    sums = losses.new_zeros(len(batch.ids)).index_add(0, batch.owners, losses)
+    return sums / batch.predicts.sum(1)

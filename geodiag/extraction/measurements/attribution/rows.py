@@ -27,46 +27,46 @@ def allocation_rows(
         routed: whether tokens are routed to experts.
         by_example: whether the values of every example are stored.
     """
-    result = allocation.integral
-    chosen = torch.tensor(list(choosing))
-    key = {"step": step, "task": task}
-    quality = {
+    result, chosen = allocation.integral, torch.tensor(list(choosing))
+    common = {
+        "step": step,
+        "task": task,
         "path_points": result.points,
         "residual": result.residual,
         "share_change": result.share_change,
         "converged": result.converged,
     }
-    total = sum(allocation.squared.values())
     for n, group in enumerate(allocation.groups):
-        squared, projected = allocation.squared[group.name], (allocation.projected or {}).get(group.name)
-        matrix = projected is not None or (squared == 0 and group.slots[0].layer is not None)
-        own = matrix and allocation.projected is not None
-        yield {
-            **key,
-            "group": group.name,
-            "block": group.block,
-            "family": group.family,
-            **_values(result.integral[0, n], chosen, by_example=by_example),
+        values = _values(result.integral[0, n], chosen, by_example=by_example)
+        yield {**common, "group": group.name, "block": group.block, "family": group.family, **values} | {
             "first_order": result.first[0, n].mean().item(),
             "end_order": result.last[0, n].mean().item(),
-            "shared": result.integral[1, n].mean().item() if own else None,
-            "shared_random": result.integral[2, n].mean().item() if own else None,
-            "step_overlap": min(1.0, projected / squared) if projected is not None and squared > 0 else None,
-            "squared_share": squared / total if total > 0 else None,
-            **quality,
+            **_direction_values(allocation, n),
         }
     if routed:
         # delta_loss by example less what the groups explain of it
         jumps = result.losses[1] - result.losses[0] - result.integral[0].sum(0)
-        empty = ("block", "first_order", "end_order", "shared", "shared_random", "step_overlap", "squared_share")
-        yield {
-            **key,
-            "group": ROUTING,
-            "family": ROUTING,
-            **dict.fromkeys(empty),
-            **_values(jumps, chosen, by_example=by_example),
-            **quality,
-        }
+        undefined = ("block", "first_order", "end_order", "shared", "shared_random", "step_overlap", "squared_share")
+        values = _values(jumps, chosen, by_example=by_example)
+        yield {**common, "group": ROUTING, "family": ROUTING, **dict.fromkeys(undefined), **values}
+
+
+def _direction_values(allocation: Allocation, n: int) -> Row:
+    """Parts of the n-th group's allocation in subspaces of its inputs, and the sizes of its change."""
+    group, result = allocation.groups[n], allocation.integral
+    squared, total = allocation.squared[group.name], sum(allocation.squared.values())
+    projected = (allocation.projected or {}).get(group.name)
+    # Of a matrix without a change both parts are 0; without bases, and of other weights, there are none.
+    defined = allocation.projected is not None and (
+        projected is not None or (squared == 0 and group.slots[0].layer is not None)
+    )
+    return {
+        "shared": result.integral[1, n].mean().item() if defined else None,
+        "shared_random": result.integral[2, n].mean().item() if defined else None,
+        # ||Delta V||_F^2 / ||Delta||_F^2
+        "step_overlap": min(1.0, projected / squared) if projected is not None and squared > 0 else None,
+        "squared_share": squared / total if total > 0 else None,
+    }
 
 
 def _values(values: Tensor, chosen: Tensor, *, by_example: bool) -> Row:

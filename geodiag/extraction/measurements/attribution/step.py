@@ -13,9 +13,14 @@ from functools import partial
 
 import torch
 
-from geodiag.extraction.measurements.attribution.changes import RANDOM, SHARED, STEP, Piece, within_subspace
-from geodiag.extraction.measurements.attribution.passes import values_by_example
-from geodiag.extraction.measurements.attribution.products import ChangeProducts, Values
+from geodiag.extraction.measurements.attribution.changes import (
+    OWN_INPUTS,
+    RANDOM_INPUTS,
+    WHOLE_CHANGE,
+    Piece,
+    within_subspace,
+)
+from geodiag.extraction.measurements.attribution.products import ChangeProducts, Values, values_by_example
 from geodiag.extraction.measurements.attribution.quadrature import LEVELS, PathIntegral, Point, path_integral
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases, random_basis
 from geodiag.models.batches import EncodedProbe
@@ -95,7 +100,7 @@ class StepPath:
             levels: numbers of points to try, each nested in the next.
         """
         pieces, projected = self._pieces(bases, names)
-        directions = (STEP,) if bases is None else (STEP, SHARED, RANDOM)
+        directions = (WHOLE_CHANGE,) if bases is None else (WHOLE_CHANGE, OWN_INPUTS, RANDOM_INPUTS)
         products = ChangeProducts(self._runner.model, pieces)
 
         def point(place: float) -> Point:
@@ -116,7 +121,7 @@ class StepPath:
             within = {} if bases is None or slot.layer is None else self._within(slot, change(), bases, names)
             if within:
                 # ||Delta V V'||_F = ||Delta V||_F
-                projected[slot.group] = projected.get(slot.group, 0.0) + within[SHARED].squared_norm()
+                projected[slot.group] = projected.get(slot.group, 0.0) + within[OWN_INPUTS].squared_norm()
             pieces[slot.parameter].append(Piece(slot.group, change, slot.part, within))
         return pieces, None if bases is None else projected
 
@@ -126,7 +131,7 @@ class StepPath:
         assert slot.layer is not None
         V = bases.of(slot)
         other = random_basis(*V.shape, names=(*names, slot.layer.name)).to(V)
-        return {SHARED: within_subspace(change, V), RANDOM: within_subspace(change, other)}
+        return {OWN_INPUTS: within_subspace(change, V), RANDOM_INPUTS: within_subspace(change, other)}
 
     def _stacked(self, values: Values, directions: Sequence[str], count: int) -> torch.Tensor:
         zero = torch.zeros(count, dtype=torch.float64)

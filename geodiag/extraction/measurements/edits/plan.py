@@ -18,7 +18,7 @@ from geodiag.extraction.measurements.edits.settings import EditOptions
 from geodiag.extraction.measurements.edits.stages import StepStages, slots
 from geodiag.extraction.measurements.edits.steps import EditStep, edit_steps
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
-from geodiag.extraction.measurements.losses.plan import probes_as_losses, stored_loss_options
+from geodiag.extraction.measurements.losses.plan import loss_inputs, stored_loss_options
 from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Rows, Standing, StoredRun
 from geodiag.extraction.plan import Update
@@ -253,7 +253,7 @@ def edit_plan(run: PreparedRun, options: EditOptions, *, selection: GeometrySett
 
 
 def _planned(run: PreparedRun, options: EditOptions, selection: GeometrySettings, losses: LossOptions) -> EditRun:
-    probes, precision = probes_as_losses(run, losses)
+    probes, precision = loss_inputs(run, losses)
     return EditRun(run, options, selection, losses, precision, probes)
 
 

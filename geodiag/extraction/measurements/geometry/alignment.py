@@ -1,17 +1,71 @@
-"""Subspace alignment (SAR) of full updates against bases, in batches that fit in memory."""
+"""Subspace alignment (SAR) of full updates against bases, in batches that fit in memory; bases on disk."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geodiag.extraction.measurements.geometry.threads import Workers
 from geodiag.extraction.measurements.geometry.updates import LayerUpdates, Measures
 from geodiag.extraction.plan import Plan
 from geodiag.geometry import Spectrum, projected_norms, sar_from_norms
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What is known of one full update of a layer, enough to compare it with others without its spectrum."""
+
+    V: Tensor
+    """Right singular vectors (d_in, rank), float64, right to single precision."""
+    s: Tensor
+    """Singular values (rank), float64."""
+    s_1: float
+    """The largest singular value before truncation."""
+    energy_kept: float
+    """The share of squared energy in `s`; NaN for a zero update."""
+    norm: float
+    """||D||_F."""
+
+
+def write_bases(path: Path, bases: Mapping[str, Basis]) -> None:
+    """Keeps a layer's bases by object in one safetensors file, V in single precision; a kill leaves no half.
+
+    Args:
+        path: the file.
+        bases: by object, such as `task:biology`.
+    """
+    tensors = {}
+    for name, basis in bases.items():
+        tensors[f"{name}/V"] = basis.V.T.to(torch.float32).contiguous()
+        tensors[f"{name}/s"] = basis.s.contiguous()
+        tensors[f"{name}/values"] = torch.tensor([basis.s_1, basis.energy_kept, basis.norm], dtype=torch.float64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, draft)
+    os.replace(draft, path)
+
+
+def read_bases(path: Path) -> dict[str, Basis]:
+    """The bases that `write_bases` kept; none where there is no file or it cannot be read, since they can be remade."""
+    try:
+        tensors = load_file(path)
+        names = [key.removesuffix("/s") for key in tensors if key.endswith("/s")]
+        return {name: _basis(tensors, name) for name in names}
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return {}
+
+
+def _basis(tensors: Mapping[str, Tensor], name: str) -> Basis:
+    s_1, energy_kept, norm = tensors[f"{name}/values"].tolist()
+    V = tensors[f"{name}/V"].double().T
+    return Basis(V, tensors[f"{name}/s"], s_1=s_1, energy_kept=energy_kept, norm=norm)
 
 
 @dataclass(frozen=True)
@@ -80,7 +134,7 @@ def pair_alignments(
         rough: the precision of the products.
         workers: what computes; each takes one batch at a time.
     """
-    projected = _projections(updates, plan, spectrum.V, batches, held, rough=rough, workers=workers).cpu()
+    projected = _projections(updates, plan, spectrum, norms, batches, held, rough=rough, workers=workers).cpu()
     norm = torch.tensor([norms.get(i, torch.nan) for i in range(len(projected))], dtype=torch.float64)
     i, j = plan.ends
     both = torch.stack([sar_from_norms(projected[i, j], norm[i]), sar_from_norms(projected[j, i], norm[j])], dim=-1)
@@ -91,7 +145,8 @@ def pair_alignments(
 def _projections(
     updates: LayerUpdates,
     plan: Plan,
-    V: Tensor,
+    spectrum: Spectrum,
+    norms: Mapping[int, float],
     batches: Sequence[UpdateBatch],
     held: Mapping[UpdateBatch, Tensor],
     *,
@@ -99,22 +154,29 @@ def _projections(
     workers: Workers,
 ) -> Tensor:
     """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
-    partners = plan.partners()
+    partners, V = plan.partners(), spectrum.V
     rounded = V.to(rough)
-    found = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
+    rest = (V - rounded).to(rough) if rough == torch.bfloat16 else None
+    projected = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
 
     def project(batch: UpdateBatch) -> None:
         if batch.factored:
-            found[list(batch.members)] = _all_projections(held[batch], V)
+            projected[list(batch.members)] = _all_projections(held[batch], V)
             return
         for row, i in enumerate(batch.members):
             if i in partners:
                 others = torch.tensor(partners[i], device=V.device)
                 D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
-                found[i, others] = projected_norms(D, rounded[others])
+                if rest is None:
+                    projected[i, others] = projected_norms(D, rounded[others])
+                else:
+                    core = spectrum.s[i, :, None] * V[i].mT
+                    projected[i, others] = projected_norms(
+                        D, rounded[others], norm=norms[i], core=core, rest=rest[others]
+                    )
 
     workers.map(project, batches)
-    return found
+    return projected
 
 
 def _all_projections(C: Tensor, V: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from geodiag.extraction.measurements.geometry.alignment import (
+    Basis,
     Batching,
     UpdateBatch,
     in_batches,
     pair_alignments,
     read_batch,
 )
-from geodiag.extraction.measurements.geometry.bases import Basis
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.geometry.threads import Workers
 from geodiag.extraction.measurements.geometry.updates import LayerUpdates, Measures
@@ -117,14 +117,14 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
         done: told how many more updates have been measured.
     """
     updates, plan, bases, batches = work.updates, work.plan, work.bases, work.batches
-    found = workers.map(partial(_measure, work, done), batches)
-    held = {batch: one.kept for batch, one in zip(batches, found, strict=True) if one.kept is not None}
+    measured = workers.map(partial(_measure, work, done), batches)
+    held = {batch: one.kept for batch, one in zip(batches, measured, strict=True) if one.kept is not None}
     measures = dict(
         pair
-        for batch, one in zip(batches, found, strict=True)
+        for batch, one in zip(batches, measured, strict=True)
         for pair in zip(batch.members, one.measures, strict=True)
     )
-    spectrum = _in_plan_order([one.spectrum for one in found], batches, bases, len(plan.updates))
+    spectrum = _in_plan_order([one.spectrum for one in measured], batches, bases, len(plan.updates))
     norms = {i: m.norm for i, m in measures.items()} | {i: basis.norm for i, basis in bases.items()}
     # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
     tol = rank_tolerance(torch.float32)
@@ -190,7 +190,7 @@ def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int],
 
     Single precision is enough: what counts as a direction of its own is a thousand times what it rounds.
     """
-    found: list[tuple[int, int]] = []
+    ranks: list[tuple[int, int]] = []
     before: tuple[int, ...] = ()
     Q = V.new_zeros(V.shape[1], 0)
     for t, members in enumerate(plan.active[plan.stored_steps :], start=plan.stored_steps + 1):
@@ -199,8 +199,8 @@ def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int],
         for member in members[len(before) :] if kept else members:
             Q = extend_basis(Q, V[member], tol=tol)
         before = members
-        found.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[state_index(t)], tol=tol)))
-    return tuple(found)
+        ranks.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[state_index(t)], tol=tol)))
+    return tuple(ranks)
 
 
 def _in_plan_order(

@@ -13,8 +13,7 @@ import torch
 
 from geodiag.checkpoints import Layer, Reading
 from geodiag.common.text import counted
-from geodiag.extraction.measurements.geometry.alignment import Batching
-from geodiag.extraction.measurements.geometry.bases import Basis
+from geodiag.extraction.measurements.geometry.alignment import Basis, Batching
 from geodiag.extraction.measurements.geometry.layer import LayerWork, layer_geometry
 from geodiag.extraction.measurements.geometry.rows import layer_rows
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings

@@ -156,3 +156,6 @@ GEOMETRY_TABLES = (
     Table("unions", "the union bases of one step in one layer", ("run", "step", "layer"), _UNIONS),
 )
 """In the order in which they are written."""
+
+PER_LAYER_TABLES = tuple(table.name for table in GEOMETRY_TABLES)
+"""The tables that every layer adds rows to."""

@@ -218,17 +218,17 @@ class LayerUpdates:
 
     def _weight(self, path: Path) -> _Whole:
         """The whole weight at `path`, or the base's for a checkpoint that is known by its change."""
-        found = self._end(self._source.base if self._relative(path) else path)
-        assert isinstance(found, _Whole)
-        return found
+        weight = self._end(self._source.base if self._relative(path) else path)
+        assert isinstance(weight, _Whole)
+        return weight
 
     def _product(self, path: Path) -> _Product:
         """The change since the base of a checkpoint that is known by it."""
         if path == self._source.base:
             return self._no_change()
-        found = self._end(path)
-        assert isinstance(found, _Product)
-        return found
+        product = self._end(path)
+        assert isinstance(product, _Product)
+        return product
 
     def _end(self, path: Path) -> _Whole | _Product:
         """What is stored at `path`, from what is held if it is there; the oldest beside the base makes room.

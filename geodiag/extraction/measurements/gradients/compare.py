@@ -104,8 +104,8 @@ class Relay:
         yield state
         for block in range(start, stop):
             args, kwargs = calls[block]
-            found = self._forwards[block](state, *args, **kwargs)
-            state = found if isinstance(found, Tensor) else found[0]
+            output = self._forwards[block](state, *args, **kwargs)
+            state = output if isinstance(output, Tensor) else output[0]
             yield state
 
     @contextmanager
@@ -190,14 +190,14 @@ def target_parameters(model: nn.Module, layers: Sequence[Layer]) -> dict[str, nn
         CheckpointError: there is none, or one of another shape.
     """
     named = dict(model.named_parameters())
-    found: dict[str, nn.Parameter] = {}
+    parameters: dict[str, nn.Parameter] = {}
     for layer in layers:
         parameter = next((named[n] for n in (layer.tensor, *other_names(layer.tensor)) if n in named), None)
         if parameter is None or layer.part.shape(tuple(parameter.shape)) != (layer.d_out, layer.d_in):
-            what = "the loaded model has no weight of this name and shape"
-            raise CheckpointError(what, tensor=layer.tensor, fix="leave the layer out with --families or --layers")
-        found[layer.tensor] = parameter
-    return found
+            message = "the loaded model has no weight of this name and shape"
+            raise CheckpointError(message, tensor=layer.tensor, fix="leave the layer out with --families or --layers")
+        parameters[layer.tensor] = parameter
+    return parameters
 
 
 def _one_pass(
@@ -217,7 +217,7 @@ def _one_pass(
         reliability.append(held.close_task(row, first=first.n, second=second.n))
     products = [held.products(n, changes(layer)) for n, layer in enumerate(layers)]
     by_layer = zip(layers, held.grams(), torch.stack(reliability, dim=1), products, strict=True)
-    return [Compared(*found) for found in by_layer]
+    return [Compared(*one) for one in by_layer]
 
 
 def _half(probes: Sequence[EncodedProbe], model: nn.Module, batch_tokens: int, batches: list[MicroBatch]) -> _Half:

@@ -54,8 +54,8 @@ def split_layers(
     for layer in sorted(layers, key=lambda layer: layer.block):
         need = gradient_bytes([layer], tasks, stored)
         if need > budget:
-            what = f"{bytes_text(budget)} cannot hold {tasks} tasks' gradients of layer {layer.name}"
-            raise SettingsError(what, where="memory budget", fix=f"give at least {bytes_text(need)}")
+            message = f"{bytes_text(budget)} cannot hold {tasks} tasks' gradients of layer {layer.name}"
+            raise SettingsError(message, where="memory budget", fix=f"give at least {bytes_text(need)}")
         if groups and gradient_bytes([*groups[-1], layer], tasks, stored) <= budget:
             groups[-1].append(layer)
         else:
@@ -132,8 +132,8 @@ class HeldGradients:
         grams = torch.stack([gradient_gram(held[:-1]).cpu() for held in self._held])
         for layer, G in zip(self.layers, grams, strict=True):
             if not G.isfinite().all():
-                what = "a gradient is infinite or not a number"
-                raise CheckpointError(what, tensor=layer.tensor, fix="see whether the model's loss is finite")
+                message = "a gradient is infinite or not a number"
+                raise CheckpointError(message, tensor=layer.tensor, fix="see whether the model's loss is finite")
         return grams
 
     def products(self, place: int, changes: Sequence[Tensor]) -> Tensor:
@@ -148,7 +148,7 @@ class HeldGradients:
         held = self._held[place][:-1].flatten(1)
         products = torch.zeros(len(held), len(changes), dtype=torch.float64)
         for k, change in enumerate(changes):
-            stretches = zip(held.split(2**20, dim=1), change.to(held).flatten().split(2**20), strict=True)
+            stretches = zip(torch.split(held, 2**20, dim=1), torch.split(change.to(held).flatten(), 2**20), strict=True)
             products[:, k] = torch.stack([(g @ d).double() for g, d in stretches]).sum(0).cpu()
         return products
 

@@ -134,17 +134,19 @@ def _probes(
     if manifest.probes is None:
         fix = "add `probes: probes.jsonl` with lines of task, prompt, target"
         raise ProbesError("gradients need probes, and the manifest names none", where=manifest.path, fix=fix)
-    found = load_probes(manifest.probes)
-    drawn = choose_probes(found, manifest.tasks, per_task=options.probes_per_task, seed=options.seed)
+    examples = load_probes(manifest.probes)
+    drawn = choose_probes(examples, manifest.tasks, per_task=options.probes_per_task, seed=options.seed)
     missing = [task for task in manifest.tasks if task not in drawn]
     notes: list[str] = []
     if missing:
-        there = sorted({probe.task for probe in found} - set(drawn))
-        what = f"no probes of {', '.join(missing)}" + (f" (there are some of {', '.join(there[:6])})" if there else "")
+        there = sorted({probe.task for probe in examples} - set(drawn))
+        message = f"no probes of {', '.join(missing)}" + (
+            f" (there are some of {', '.join(there[:6])})" if there else ""
+        )
         if strict or len(drawn) < min(2, len(manifest.tasks)):
-            raise ProbesError(what, where=manifest.probes, fix="name tasks as in run.yaml")
-        notes.append(f"{manifest.probes}: {what}; pairs with them are left out")
-    if repeats := repeated_probes(found, manifest.tasks):
+            raise ProbesError(message, where=manifest.probes, fix="name tasks as in run.yaml")
+        notes.append(f"{manifest.probes}: {message}; pairs with them are left out")
+    if repeats := repeated_probes(examples, manifest.tasks):
         notes.append(f"{manifest.probes}: {repeats} probes are there again and count once")
     single = [task for task, probes in drawn.items() if len(probes) == 1]
     if single:

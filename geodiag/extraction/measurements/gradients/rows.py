@@ -14,7 +14,6 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from geodiag.common.device import pick_device
 from geodiag.common.schema import defined
 from geodiag.common.text import counted
 from geodiag.errors import CheckpointError, GeodiagError, SettingsError
@@ -23,11 +22,10 @@ from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.gradients.plan import GradientPlan, GradientStep
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows, Standing
 from geodiag.geometry import gradient_cosines, gradient_norms
+from geodiag.geometry.numerics import pick_device
 from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe
 from geodiag.models.loading import load_model, load_tokenizer
-
-DEFAULT_BATCH_TOKENS = 2048
-"""The most tokens of a micro-batch, padding included."""
+from geodiag.models.scores import DEFAULT_BATCH_TOKENS
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,9 @@ def gradient_rows(
             error.run, error.step = plan.manifest.run, step.step
             raise
         except torch.OutOfMemoryError as error:
-            what = f"the device's memory does not hold the model, a micro-batch and {bytes_text(plan.memory_budget)}"
+            message = f"the device's memory does not hold the model, a micro-batch and {bytes_text(plan.memory_budget)}"
             fix = "lower the memory budget or batch tokens, or compute in bfloat16"
-            raise SettingsError(what, run=plan.manifest.run, step=step.step, fix=fix) from error
+            raise SettingsError(message, run=plan.manifest.run, step=step.step, fix=fix) from error
 
 
 def _encoded(plan: GradientPlan, step: GradientStep) -> dict[str, list[EncodedProbe]]:
@@ -169,8 +167,8 @@ def _step_rows(
     state = manifest.steps[step.step - 1].state
     model = load_model(state, base=manifest.base, device=device, precision=plan.options.precision)
     _check_vocabulary(model, encoded, state)
-    found = compare_tasks(model, step.passes, list(encoded.values()), batch_tokens=batch_tokens)
-    by_layer = {compared.layer.name: compared for compared in found}
+    rows = compare_tasks(model, step.passes, list(encoded.values()), batch_tokens=batch_tokens)
+    by_layer = {compared.layer.name: compared for compared in rows}
     return [row for layer in plan.layers for row in _pair_rows(step, by_layer[layer.name])]
 
 
@@ -203,5 +201,5 @@ def _check_vocabulary(model: nn.Module, encoded: Mapping[str, Sequence[EncodedPr
     rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     top = max(max(example.ids) for examples in encoded.values() for example in examples)
     if top >= rows:
-        what = f"the tokenizer gives token {top}, and the model has {rows} embeddings"
-        raise CheckpointError(what, where=state, fix="save the state with its own tokenizer")
+        message = f"the tokenizer gives token {top}, and the model has {rows} embeddings"
+        raise CheckpointError(message, where=state, fix="save the state with its own tokenizer")

@@ -19,6 +19,7 @@ class Losses(Measurement):
 
     def plan(self, run: Any, options: Any, *, selection: Any, strict: bool) -> MeasurementPlan:  # noqa: ARG002
         """Plans the states and tasks of a run."""
-        from geodiag.extraction.measurements.losses.plan import loss_plan
+        from geodiag.extraction.measurements.losses.plan import loss_inputs
+        from geodiag.extraction.measurements.losses.rows import LossRun
 
-        return loss_plan(run, options, strict=strict)
+        return LossRun(run, options, *loss_inputs(run, options, strict=strict))

@@ -49,7 +49,7 @@ class HiddenStates:
         """(p, width) on a device, example after example."""
         if self._all is None:
             assert self._file is not None
-            return torch.load(self._file, map_location=device, weights_only=True)  # type: ignore[no-any-return]
+            return torch.load(self._file, map_location=device, weights_only=True)
         return self._all.to(device)
 
     def drop(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +17,7 @@ from geodiag.common.text import counted, listed
 from geodiag.errors import GeodiagError, ProbesError, StoreError
 from geodiag.extraction.measurements.gradients.held import bytes_text
 from geodiag.extraction.measurements.losses.settings import LossOptions
-from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Rows, Standing
+from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Standing
 from geodiag.extraction.run import PreparedRun
 from geodiag.models.batches import EncodedProbe
 from geodiag.models.divergence import MOST_POSITIONS
@@ -46,8 +46,8 @@ class LossPart:
 
 
 @dataclass(frozen=True)
-class LossRun(MeasurementPlan):
-    """The losses of a run, planned on a device; a part is a task at a state."""
+class LossPlan(MeasurementPlan):
+    """What one run's losses take, on a device; a part is a task at a state. Made from headers and small files."""
 
     run: PreparedRun
     options: LossOptions
@@ -197,22 +197,6 @@ class LossRun(MeasurementPlan):
         inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * width)
         return width, vocabulary, inner
 
-    def rows(
-        self,
-        parts: Sequence[str],
-        *,
-        say: Callable[[str], None],  # noqa: ARG002  (there is nothing to say)
-    ) -> Iterator[tuple[str, Rows]]:
-        """Computes the parts named, state after state."""
-        from geodiag.extraction.measurements.losses.rows import loss_rows
-
-        try:
-            for part, rows in loss_rows(self, [self.by_name[name] for name in parts]):
-                yield part.name, rows
-        except GeodiagError as error:
-            error.run = self.manifest.run
-            raise
-
     def standing(self, stored: Mapping[str, Any]) -> Standing:
         """`grown` where options and precision are the same and every task that was there has the same examples."""
         wanted, before = dict(self.config), dict(stored)
@@ -239,8 +223,8 @@ class LossRun(MeasurementPlan):
         return text if whole else f"{text}, {computed} of {len(self.parts)} of them new"
 
 
-def loss_plan(run: PreparedRun, options: LossOptions, *, strict: bool = False) -> LossRun:
-    """Plans the losses of a run, and encodes its probes.
+def loss_inputs(run: PreparedRun, options: LossOptions, *, strict: bool = False) -> tuple[RunProbes, Precision]:
+    """The encoded probes of a run, and what the model computes in.
 
     Args:
         run: the run, opened.
@@ -254,7 +238,8 @@ def loss_plan(run: PreparedRun, options: LossOptions, *, strict: bool = False) -
     """
     manifest = run.plan.manifest
     try:
-        probes = run_probes(manifest, per_task=options.examples, max_length=min(options.max_length, longest_input(run)))
+        longest = min(options.max_length, longest_input(run))
+        probes = run_probes(manifest, per_task=options.examples, max_length=longest)
         missing = [task for task in manifest.tasks if task not in probes.tasks]
         if missing and strict:
             raise ProbesError(f"no probes of {listed(missing)}", where=manifest.probes, fix="name tasks as in run.yaml")
@@ -264,8 +249,7 @@ def loss_plan(run: PreparedRun, options: LossOptions, *, strict: bool = False) -
     base = run.checkpoints[manifest.base]
     assert isinstance(base, Checkpoint)
     chosen = options.precision
-    precision: Precision = fitting_precision(base, memory=run.memory) if chosen == "auto" else chosen
-    return LossRun(run, options, probes, precision)
+    return probes, fitting_precision(base, memory=run.memory) if chosen == "auto" else chosen
 
 
 def stored_loss_options(config: Mapping[str, Any], run: str, *, needed_by: str, fix: str) -> LossOptions:
@@ -283,27 +267,6 @@ def stored_loss_options(config: Mapping[str, Any], run: str, *, needed_by: str, 
     if "losses" not in config:
         raise StoreError(f"{needed_by} build on losses, which were not measured", run=run, fix=fix)
     return LossOptions(**{field.name: config["losses"][field.name] for field in fields(LossOptions)})
-
-
-def probes_as_losses(run: PreparedRun, options: LossOptions) -> tuple[RunProbes, Precision]:
-    """The probes of a run and the precision that its losses are measured with.
-
-    Raises:
-        ProbesError: no probes, a wrong line, or too many that are too long.
-        SettingsError: transformers is not installed.
-        CheckpointError: the base has no tokenizer.
-    """
-    manifest = run.plan.manifest
-    try:
-        length = min(options.max_length, longest_input(run))
-        probes = run_probes(manifest, per_task=options.examples, max_length=length)
-    except GeodiagError as error:
-        error.run = manifest.run
-        raise
-    base = run.checkpoints[manifest.base]
-    assert isinstance(base, Checkpoint)  # a run's base is whole
-    chosen = options.precision
-    return probes, fitting_precision(base, memory=run.memory) if chosen == "auto" else chosen
 
 
 def longest_input(run: PreparedRun) -> int:

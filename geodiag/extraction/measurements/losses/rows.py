@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodiag.errors import SettingsError
+from geodiag.errors import GeodiagError, SettingsError
 from geodiag.extraction.measurements.losses.kept import KeptState, KeptTask, Waiting
-from geodiag.extraction.measurements.losses.plan import FLOAT32_EXAMPLES, LossPart, LossRun
+from geodiag.extraction.measurements.losses.plan import FLOAT32_EXAMPLES, LossPart, LossPlan
 from geodiag.extraction.measurements.measurement import Row, Rows
 from geodiag.models.divergence import Divergence, Head, divergences, head_agrees, head_of
 from geodiag.models.probes import TaskProbes
@@ -20,39 +20,52 @@ from geodiag.models.runner import ModelRunner, Precision, exact_arithmetic, mode
 from geodiag.models.scores import Batch, ExampleScore, score_examples
 
 
-def loss_rows(plan: LossRun, parts: Sequence[LossPart]) -> Iterator[tuple[LossPart, Rows]]:
-    """Runs the model at every state of the parts and yields each part with its rows.
+class LossRun(LossPlan):
+    """The losses of a run, planned and ready to be computed."""
 
-    Args:
-        plan: the run's.
-        parts: in the order of states. What a state is compared with is run again where it is not at hand.
+    def rows(
+        self,
+        parts: Sequence[str],
+        *,
+        say: Callable[[str], None],  # noqa: ARG002  (there is nothing to say)
+    ) -> Iterator[tuple[str, Rows]]:
+        """Runs the model at every state of the parts and yields each part with its rows, state after state.
 
-    Raises:
-        CheckpointError: a state cannot be loaded, or a loss is not finite.
-        SettingsError: the device's memory does not hold the model and a batch.
-    """
-    if not parts:
-        return
-    states = _States(plan)
-    try:
-        with exact_arithmetic():
-            floors = states.precision_floors()
-            for step, together in groupby(parts, key=lambda part: part.step):
-                tasks = [part.task for part in together]
-                for task in tasks:
-                    yield LossPart(step, task), states.rows(step, task, tasks, floors.get(task, 0.0))
-    except torch.OutOfMemoryError as error:
-        what = "the device's memory does not hold the model and a batch"
-        fix = "lower --loss-batch-tokens, or give --loss-precision bfloat16"
-        raise SettingsError(what, where="losses", fix=fix) from error
-    finally:
-        states.close()
+        What a state is compared with is run again where it is not at hand.
+
+        Raises:
+            CheckpointError: a state cannot be loaded, or a loss is not finite.
+            SettingsError: the device's memory does not hold the model and a batch.
+        """
+        if not parts:
+            return
+        states = _States(self)
+        try:
+            with exact_arithmetic():
+                yield from _part_rows(states, [self.by_name[name] for name in parts])
+        except GeodiagError as error:
+            error.run = self.manifest.run
+            raise
+        except torch.OutOfMemoryError as error:
+            message = "the device's memory does not hold the model and a batch"
+            fix = "lower --loss-batch-tokens, or give --loss-precision bfloat16"
+            raise SettingsError(message, run=self.manifest.run, where="losses", fix=fix) from error
+        finally:
+            states.close()
+
+
+def _part_rows(states: _States, parts: Sequence[LossPart]) -> Iterator[tuple[str, Rows]]:
+    floors = states.precision_floors()
+    for step, together in groupby(parts, key=lambda part: part.step):
+        tasks = [part.task for part in together]
+        for task in tasks:
+            yield LossPart(step, task).name, states.rows(step, task, tasks, floors.get(task, 0.0))
 
 
 class _States:
     """The model at one state after the other, and what earlier states left."""
 
-    def __init__(self, plan: LossRun) -> None:
+    def __init__(self, plan: LossPlan) -> None:
         self._plan = plan
         self._waiting = Waiting(needed=plan.kept_bytes, memory=plan.run.memory)
         self._kept: dict[int, KeptState] = {}
@@ -178,7 +191,7 @@ class _States:
         self._runner = None
 
 
-def _load(plan: LossRun, state: Any, device: torch.device, precision: Precision) -> ModelRunner:
+def _load(plan: LossPlan, state: Any, device: torch.device, precision: Precision) -> ModelRunner:
     return ModelRunner.load(state, base=plan.manifest.base, device=device, precision=precision)
 
 
@@ -208,11 +221,11 @@ def _loss_row(step: int, probes: TaskProbes, scores: Sequence[ExampleScore]) -> 
     }
 
 
-def _divergence_columns(found: Sequence[Divergence], name: str) -> dict[str, float]:
+def _divergence_columns(by_example: Sequence[Divergence], name: str) -> dict[str, float]:
     return {
-        f"kl_{name}_fwd": fmean(one.forward for one in found),
-        f"kl_{name}_rev": fmean(one.backward for one in found),
-        f"bc_{name}": fmean(one.overlap for one in found),
+        f"kl_{name}_fwd": fmean(one.forward for one in by_example),
+        f"kl_{name}_rev": fmean(one.backward for one in by_example),
+        f"bc_{name}": fmean(one.overlap for one in by_example),
     }
 
 

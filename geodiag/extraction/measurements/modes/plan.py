@@ -12,7 +12,7 @@ import polars as pl
 from geodiag.checkpoints import Checkpoint
 from geodiag.common.text import counted
 from geodiag.errors import GeodiagError
-from geodiag.extraction.measurements.losses.plan import probes_as_losses, stored_loss_options
+from geodiag.extraction.measurements.losses.plan import loss_inputs, stored_loss_options
 from geodiag.extraction.measurements.losses.settings import LossOptions
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Rows, Standing, StoredRun
 from geodiag.extraction.measurements.modes.compare import StepModes
@@ -157,5 +157,5 @@ def mode_plan(run: PreparedRun, losses: LossOptions | None = None) -> ModeRun:
         CheckpointError: the base has no tokenizer.
     """
     options = losses or LossOptions()
-    probes, precision = probes_as_losses(run, options)
+    probes, precision = loss_inputs(run, options)
     return ModeRun(run, options, precision, probes)
