@@ -206,6 +206,8 @@ def extract(
     attribution_max_length: int | None = None,
     attribution_precision: str | None = None,
     attribution_batch_tokens: int | None = None,
+    edits_steps: str | None = None,
+    edits_budget: float | None = None,
     device: str = "auto",
     memory_budget: str | None = None,
     read: str = "mmap",
@@ -230,6 +232,7 @@ def extract(
         loss_examples, loss_max_length, loss_precision, loss_batch_tokens: as `LossOptions` has them.
         attribution_examples, attribution_max_length, attribution_precision, attribution_batch_tokens: as
             `AttributionOptions` has them.
+        edits_steps, edits_budget: as `EditOptions` has them.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
         memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
@@ -276,6 +279,8 @@ def extract(
         attribution_max_length=attribution_max_length,
         attribution_precision=attribution_precision,
         attribution_batch_tokens=attribution_batch_tokens,
+        edits_steps=edits_steps,
+        edits_budget=edits_budget,
         device=device,
         memory_budget=memory_budget,
         read=read,

@@ -169,7 +169,7 @@ def edit(
     what = StepEdit(scale, words, project)
     written = edit_step(runs, run=run, step=step, edit=what, out=out, dtype=dtype, device=device)
     for line in written.lines():
-        _voice().say(line)
+        _output().print(line)
 
 
 @add_command(app, example="geodiag pack store --out small")

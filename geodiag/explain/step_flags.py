@@ -36,7 +36,7 @@ from geodiag.stats.paired_means import MeanInterval, examples_needed, joint_leve
 Flag = Literal[
     "located", "shared directions", "step too long", "trade-off", "undecided", "not learnt", "probes do not show it"
 ]
-CAUSES: tuple[Flag, ...] = ("located", "shared directions", "step too long")
+CAUSE_FLAGS: tuple[Flag, ...] = ("located", "shared directions", "step too long")
 """Flags that name a cause, in the order of the headline."""
 
 
@@ -147,7 +147,7 @@ def step_flags(edits: Sequence[JudgedEdit], step: StepScores, *, level: float = 
     if not step.learnt():
         return StepFlags(verdicts, ("not learnt",), None)
     shown_flags = {verdict.flag for verdict in verdicts}
-    causes = tuple(flag for flag in CAUSES if flag in shown_flags)
+    causes = tuple(flag for flag in CAUSE_FLAGS if flag in shown_flags)
     if causes:
         return StepFlags(verdicts, causes, None)
     if verdicts and all(verdict.judgement.fails for verdict in verdicts):
@@ -193,7 +193,7 @@ def _smallest(intervals: Sequence[MeanInterval | None], level: float) -> int | N
     return min((number for number in numbers if number is not None), default=None)
 
 
-CONTROLS = ("random", "complement", "project_random")
+CONTROL_KINDS = ("random", "complement", "project_random")
 """Kinds of edits that others are compared with."""
 
 
@@ -216,7 +216,7 @@ def judged_step(
     before, after = scores["before"], scores["after"]
     falls = {task: float((before[task].p - after[task].p).mean()) for task in restored["task"].unique()}
     step = StepScores(before, after, tuple(sorted(falls, key=lambda task: -falls[task])), new if new in after else None)
-    taken = [row for row in rows if row["kind"] not in CONTROLS]
+    taken = [row for row in rows if row["kind"] not in CONTROL_KINDS]
     return [_judged_edit(row, rows, scores) for row in taken], step
 
 

@@ -16,8 +16,8 @@ from geodiag.common.schema import FAMILIES
 from geodiag.common.text import counted, listed
 from geodiag.errors import SettingsError
 from geodiag.extraction.measurements.attribution.subspaces import TaskBases
-from geodiag.extraction.measurements.edits.directions import projection, task_directions
-from geodiag.extraction.measurements.edits.lost import old_tasks
+from geodiag.extraction.measurements.edits.scoring import projection, task_directions
+from geodiag.extraction.measurements.edits.steps import tasks_to_lose
 from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.extraction.measurements.losses.plan import loss_inputs
 from geodiag.extraction.measurements.losses.settings import LossOptions
@@ -31,7 +31,7 @@ from geodiag.models.scores import ExampleScore, score_examples
 from geodiag.models.states import ModelState, model_state
 from geodiag.runs import find_manifests, load_manifest
 
-DTYPES = ("float32", "bfloat16", "float16")
+_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class StepEdit:
 
 
 @dataclass(frozen=True)
-class TaskResult:
+class EditResult:
     """One task's judging examples before the step, after it, and after the edited step as it was written."""
 
     task: str
@@ -90,7 +90,7 @@ class EditedStep:
     """Groups that differ from the state after the step."""
     survived: float
     """Share of the edit that its stored type keeps."""
-    results: tuple[TaskResult, ...]
+    results: tuple[EditResult, ...]
     """Empty where the run has no probes."""
     line: str
     """Of the model card."""
@@ -121,8 +121,8 @@ def edit_step(
         SettingsError: there is no such run, step, group or dtype, or the folder is not empty.
         CheckpointError: a state cannot be read.
     """
-    if dtype not in DTYPES:
-        raise SettingsError(f"dtype is {dtype!r}", where="--dtype", fix=f"one of {', '.join(DTYPES)}")
+    if dtype not in _DTYPES:
+        raise SettingsError(f"dtype is {dtype!r}", where="--dtype", fix=f"one of {', '.join(_DTYPES)}")
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise SettingsError("the folder is not empty", where=out, fix="name a new one with --out")
     prepared = _prepared(runs, run, step, device)
@@ -200,13 +200,13 @@ class _Work:
         ]
         return [TaskBases(new, old, make_settings(), self.run.device) for new, old in states]
 
-    def results(self, runner: ModelRunner, written: Path) -> tuple[TaskResult, ...]:
+    def results(self, runner: ModelRunner, written: Path) -> tuple[EditResult, ...]:
         """Scores of the judging half before, after, and of what was written."""
         manifest = self.run.plan.manifest
         if manifest.probes is None:
             return ()
         probes, _ = loss_inputs(self.run, LossOptions())
-        tasks = [*old_tasks(manifest.tasks, probes.tasks, self.step), manifest.tasks[self.step - 1]]
+        tasks = [*tasks_to_lose(manifest.tasks, probes.tasks, self.step), manifest.tasks[self.step - 1]]
         own = {task: probes.tasks[task] for task in tasks if task in probes.tasks and probes.tasks[task].judgeable}
         scores = [_scores(runner, own)]
         for state in (self.state(self.step), ModelState(open_checkpoint(written))):
@@ -238,15 +238,15 @@ def _scores(runner: ModelRunner, tasks: Mapping[str, TaskProbes]) -> dict[str, l
     return {task: score_examples(runner.model, examples, batch_tokens=tokens) for task, examples in halves.items()}
 
 
-def _result(task: str, scores: Sequence[Sequence[ExampleScore]]) -> TaskResult:
+def _result(task: str, scores: Sequence[Sequence[ExampleScore]]) -> EditResult:
     p, exact = ([fmean(values) for values in columns] for columns in (
         [[score.p_target for score in own] for own in scores],
         [[float(score.exact) for score in own] for own in scores],
     ))  # fmt: skip
-    return TaskResult(task, (p[0], p[1], p[2]), (exact[0], exact[1], exact[2]), len(scores[0]))
+    return EditResult(task, (p[0], p[1], p[2]), (exact[0], exact[1], exact[2]), len(scores[0]))
 
 
-def _card_line(run: PreparedRun, step: int, edit: StepEdit, edited: EditedState, results: Sequence[TaskResult]) -> str:
+def _card_line(run: PreparedRun, step: int, edit: StepEdit, edited: EditedState, results: Sequence[EditResult]) -> str:
     manifest = run.plan.manifest
     line = f"run {manifest.run}, step {step} ({manifest.steps[step - 1].label}), {edit.text}; "
     line += f"{counted(len(edited.edited), 'group')} of weights differ from the state after the step"

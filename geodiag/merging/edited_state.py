@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from geodiag.checkpoints.layers import WHOLE, MatrixPart
-from geodiag.common.files import write_text
-from geodiag.common.jsonfile import read_json_object
+from geodiag.common.files import read_json_object, write_text
 from geodiag.merging.state_files import StateLayout, typed_layout
 from geodiag.models.groups import ParameterGroup, WeightSlot
 from geodiag.models.runner import ModelRunner, Multiplier

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-Values = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 MOST_NEEDED = 100_000
 """Examples a task above which no number is named that would decide."""
 
@@ -59,7 +59,7 @@ def joint_level(count: int, *, level: float = 0.95) -> float:
     return 1 - (1 - level) / max(count, 1)
 
 
-def mean_interval(*samples: Values, level: float) -> MeanInterval:
+def mean_interval(*samples: Numbers, level: float) -> MeanInterval:
     """Student's interval of the sum over tasks of the mean of paired numbers.
 
         m = sum_j mean(x_j),   v = sum_j var(x_j) / n_j,   df = v^2 / sum_j (v_j^2 / (n_j - 1))   (Welch, Satterthwaite)
@@ -86,7 +86,7 @@ def mean_interval(*samples: Values, level: float) -> MeanInterval:
     return MeanInterval(estimate, estimate - half, estimate + half, math.sqrt(v), n)
 
 
-def ratio_interval(numerator: Sequence[Values], denominator: Sequence[Values], *, level: float) -> RatioInterval:
+def ratio_interval(numerator: Sequence[Numbers], denominator: Sequence[Numbers], *, level: float) -> RatioInterval:
     """Fieller's interval of sum_j mean(x_j) / sum_j mean(y_j), x and y paired by example.
 
         roots of  (Y^2 - t^2 v_yy) r^2 - 2 (X Y - t^2 v_xy) r + (X^2 - t^2 v_xx) = 0

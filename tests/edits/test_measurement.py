@@ -20,11 +20,11 @@ from geodiag.extraction.measurements.edits.scoring import EditScorer
 from geodiag.extraction.measurements.edits.settings import EditOptions
 from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.jobs import Silent
+from geodiag.models.groups import tensor_hash
 from geodiag.models.probes import run_probes
 from geodiag.models.runner import ModelRunner, exact_arithmetic
 from geodiag.models.scores import score_examples
 from geodiag.models.states import model_state
-from geodiag.models.tensor_hash import tensor_hash
 from geodiag.runs import load_manifest
 from geodiag.store import StoreReader
 from tests.edits.runs import measure, write_run

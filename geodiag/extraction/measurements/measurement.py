@@ -99,7 +99,7 @@ class MeasurementPlan(ABC):
         """
         return self
 
-    def resume(self, finished: Mapping[str, pl.DataFrame]) -> None:
+    def resume(self, finished: Mapping[str, pl.DataFrame]) -> None:  # noqa: B027  (most parts follow from no others)
         """Takes the rows of parts that were finished before a restart, where other parts follow from them."""
 
     def weight(self, part: str) -> float:  # noqa: ARG002  (parts are equal unless a plan knows better)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from geodiag.stats.paired_means import MeanInterval, RatioInterval, Values, mean_interval, ratio_interval
+from geodiag.stats.paired_means import MeanInterval, Numbers, RatioInterval, mean_interval, ratio_interval
 
 HALF, NINE_TENTHS = 0.5, 0.9
 """Shares that an edit must restore and keep."""
@@ -36,11 +36,11 @@ EXACT_FALL = 3
 class TaskScores:
     """One task's examples under one model."""
 
-    loss: Values
+    loss: Numbers
     """(n,) nats."""
-    p: Values
+    p: Numbers
     """(n,) exp(-loss)."""
-    exact: Values
+    exact: Numbers
     """(n,) 0 or 1."""
 
 

@@ -54,7 +54,7 @@ class EditRun(MeasurementPlan):
     @property
     def parts(self) -> list[str]:
         """One a step and edit, step by step."""
-        return [part_name(step.step, slot) for step in self.steps or () for slot in slots(step)]
+        return [_part_name(step.step, slot) for step in self.steps or () for slot in slots(step)]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -156,12 +156,12 @@ class EditRun(MeasurementPlan):
         wanted, runner = set(parts), None
         try:
             for step in self.steps or ():
-                own = [slot for slot in slots(step) if part_name(step.step, slot) in wanted]
+                own = [slot for slot in slots(step) if _part_name(step.step, slot) in wanted]
                 if own:
                     runner = self._at(step.step - 1, runner)
                     with exact_arithmetic():
                         for slot, rows in self._stages(step, runner).rows(own):
-                            yield part_name(step.step, slot), rows
+                            yield _part_name(step.step, slot), rows
         except GeodiagError as error:
             error.run = self._name
             raise
@@ -224,14 +224,14 @@ class EditRun(MeasurementPlan):
     def stored_parts(self, tables: Mapping[str, pl.DataFrame]) -> set[str]:
         """Every part of steps that have rows."""
         stored = set(tables["edits"]["step"].unique())
-        return {part_name(step.step, slot) for step in self.steps or () if step.step in stored for slot in slots(step)}
+        return {_part_name(step.step, slot) for step in self.steps or () if step.step in stored for slot in slots(step)}
 
     def outcome(self, computed: int) -> str:  # noqa: ARG002
         """`edits of 2 steps`."""
         return f"edits of {counted(len(self.steps or ()), 'step')}"
 
 
-def part_name(step: int, slot: str) -> str:
+def _part_name(step: int, slot: str) -> str:
     """`step-0003 choosing: scale 0.5`."""
     return f"step-{step:04d} {slot}"
 

@@ -9,7 +9,7 @@ from geodiag.extraction.measurements.edits.choosing import Candidate
 from geodiag.extraction.measurements.edits.judging import Scores, StepScores, TaskScores, side_losses
 from geodiag.extraction.measurements.measurement import Row
 from geodiag.models.probes import Half
-from geodiag.stats.paired_means import RatioInterval, Values, ratio_interval
+from geodiag.stats.paired_means import Numbers, RatioInterval, ratio_interval
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EditRows:
         exact = _mean_ratio(own.exact - before.exact, after.exact - before.exact)
         return dict(zip(names, (p.estimate, loss, exact, p.low, p.high), strict=True))
 
-    def _ratio(self, numerator: Values, denominator: Values) -> RatioInterval:
+    def _ratio(self, numerator: Numbers, denominator: Numbers) -> RatioInterval:
         if self.level is None:
             return RatioInterval(_mean_ratio(numerator, denominator), None, None)
         return ratio_interval([numerator], [denominator], level=self.level)
@@ -81,6 +81,6 @@ class EditRows:
         return min(changes, default=None)
 
 
-def _mean_ratio(numerator: Values, denominator: Values) -> float | None:
+def _mean_ratio(numerator: Numbers, denominator: Numbers) -> float | None:
     below = float(denominator.mean())
     return float(numerator.mean()) / below if below != 0 else None

@@ -25,7 +25,7 @@ from geodiag.extraction.measurements.edits.scoring import (
     EditScorer,
     example_rows,
 )
-from geodiag.extraction.measurements.edits.steps import ALL, EditStep
+from geodiag.extraction.measurements.edits.steps import ALL_LOST, EditStep
 from geodiag.extraction.measurements.measurement import Row, Rows
 from geodiag.models.probes import HALVES, Half, TaskProbes
 from geodiag.stats.paired_means import joint_level
@@ -93,7 +93,7 @@ class StepStages:
                 yield slot, self._edit_rows(self._by_name[name], "choosing", self._chosen_for(name))
             else:
                 edit = self._judged(name)
-                chosen_for = self.step.lost[0] if name.startswith(_OWN) else ALL
+                chosen_for = self.step.lost[0] if name.startswith(_OWN) else ALL_LOST
                 yield slot, NO_ROWS if edit is None else self._edit_rows(edit, "judging", chosen_for)
 
     def _state_rows(self, name: str) -> Rows:
@@ -128,7 +128,7 @@ class StepStages:
         return {edit.name: edit for edit in (*self.step.edits, *self.step.own_edits)}
 
     def _chosen_for(self, name: str) -> str:
-        return self.step.lost[0] if name in {edit.name for edit in self.step.own_edits} else ALL
+        return self.step.lost[0] if name in {edit.name for edit in self.step.own_edits} else ALL_LOST
 
     @cached_property
     def _taken(self) -> dict[EditClass, Edit]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
+from scipy.special import stdtrit
 
 from geodiag.extraction.measurements.attribution.rows import ROUTING
 from geodiag.extraction.measurements.edits.catalogue import (
@@ -18,10 +20,88 @@ from geodiag.extraction.measurements.edits.catalogue import (
     normalised_benefit,
     normalised_harm,
 )
-from geodiag.extraction.measurements.edits.lost import old_tasks, task_changes
+from geodiag.extraction.measurements.edits.judging import LEAST_P_FALL
 from geodiag.models.groups import ParameterGroup
+from geodiag.stats.score_noise import SampledScore, joint_quantile, score_difference
 
-ALL = "all"
+
+@dataclass(frozen=True)
+class TaskChange:
+    """What a step did to one task."""
+
+    task: str
+    p_fall: float
+    """Fall of the mean target probability of its probes, -1..1."""
+    delta_loss: float
+    """Rise of their loss, nats."""
+    is_lost: bool
+
+
+def tasks_to_lose(tasks: Sequence[str], probed: Iterable[str], step: int) -> tuple[str, ...]:
+    """Tasks with probes that a step can lose: trained before it, or never trained in the run.
+
+    Args:
+        tasks: trained tasks by step.
+        probed: tasks with probes.
+        step: from 1.
+    """
+    new, earlier = tasks[step - 1], set(tasks[: step - 1])
+    return tuple(task for task in probed if task != new and (task in earlier or task not in tasks))
+
+
+def task_changes(
+    step: int, tasks: Sequence[str], *, losses: pl.DataFrame, scores: pl.DataFrame
+) -> dict[str, TaskChange]:
+    """Changes of some tasks over a step, the largest fall first.
+
+    Lost by scores: the interval of the score's change, joint over the tasks, lies below 0. Where a task's scores have
+    no noise or are missing, lost by probes: the lower bound of the rise in loss (Student, joint) is above 0 and above
+    the precision, and p_target fell by at least 0.02.
+
+    Args:
+        step: from 1.
+        tasks: that it can lose.
+        losses: the table, of the run.
+        scores: the table, of the run.
+    """
+    before, after = (_by_task(losses, at) for at in (step - 1, step))
+    sampled = [{row["task"]: _sampled(row) for row in _by_task(scores, at).values()} for at in (step - 1, step)]
+    shared = [task for task in tasks if task in before and task in after and after[task]["delta_loss"] is not None]
+    changes = []
+    for task in shared:
+        by_score = _lost_by_score(sampled[0].get(task), sampled[1].get(task), len(shared))
+        fall = before[task]["p_target"] - after[task]["p_target"]
+        lost = _lost_by_probes(after[task], fall, len(shared)) if by_score is None else by_score
+        changes.append(TaskChange(task, fall, after[task]["delta_loss"], lost))
+    return {change.task: change for change in sorted(changes, key=lambda change: (-change.p_fall, change.task))}
+
+
+def _by_task(frame: pl.DataFrame, step: int) -> dict[str, Mapping[str, Any]]:
+    return {row["task"]: row for row in frame.filter(pl.col("step") == step).iter_rows(named=True)}
+
+
+def _sampled(row: Mapping[str, Any]) -> SampledScore:
+    n, stderr = row.get("n"), row.get("stderr")
+    return SampledScore(row["score"], None if n is None else int(n), stderr)
+
+
+def _lost_by_score(before: SampledScore | None, after: SampledScore | None, count: int) -> bool | None:
+    """None where the change or its noise is not known."""
+    if before is None or after is None:
+        return None
+    interval = score_difference(after, before, joint_quantile(count))
+    return None if interval is None else interval[1] < 0
+
+
+def _lost_by_probes(row: Mapping[str, Any], fall: float, count: int) -> bool:
+    n, se = int(row["n_examples"]), row["delta_loss_se"]
+    if n < 2 or se is None:
+        return False
+    low = row["delta_loss"] - float(stdtrit(n - 1, 1 - 0.05 / (2 * count))) * se
+    return low > max(0.0, row["precision_floor"] or 0.0) and fall >= LEAST_P_FALL
+
+
+ALL_LOST = "all"
 """`chosen_for` of edits that are chosen for all lost tasks together."""
 
 
@@ -78,7 +158,7 @@ def edit_steps(
         experts: whether the new task has an update of its own.
     """
     for step in range(2, len(tasks) + 1):
-        old = old_tasks(tasks, probed, step)
+        old = tasks_to_lose(tasks, probed, step)
         changes = task_changes(step, old, losses=tables["losses"], scores=tables["scores"])
         lost = tuple(change.task for change in changes.values() if change.is_lost)
         lost = lost or (tuple(changes)[:1] if every_step else ())
@@ -87,18 +167,20 @@ def edit_steps(
         if lost:
             new = tasks[step - 1] if tasks[step - 1] in probed else None
             groups = _groups(tables["attribution"], step)
-            made = EditStep(
-                step,
-                lost,
-                tuple(task for task in changes if task not in lost),
-                new,
-                changes[lost[0]].p_fall,
-                groups,
-                _squared(tables["attribution"], step),
-                (),
-                (),
-            )
+            side, fall = tuple(task for task in changes if task not in lost), changes[lost[0]].p_fall
+            made = EditStep(step, lost, side, new, fall, groups, _squared(tables["attribution"], step), (), ())
+            named = (*lost, *_learnt(tables["losses"], step, new))
+            allocations = {task: own for task, own in allocations.items() if task in named}
             yield _with_edits(made, allocations, run, projects=any(task in tasks for task in lost), experts=experts)
+
+
+def _learnt(losses: pl.DataFrame, step: int, new: str | None) -> tuple[str, ...]:
+    """The new task where its loss fell beyond noise, else nothing."""
+    row = _by_task(losses, step).get(new or "")
+    if new is None or row is None or row["delta_loss_se"] is None:
+        return ()
+    quantile = float(stdtrit(max(int(row["n_examples"]) - 1, 1), 0.975))
+    return (new,) if row["delta_loss"] + quantile * row["delta_loss_se"] < 0 else ()
 
 
 def _with_edits(

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geodiag.stats.paired_means import Values, mean_interval
+from geodiag.stats.paired_means import Numbers, mean_interval
 
 GRID = torch.linspace(0, 1, 201, dtype=torch.float64)
-"""Values of beta that are tried."""
+"""Numbers of beta that are tried."""
 MOST_OVERLAP, MOST_SE, MOST_FIRST = 0.95, 0.1, 0.2
 """Above these, beta is null: BC(p, q), its standard error, its difference from that of the first position."""
 
-Status = Literal[
+ModeStatus = Literal[
     "mass", "drift", "mixed", "modes overlap", "too few probes", "no change beyond noise", "first position differs"
 ]
 
@@ -35,9 +35,9 @@ Status = Literal[
 class ExampleMixture:
     """One example's share of the fit."""
 
-    likelihood: Values
+    likelihood: Numbers
     """(201,): sum over positions of sum_y s log(mixture), by beta."""
-    first: Values
+    first: Numbers
     """(201,): that of the first position alone."""
     entropy: float
     """sum over positions of sum_y s log s, so that KL(s || mixture) = entropy - likelihood."""
@@ -64,7 +64,7 @@ class ModeFit:
     """Mean over positions of KL(s || p), nats."""
     bc_old_new: float
     """Mean over positions of BC(p, q), 0..1."""
-    status: Status
+    status: ModeStatus
 
     @property
     def is_defined(self) -> bool:
@@ -133,7 +133,7 @@ def fit_modes(examples: Sequence[ExampleMixture]) -> ModeFit:
     return ModeFit(beta, se, first, explained, residual, kl_old, overlap, status)
 
 
-def _jackknife_se(likelihood: Values) -> float:
+def _jackknife_se(likelihood: Numbers) -> float:
     """sqrt((n - 1) / n sum_i (beta_(-i) - mean)^2), beta_(-i) fitted without example i; inf for one example."""
     n = len(likelihood)
     if n < 2:
@@ -142,7 +142,9 @@ def _jackknife_se(likelihood: Values) -> float:
     return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()) / (len(GRID) - 1))
 
 
-def _status(beta: float, se: float, first: float, overlap: float, explained: float | None, *, changed: bool) -> Status:
+def _status(
+    beta: float, se: float, first: float, overlap: float, explained: float | None, *, changed: bool
+) -> ModeStatus:
     if not changed or explained is None:
         return "no change beyond noise"
     if overlap > MOST_OVERLAP:
