@@ -31,9 +31,9 @@ def write_run(folder, **keys):
     """States: random; alpha learnt; beta learnt on top, so that alpha is lost. Experts: each learnt from the base."""
     base = tiny_model(0, blocks=2, width=16, head=4)
     base.save_pretrained(folder / "state_0")
-    train(base, "alpha", steps=40).save_pretrained(folder / "state_1")
-    train(base, "beta", steps=40).save_pretrained(folder / "state_2")
-    train(tiny_model(0, blocks=2, width=16, head=4), "beta", steps=40).save_pretrained(folder / "expert_2")
+    train(base, "alpha", steps=30).save_pretrained(folder / "state_1")
+    train(base, "beta", steps=30).save_pretrained(folder / "state_2")
+    train(tiny_model(0, blocks=2, width=16, head=4), "beta", steps=30).save_pretrained(folder / "expert_2")
     tokenizer().save_pretrained(folder / "state_0")
     write_probes(folder / "probes.jsonl", PROBES)
     steps = [

@@ -15,15 +15,7 @@ from transformers import Qwen3ForCausalLM
 from geodiag.cli import main
 from geodiag.errors import SettingsError
 from geodiag.merging import StepEdit, edit_step
-from tests.edits.runs import write_run
 from tests.extraction.gradient_runs import tiny_model, write_manifest
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("edit") / "run"
-    write_run(folder)
-    return folder
 
 
 def weights(folder):

@@ -19,7 +19,7 @@ from geodiag.extraction.measurements.edits.catalogue import Edit
 from geodiag.extraction.measurements.edits.scoring import EditScorer
 from geodiag.extraction.measurements.edits.settings import EditOptions
 from geodiag.extraction.measurements.geometry.settings import make_settings
-from geodiag.jobs import Silent
+from geodiag.jobs import Silent, Work, plan_all
 from geodiag.models.groups import tensor_hash
 from geodiag.models.probes import run_probes
 from geodiag.models.runner import ModelRunner, exact_arithmetic
@@ -27,18 +27,15 @@ from geodiag.models.scores import score_examples
 from geodiag.models.states import model_state
 from geodiag.runs import load_manifest
 from geodiag.store import StoreReader
-from tests.edits.runs import measure, write_run
+from tests.edits.runs import measure
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A run whose losses and allocations are in `start`, and its edits too in `store`."""
-    folder = tmp_path_factory.mktemp("edits")
-    write_run(folder / "run")
-    measure(folder / "run", folder / "start", "geometry", "losses", "attribution")
-    shutil.copytree(folder / "start", folder / "store")
-    assert measure(folder / "run", folder / "store", "edits").detail == "edits of 1 step"
-    return folder
+@pytest.fixture(scope="session")
+def folder(run, start):
+    """The folder of the run, with its edits in `store`."""
+    shutil.copytree(start, run.parent / "store")
+    assert measure(run, run.parent / "store", "edits").detail == "edits of 1 step"
+    return run.parent
 
 
 def table(store, name):
@@ -129,7 +126,7 @@ def test_a_set_and_its_complement_are_the_whole_step(folder):
     assert own["squared_share"] == pytest.approx(by_hand, rel=1e-5)
 
 
-@pytest.mark.parametrize("at", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at", [45, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_it_goes_on_and_gives_the_same_bits(folder, tmp_path, at):
     class Stops(Silent):
         parts = 0
@@ -167,6 +164,11 @@ def test_the_budget_names_what_it_leaves_out(folder, tmp_path):
 def test_they_need_losses_and_attribution(folder, tmp_path):
     measure(folder / "run", tmp_path / "s", "geometry")
     with pytest.raises(StoreError, match=r"edits build on losses, which were not measured.*--measure losses"):
+        measure(folder / "run", tmp_path / "s", "edits")
+    with pytest.raises(StoreError, match="modes build on losses, which were not measured"):
+        measure(folder / "run", tmp_path / "s", "modes")
+    measure(folder / "run", tmp_path / "s", "losses")
+    with pytest.raises(StoreError, match="edits build on attribution, which was not measured"):
         measure(folder / "run", tmp_path / "s", "edits")
 
 
@@ -210,3 +212,14 @@ def test_flags_read_back_what_was_judged(folder):
     assert len(chosen.edit.controls) == 19
     (projected,) = [verdict for verdict in flags.verdicts if verdict.edit.kind == "project"]
     assert len(projected.edit.controls) == 1
+
+
+def test_a_dry_run_says_what_it_takes_at_most(folder, tmp_path):
+    work = Work(store=tmp_path / "s", measured=("geometry", "edits", "modes"), device="cpu")
+    lines = list(plan_all(folder / "run", work, timed=False))
+    (first,) = [n for n, line in enumerate(lines) if "edits of steps that lost" in line]
+    assert lines[first].endswith("at most 1 step, about 56 edits each")
+    tasks = run_probes(load_manifest(folder / "run")).tasks.values()
+    tokens = sum(len(example.ids) for task in tasks for example in task.examples)
+    assert lines[first + 1].startswith(f"{56 / 2 * tokens / 1e6:.2f} million tokens forward at most, model in float32")
+    assert "run tiny: modes of 1 old task over all steps, 3 forward passes over a task's examples" in lines

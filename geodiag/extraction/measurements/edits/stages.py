@@ -65,6 +65,7 @@ class StepStages:
     finished: Sequence[Mapping[str, Any]]
     """Rows of `edit_examples` of this step from parts that were finished before a restart."""
     _scored: dict[tuple[str, Half], Scores] = field(default_factory=dict)
+    _matched: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for half in HALVES:
@@ -173,8 +174,11 @@ class StepStages:
         return Edit(PROJECT_OTHERS, "project_random") if self.scorer.has_others else None
 
     def _controls(self, chosen: Edit) -> list[tuple[str, ...]]:
-        names = (self.run, str(self.step.step), *self.step.lost, chosen.name)
-        return matched_sets(chosen.groups, self.step.matrices, self.step.squared, names=names)
+        if chosen.name not in self._matched:
+            names = (self.run, str(self.step.step), *self.step.lost, chosen.name)
+            sets = matched_sets(chosen.groups, self.step.matrices, self.step.squared, names=names)
+            self._matched[chosen.name] = sets
+        return self._matched[chosen.name]
 
 
 NO_ROWS: Rows = {"edits": [], "edit_examples": []}

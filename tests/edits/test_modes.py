@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from geodiag.errors import StoreError
 from geodiag.extraction.measurements.modes.fit import example_mixture, fit_modes
 from geodiag.store import StoreReader
-from tests.edits.runs import PROBES, measure, write_run
+from tests.edits.runs import PROBES, measure
 from tests.extraction.gradient_runs import byte_ids
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("modes")
-    write_run(folder / "run")
-    return folder
-
-
-def test_rows_are_the_fit_of_whole_distributions(run):
-    outcome = measure(run / "run", run / "store", "geometry", "losses", "modes")
-    assert outcome.detail.endswith("modes of 1 old task at steps")
-    (row,) = StoreReader(run / "store").scan("modes").collect().iter_rows(named=True)
-    models = [
-        Qwen3ForCausalLM.from_pretrained(run / "run" / name).eval() for name in ("state_1", "expert_2", "state_2")
-    ]
+def test_rows_are_the_fit_of_whole_distributions(run, start, tmp_path):
+    shutil.copytree(start, tmp_path / "s")
+    assert measure(run, tmp_path / "s", "modes").detail == "modes of 1 old task at steps"
+    (row,) = StoreReader(tmp_path / "s").scan("modes").collect().iter_rows(named=True)
+    models = [Qwen3ForCausalLM.from_pretrained(run / name).eval() for name in ("state_1", "expert_2", "state_2")]
     mixtures = []
     for task, prompt, target in PROBES:
         if task == "alpha":
@@ -39,10 +31,4 @@ def test_rows_are_the_fit_of_whole_distributions(run):
         assert row[name] == pytest.approx(getattr(fit, name), abs=1e-5)
     assert (row["status"], row["beta_first"]) == (fit.status, fit.beta_first)
     assert row["beta"] == (fit.beta if fit.is_defined else None)
-    assert measure(run / "run", run / "store", "modes").detail == "modes unchanged"
-
-
-def test_they_need_losses(run, tmp_path):
-    measure(run / "run", tmp_path / "s", "geometry")
-    with pytest.raises(StoreError, match="modes build on losses, which were not measured"):
-        measure(run / "run", tmp_path / "s", "modes")
+    assert measure(run, tmp_path / "s", "modes").detail == "modes unchanged"
