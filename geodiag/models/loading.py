@@ -22,10 +22,11 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "voc
 def load_model(state: Path, *, base: Path, device: torch.device, precision: str) -> nn.Module:
     """The causal language model of a state, in evaluation mode and with no weight asking for a gradient.
 
-    Weights are read as `open_checkpoint` reads them, so pickles are refused; no code that lies beside them runs.
+    Weights are read as `open_checkpoint` reads them, so pickles are refused; no code in the folder runs.
 
     Args:
-        state: what `open_model` takes: a checkpoint, or a PEFT adapter, which is merged into the base in float32.
+        state: a checkpoint or a PEFT adapter, as `open_model` takes them; an adapter is merged into the base in
+            float32.
         base: the run's base; it also gives the configuration where the state has none.
         device: where the model goes.
         precision: `float32` or `bfloat16`.
@@ -48,7 +49,7 @@ def load_model(state: Path, *, base: Path, device: torch.device, precision: str)
 
 
 def load_tokenizer(state: Path, *, base: Path) -> Any:
-    """The tokenizer that lies with a state, or else with the base.
+    """The tokenizer in the folder of a state, or else of the base.
 
     Raises:
         CheckpointError: neither has one, or it cannot be read.
@@ -83,10 +84,10 @@ def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.
         raise CheckpointError(message, where=weights.path, fix="give Hugging Face folders")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):  # only to learn its class
+        with torch.device("meta"):  # for its class alone
             kind = type(AutoModelForCausalLM.from_config(config))
         tensors = {name: weights.read(name) for name in weights.names}
-        model, found = kind.from_pretrained(
+        model, report = kind.from_pretrained(
             None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
@@ -94,8 +95,8 @@ def _causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype) -> nn.
         raise CheckpointError(
             message, where=weights.path, fix=f"the configuration is {folder / 'config.json'}"
         ) from error
-    if found["missing_keys"]:  # transformers would fill them with random numbers
-        missing = sorted(found["missing_keys"])
+    if report["missing_keys"]:  # transformers would fill them with random numbers
+        missing = sorted(report["missing_keys"])
         message = f"{len(missing)} of the model's weights are missing"
         raise CheckpointError(
             message, where=weights.path, tensor=missing[0], fix="save the checkpoint with all of them"
@@ -130,7 +131,7 @@ def _installed(package: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without progress bars and reports of transformers: what matters of them is raised."""
+    """Silence progress bars and reports of transformers; what matters in them is raised as an error."""
     with _installed("transformers"):
         from transformers.utils import logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
