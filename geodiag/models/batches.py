@@ -47,8 +47,8 @@ def encode_probe(probe: Probe, tokenizer: Any, *, max_length: int, chat_template
         SettingsError: the tokenizer has no chat template.
     """
     prompt = _chat_prompt(probe.prompt, tokenizer) if chat_template else probe.prompt
-    ids = _ids(tokenizer, prompt + probe.target, special=not chat_template)
-    before = _common_prefix(ids, _ids(tokenizer, prompt, special=not chat_template))
+    ids = encode_ids(tokenizer, prompt + probe.target, special=not chat_template)
+    before = common_prefix(ids, encode_ids(tokenizer, prompt, special=not chat_template))
     n_target = len(ids) - before
     if before == 0 or n_target == 0:
         message = "no token of the prompt comes before the target" if n_target else "the target adds no token"
@@ -67,12 +67,14 @@ def cut_counts(encoded: Mapping[str, Sequence[EncodedProbe]]) -> dict[str, str]:
     return {task: f"{n} of {len(encoded[task])}" for task, n in counts.items() if n}
 
 
-def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+def encode_ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    """The tokens of a text; `special` adds what the tokenizer puts around a text of its own."""
     ids: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
     return ids
 
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many elements two sequences begin with in common."""
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from geodiag.common.remote import RemotePath
 from geodiag.errors import ManifestError
-from geodiag.runs.manifest import Manifest, Step
+from geodiag.runs.manifest import Manifest, ProbeEncoding, Step
 from geodiag.runs.yaml_source import KeyPath, YamlSource
 
+OWN_FIELDS = ("path", "probe_encoding")
+"""Fields of a manifest that are no keys of the file."""
 _UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
@@ -43,8 +45,10 @@ def schema_findings(error: ValidationError, source: YamlSource) -> list[Finding]
     # A misspelt key is reported as missing too, and its spelling has to be corrected first.
     details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] not in _UNKNOWN)
     for detail in details:
-        # A union appends the branches that it tried to the path: only the steps have values inside.
-        place = detail["loc"][: 3 if detail["loc"][:1] == ("steps",) else 1]
+        # A union appends the branches that it tried to the path: only steps and probes have values inside.
+        loc = ("probes", *detail["loc"][1:]) if detail["loc"][:1] == ("probe_encoding",) else detail["loc"]
+        inside = {"steps": 3, "probe_encoding": 2}.get(str(detail["loc"][0]) if detail["loc"] else "", 1)
+        place = loc[:inside]
         findings.setdefault(place, _finding(place, detail, source))
     return list(findings.values())
 
@@ -64,15 +68,17 @@ def unknown_key(place: KeyPath, keys: list[str]) -> Finding:
 
 def known_keys(model: type[BaseModel]) -> list[str]:
     """The keys of a model in a YAML file, in their order."""
-    return [field.alias or name for name, field in model.model_fields.items() if name != "path"]
+    return [field.alias or name for name, field in model.model_fields.items() if name not in OWN_FIELDS]
 
 
 def _finding(place: KeyPath, detail: Mapping[str, Any], source: YamlSource) -> Finding:
-    model: type[BaseModel] = Step if place[:1] == ("steps",) and len(place) > 1 else Manifest
+    inner: dict[Any, type[BaseModel]] = {"steps": Step, "probes": ProbeEncoding}
+    model = inner[place[0]] if len(place) > 1 else Manifest
     kind, value = detail["type"], detail["input"]
     if kind in _UNKNOWN:
-        return unknown_key(place, known_keys(model))
-    if len(place) == 2:
+        keys = known_keys(model)
+        return unknown_key(place, ["file", *keys] if model is ProbeEncoding else keys)
+    if len(place) == 2 and place[0] == "steps":
         return Finding(place, f"a step is {shown(value)}", "write `{task: ..., state: ...}`")
     key, meaning = str(place[-1]), _description(model, str(place[-1]))
     if kind == "missing":
@@ -141,9 +147,14 @@ def repeated_checkpoints(manifest: Manifest) -> Iterator[Finding]:
 
 def missing_paths(manifest: Manifest) -> Iterator[Finding]:
     """Files and folders that the manifest names and that do not exist."""
-    named = [(("base",), manifest.base), (("scores",), manifest.scores), (("probes",), manifest.probes)]
+    named: list[tuple[tuple[str | int, ...], Path | None]] = [
+        (("base",), manifest.base),
+        (("scores",), manifest.scores),
+        (("probes",), manifest.probes),
+    ]
+    named.append((("probes", "tokenizer"), manifest.probe_encoding.tokenizer))
     for number, step in enumerate(manifest.steps):
-        named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]  # type: ignore[list-item]
+        named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]
     for place, path in named:
         # A remote checkpoint is checked when it is opened, with an error of its own.
         if path is not None and not isinstance(path, RemotePath) and not os.path.exists(path):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from geodiag.errors import GeodiagError, ManifestError, ScoresError
 from geodiag.runs.draft import unfilled
-from geodiag.runs.findings import MANIFEST_CHECKS, known_keys, schema_findings, shown, unknown_key
+from geodiag.runs.findings import MANIFEST_CHECKS, OWN_FIELDS, known_keys, schema_findings, shown, unknown_key
 from geodiag.runs.manifest import Manifest
 from geodiag.runs.scores.loading import RunScores, read_scores
 from geodiag.runs.yaml_source import YamlSource, read_yaml
@@ -133,8 +133,8 @@ def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
     to_fill_in = unfilled(source)
     if to_fill_in is not None:  # every other error follows from it, or can wait
         return None, [to_fill_in]
-    # `path` is the one field that the file itself cannot give.
-    reserved = [unknown_key(("path",), known_keys(Manifest))] if "path" in source.data else []
+    # Fields that the file itself cannot give.
+    reserved = [unknown_key((key,), known_keys(Manifest)) for key in OWN_FIELDS if key in source.data]
     manifest = None
     try:
         manifest = _validated(source)

@@ -6,9 +6,9 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from geodiag.common.remote import RemotePath, as_path
@@ -111,6 +111,20 @@ class Step(_Strict):
         return fold_task_name(self.label)
 
 
+class ProbeEncoding(_Strict):
+    """How probes become the tokens that a model reads; the keys of `probes` beside `file`."""
+
+    chat: Literal["auto"] | bool = Field(
+        "auto", description="auto (with the base's chat template, where it has one), true or false"
+    )
+    end: Literal["auto"] | bool = Field(
+        "auto", description="auto (the turn's end behind the target where the chat template is used), true or false"
+    )
+    tokenizer: FilePath | None = Field(
+        None, description="the local folder of the tokenizer, where the base has none or another"
+    )
+
+
 class Manifest(_Strict):
     """A run on disk, as its `run.yaml` describes it. All paths are absolute.
 
@@ -135,7 +149,17 @@ class Manifest(_Strict):
     score_scale: Literal["fraction", "percent"] = Field("fraction", description="one of: fraction, percent")
     score_metric: Text | None = Field(None, description="the name of the metric to take from the scores")
     probes: FilePath | None = Field(None, description="the local file with the probe examples")
+    probe_encoding: ProbeEncoding = Field(ProbeEncoding(), description="the other keys of `probes: {file: ...}`")
     path: Path = Field(description="the run.yaml itself")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_probes_apart(cls, data: Any) -> Any:
+        """`probes: {file: ..., chat: ...}` as the file and its encoding."""
+        if isinstance(data, dict) and isinstance(data.get("probes"), dict) and "file" in data["probes"]:
+            encoding = {key: value for key, value in data["probes"].items() if key != "file"}
+            return {**data, "probes": data["probes"]["file"], "probe_encoding": encoding}
+        return data
 
     @property
     def tasks(self) -> tuple[str, ...]:
