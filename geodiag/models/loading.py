@@ -23,10 +23,11 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "voc
 def load_model(state: Path, *, base: Path, device: torch.device, precision: str) -> nn.Module:
     """The causal language model of a state, in evaluation mode and with no weight asking for a gradient.
 
-    Weights are read as `open_checkpoint` reads them, so pickles are refused; no code that lies beside them runs.
+    Weights are read as `open_checkpoint` reads them, so pickles are refused; no code in the folder runs.
 
     Args:
-        state: what `open_model` takes: a checkpoint, or a PEFT adapter, which is merged into the base in float32.
+        state: a checkpoint or a PEFT adapter, as `open_model` takes them; an adapter is merged into the base in
+            float32.
         base: the run's base; it also gives the configuration where the state has none.
         device: where the model goes.
         precision: `float32` or `bfloat16`.
@@ -49,7 +50,7 @@ def load_model(state: Path, *, base: Path, device: torch.device, precision: str)
 
 
 def load_tokenizer(state: Path, *, base: Path) -> Any:
-    """The tokenizer that lies with a state, or else with the base.
+    """The tokenizer in the folder of a state, or else of the base.
 
     Raises:
         CheckpointError: neither has one, or it cannot be read.
@@ -106,7 +107,7 @@ def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose
     try:
         config = CONFIG_MAPPING[str(settings["model_type"])].from_dict(settings)
         attention, kind = "sdpa", nn.Module
-        with torch.device("meta"):  # only to learn its class
+        with torch.device("meta"):  # for its class alone
             try:
                 kind = type(AutoModelForCausalLM.from_config(config, attn_implementation=attention))
             except (ValueError, ImportError):
@@ -199,7 +200,7 @@ def _installed(package: str, purpose: str = "gradients") -> Iterator[None]:
 
 @contextmanager
 def quiet(purpose: str = "gradients") -> Iterator[None]:
-    """Without progress bars and reports of transformers: what matters of them is raised."""
+    """Silence progress bars and reports of transformers; what matters in them is raised as an error."""
     with _installed("transformers", purpose):
         from transformers.utils import logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
