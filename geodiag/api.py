@@ -198,6 +198,10 @@ def extract(
     max_length: int | None = None,
     chat_template: bool = False,
     gradient_precision: str | None = None,
+    loss_examples: int | None = None,
+    loss_max_length: int | None = None,
+    loss_precision: str | None = None,
+    loss_batch_tokens: int | None = None,
     device: str = "auto",
     memory_budget: str | None = None,
     read: str = "mmap",
@@ -219,6 +223,7 @@ def extract(
         rank, energy, energy_of, lam, spectrum, families, layers: as `GeometrySettings` has them; None is its default.
         probes_per_task, probe_seed, max_length, chat_template, gradient_precision: as `GradientOptions` has them; None
             is its default.
+        loss_examples, loss_max_length, loss_precision, loss_batch_tokens: as `LossOptions` has them.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
         memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
@@ -257,6 +262,10 @@ def extract(
         max_length=max_length,
         chat_template=chat_template or None,
         gradient_precision=gradient_precision,
+        loss_examples=loss_examples,
+        loss_max_length=loss_max_length,
+        loss_precision=loss_precision,
+        loss_batch_tokens=loss_batch_tokens,
         device=device,
         memory_budget=memory_budget,
         read=read,

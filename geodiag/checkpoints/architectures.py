@@ -98,7 +98,7 @@ _GPT_BLOCKS = ("transformer.h.", "h.")
 PLAIN = Architecture(_ATTENTION | _same("mlp", *_MLP))
 """Seven separate matrices a block, each stored (d_out, d_in)."""
 
-EXPERTS = Architecture(_ATTENTION | _same("mlp", *_MLP) | _EXPERTS)
+MIXTURE_OF_EXPERTS = Architecture(_ATTENTION | _same("mlp", *_MLP) | _EXPERTS)
 """The same with experts in some or all blocks, and perhaps experts that every token passes."""
 
 _MIXTRAL = Architecture(_ATTENTION | _named("block_sparse_moe.experts.{e}.", _W123) | _stacked("mlp.experts"))
@@ -217,7 +217,7 @@ _EXPERT_TYPES = (
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     **dict.fromkeys(_PLAIN_TYPES, PLAIN),
-    **dict.fromkeys(_EXPERT_TYPES, EXPERTS),
+    **dict.fromkeys(_EXPERT_TYPES, MIXTURE_OF_EXPERTS),
     **dict.fromkeys(("minimax", "mixtral", "phimoe"), _MIXTRAL),
     **dict.fromkeys(("glm", "glm4"), _GLM),
     **dict.fromkeys(("granitemoe", "granitemoeshared"), _GRANITE_MOE),

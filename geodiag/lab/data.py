@@ -19,7 +19,7 @@ from geodiag.models.loading import load_tokenizer
 IGNORED = -100
 """The label of tokens that take no part in the loss."""
 
-Batch = dict[str, torch.Tensor]
+TokenBatch = dict[str, torch.Tensor]
 """`input_ids` and `labels`, both (items, tokens)."""
 
 
@@ -38,7 +38,7 @@ class EncodedItems:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def batch(self, rows: Sequence[int] | torch.Tensor | slice) -> Batch:
+    def batch(self, rows: Sequence[int] | torch.Tensor | slice) -> TokenBatch:
         """The rows as a batch, cut to their longest item."""
         rows = rows if isinstance(rows, slice) else torch.as_tensor(rows)
         ids, labels = self.ids[rows], self.labels[rows]
@@ -76,14 +76,14 @@ def _check_characters(tokenizer: Any, items: Sequence[Item], rows: Sequence[Sequ
             )
 
 
-def one_pass(encoded: EncodedItems, *, batch: int, rng: Generator) -> Iterator[Batch]:
+def one_pass(encoded: EncodedItems, *, batch: int, rng: Generator) -> Iterator[TokenBatch]:
     """All items once, in a random order; the last batch holds what is left."""
     order = torch.from_numpy(rng.permutation(len(encoded)))
     for start in range(0, len(order), batch):
         yield encoded.batch(order[start : start + batch])
 
 
-def epochs(encoded: EncodedItems, *, batch: int, rng: Generator) -> Iterator[Batch]:
+def epochs(encoded: EncodedItems, *, batch: int, rng: Generator) -> Iterator[TokenBatch]:
     """Batches without end, each pass over the items in a new random order; only full batches.
 
     Where there are fewer items than one batch holds, a batch is all of them.

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from geodiag.lab.config import LabConfig, Training
-from geodiag.lab.data import IGNORED, Batch, EncodedItems, epochs
+from geodiag.lab.data import IGNORED, EncodedItems, TokenBatch, epochs
 from geodiag.lab.model import Model
 from geodiag.lab.strategies.strategy import Strategy
 
@@ -87,7 +87,7 @@ _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": 
 class TaskTrainer(Trainer):  # type: ignore[misc]
     """A Trainer over given batches that lets a strategy add to each gradient and act after each step."""
 
-    def __init__(self, model: Model, batches: list[Batch], *, args: Any, callbacks: list[Any]) -> None:
+    def __init__(self, model: Model, batches: list[TokenBatch], *, args: Any, callbacks: list[Any]) -> None:
         self.strategies = [callback for callback in callbacks if isinstance(callback, Strategy)]
         self.batches = batches
         super().__init__(model, args, callbacks=callbacks)

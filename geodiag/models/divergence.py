@@ -114,7 +114,7 @@ def divergences(before: Tensor, before_head: Head, now: Tensor, now_head: Head, 
         for n in range(0, len(before), rows)
     ]
     values = torch.cat(parts).cpu()
-    return [Divergence(*example.mean(0).tolist()) for example in values.split_with_sizes(counts)]
+    return [Divergence(*example.mean(0).tolist()) for example in torch.split(values, counts)]
 
 
 def position_divergence(before: Tensor, now: Tensor) -> Tensor:

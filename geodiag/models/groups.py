@@ -20,6 +20,9 @@ ROUTER, EXPERTS = "router", "experts"
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.([0-9]{1,6})\.")
 _WHOLE = MatrixPart()
+_HASHED_AT_ONCE = 2**22
+_WIDTHS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_ODD = (0x9E3779B97F4A7C15 - 2**64, 0xC2B2AE3D27D4EB4F - 2**64)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class WeightSlot:
         matrix = matrix.T if self.part.transposed else matrix
         assert self.part.rows is not None
         rows = slice(*self.part.rows)
-        groups, width = self.part.groups, matrix.shape[1]
-        matrix.view(groups, -1, width)[:, rows].copy_(value.reshape(groups, -1, width))
+        stretches = torch.unflatten(matrix, 0, (self.part.groups, -1))
+        stretches[:, rows].copy_(torch.unflatten(value, 0, (self.part.groups, -1)))
 
 
 @dataclass(frozen=True)
@@ -166,3 +169,23 @@ def _other_group(name: str, tensor: Tensor, kinds: Mapping[int, str]) -> tuple[s
         return f"model.layers.{int(block[1])}.mlp.{EXPERTS}", int(block[1]), EXPERTS
     family = {"norm": NORM, "bias": BIAS, "embedding": EMBEDDING}.get(why, OTHER)
     return family, None, family
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """32 hexadecimal digits that tell two tensors of one shape and dtype apart, bit by bit.
+
+    Two sums modulo 2^64 of every entry's bits times an odd number of its place: any change of one entry changes them.
+    Whole numbers add up in any order, so that every device gives the same.
+
+    Args:
+        tensor: of any shape and floating dtype.
+    """
+    flat = tensor.detach().contiguous().view(-1).view(_WIDTHS[tensor.element_size()])
+    sums = [0, 0]
+    for start in range(0, len(flat), _HASHED_AT_ONCE):
+        bits = flat[start : start + _HASHED_AT_ONCE].long()
+        place = torch.arange(start, start + len(bits), device=bits.device, dtype=torch.long)
+        for n, odd in enumerate(_ODD):
+            weights = (place * odd) ^ ((place * odd) >> 29) | 1
+            sums[n] = (sums[n] + int((bits * weights).sum())) % 2**64
+    return "".join(f"{value:016x}" for value in sums)

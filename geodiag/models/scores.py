@@ -165,9 +165,8 @@ def score_examples(
 def _batch_scores(batch: Batch, logits: Tensor, probes: Sequence[EncodedProbe]) -> Iterator[ExampleScore]:
     losses, entropies, hits = (part.cpu() for part in token_scores(logits, batch.targets))
     sizes = [probe.n_target for probe in probes]
-    for probe, loss, entropy, hit in zip(
-        probes, *(part.split_with_sizes(sizes) for part in (losses, entropies, hits)), strict=True
-    ):
+    columns = (torch.split(column, sizes) for column in (losses, entropies, hits))
+    for probe, loss, entropy, hit in zip(probes, *columns, strict=True):
         n, n_end = probe.n_target, getattr(probe, "n_end", 0)
         total = float(loss.sum())
         if not math.isfinite(total):

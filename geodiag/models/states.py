@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -193,11 +192,6 @@ class ModelState:
             factors = adapter.module_factors(module)
             stack += [] if factors is None else [factors]
         return stack
-
-    @cached_property
-    def factored_modules(self) -> frozenset[str]:
-        """Modules with factors, by the adapters' names for them."""
-        return frozenset(module for adapter in self.adapters for module in adapter.factors)
 
     def check_used(self, slots: Iterable[WeightSlot], modules: Iterable[str]) -> None:
         """Refuses an adapter that changes what the model does not have, such as a head of its own on a tied one.

@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from geodiag.errors import CheckpointError
-from geodiag.models.groups import state_tensors
-from geodiag.models.tensor_hash import tensor_hash
+from geodiag.models.groups import state_tensors, tensor_hash
 from tests.models.states import (
     MOE,
     edited_by_hand,

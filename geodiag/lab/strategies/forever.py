@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from geodiag.lab.config import ForeverOptions
-from geodiag.lab.data import Batch, EncodedItems, one_pass
+from geodiag.lab.data import EncodedItems, TokenBatch, one_pass
 from geodiag.lab.model import norm_of, trainable
 from geodiag.lab.strategies.strategy import Lesson, Record, Strategy, rehearse
 
@@ -96,7 +96,7 @@ class Forever(Strategy):
         made = rehearse(self.lesson.model, optimizer, self._passes(memory), clip=clip, pull=(beta, self.anchor))
         self.events.append({"step": step, "tau": self.clock.tau, "beta": beta, "updates": made})
 
-    def _passes(self, memory: EncodedItems) -> Iterator[Batch]:
+    def _passes(self, memory: EncodedItems) -> Iterator[TokenBatch]:
         for _ in range(self.options.epochs):
             yield from one_pass(memory, batch=self.lesson.config.training.batch, rng=self.lesson.rng)
 

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from transformers import TrainerCallback
 
 from geodiag.lab.config import LabConfig
-from geodiag.lab.data import Batch, EncodedItems
+from geodiag.lab.data import EncodedItems, TokenBatch
 from geodiag.lab.model import Model, trainable
 
 Record = dict[str, Any]
@@ -65,7 +65,7 @@ class Strategy(TrainerCallback):  # type: ignore[misc]
 def rehearse(
     model: Model,
     optimizer: Any,
-    batches: Iterator[Batch],
+    batches: Iterator[TokenBatch],
     *,
     clip: float,
     pull: tuple[float, Sequence[torch.Tensor]] | None = None,
@@ -96,7 +96,7 @@ def rehearse(
     return made
 
 
-def memory_loss(model: Model, batch: Batch) -> torch.Tensor:
+def memory_loss(model: Model, batch: TokenBatch) -> torch.Tensor:
     """The mean cross-entropy on a batch's target tokens."""
     loss: torch.Tensor = model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss
     return loss

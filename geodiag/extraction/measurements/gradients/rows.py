@@ -25,9 +25,7 @@ from geodiag.geometry import gradient_cosines, gradient_norms
 from geodiag.geometry.numerics import pick_device
 from geodiag.models.batches import EncodedProbe, cut_counts, encode_probe
 from geodiag.models.loading import load_model, load_tokenizer
-
-DEFAULT_BATCH_TOKENS = 2048
-"""The most tokens of a micro-batch, padding included."""
+from geodiag.models.scores import DEFAULT_BATCH_TOKENS
 
 
 @dataclass(frozen=True)
