@@ -15,6 +15,7 @@ NAMES = (
     "breakdown",
     "statistics",
     "gradients",
+    "attribution",
     "adapters",
     "merging",
 )

@@ -202,6 +202,10 @@ def extract(
     loss_max_length: int | None = None,
     loss_precision: str | None = None,
     loss_batch_tokens: int | None = None,
+    attribution_examples: int | None = None,
+    attribution_max_length: int | None = None,
+    attribution_precision: str | None = None,
+    attribution_batch_tokens: int | None = None,
     device: str = "auto",
     memory_budget: str | None = None,
     read: str = "mmap",
@@ -224,6 +228,8 @@ def extract(
         probes_per_task, probe_seed, max_length, chat_template, gradient_precision: as `GradientOptions` has them; None
             is its default.
         loss_examples, loss_max_length, loss_precision, loss_batch_tokens: as `LossOptions` has them.
+        attribution_examples, attribution_max_length, attribution_precision, attribution_batch_tokens: as
+            `AttributionOptions` has them.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:<n>`, several with commas, or `all` GPUs.
         memory_budget: what updates or gradients may take at once, as `4GB`; None is half of what is free.
         read: `mmap`, or `buffered` for weights on a network file system.
@@ -266,6 +272,10 @@ def extract(
         loss_max_length=loss_max_length,
         loss_precision=loss_precision,
         loss_batch_tokens=loss_batch_tokens,
+        attribution_examples=attribution_examples,
+        attribution_max_length=attribution_max_length,
+        attribution_precision=attribution_precision,
+        attribution_batch_tokens=attribution_batch_tokens,
         device=device,
         memory_budget=memory_budget,
         read=read,

@@ -136,6 +136,8 @@ class Compared:
     """(m, m): <g_i, g_j>."""
     reliability: Tensor
     """(m,): the cosine of the gradients of two halves of a task's probes; NaN where it has none."""
+    products: Tensor
+    """(m, c): <g_i, Delta_k> with each of the changes asked for, float64; c = 0 where none was."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def compare_tasks(
     probes: Sequence[Sequence[EncodedProbe]],
     *,
     batch_tokens: int,
+    changes: Callable[[Layer], Sequence[Tensor]] = lambda _layer: (),
 ) -> Iterator[Compared]:
     """Compares the mean gradients of tasks, holding those of one pass's layers at a time.
 
@@ -162,6 +165,8 @@ def compare_tasks(
         passes: the layers of each pass, from the lowest up.
         probes: each task's, in drawn order; the halves are the examples at even and at odd places.
         batch_tokens: the most tokens of a micro-batch.
+        changes: of a layer's weight, to be multiplied with every task's gradient, such as those of the steps that
+            end and begin at this state: their halved sum over both states is the trapezoid of the loss change.
 
     Raises:
         CheckpointError: the model has no weight of a layer's name and shape, or a gradient is not finite.
@@ -175,7 +180,7 @@ def compare_tasks(
     backward = _backward(model, passes, batches)
     for number in reversed(range(len(passes))):
         # What a pass holds ends with the call: the next one's places are made when these are free again.
-        yield from _one_pass(parameters, passes[number], tasks, partial(backward, number))
+        yield from _one_pass(parameters, passes[number], tasks, partial(backward, number), changes)
 
 
 def target_parameters(model: nn.Module, layers: Sequence[Layer]) -> dict[str, nn.Parameter]:
@@ -200,6 +205,7 @@ def _one_pass(
     layers: Sequence[Layer],
     tasks: Sequence[tuple[_Half, _Half]],
     backward: Callable[[int], None],
+    changes: Callable[[Layer], Sequence[Tensor]],
 ) -> list[Compared]:
     held = HeldGradients(parameters, layers, tasks=len(tasks))
     reliability = []
@@ -209,7 +215,8 @@ def _one_pass(
                 for index in half.batches:
                     backward(index)
         reliability.append(held.close_task(row, first=first.n, second=second.n))
-    by_layer = zip(layers, held.grams(), torch.stack(reliability, dim=1), strict=True)
+    products = [held.products(n, changes(layer)) for n, layer in enumerate(layers)]
+    by_layer = zip(layers, held.grams(), torch.stack(reliability, dim=1), products, strict=True)
     return [Compared(*one) for one in by_layer]
 
 

@@ -136,6 +136,22 @@ class HeldGradients:
                 raise CheckpointError(message, tensor=layer.tensor, fix="see whether the model's loss is finite")
         return grams
 
+    def products(self, place: int, changes: Sequence[Tensor]) -> Tensor:
+        """(m, c): <g_i, Delta_k> of every task's gradient in one layer with some changes of it, on the CPU.
+
+        Summed in single precision over stretches of 2^20 entries, and in float64 over those.
+
+        Args:
+            place: of the layer.
+            changes: each (d_out, d_in).
+        """
+        held = self._held[place][:-1].flatten(1)
+        products = torch.zeros(len(held), len(changes), dtype=torch.float64)
+        for k, change in enumerate(changes):
+            stretches = zip(torch.split(held, 2**20, dim=1), torch.split(change.to(held).flatten(), 2**20), strict=True)
+            products[:, k] = torch.stack([(g @ d).double() for g, d in stretches]).sum(0).cpu()
+        return products
+
     def _collect_from(self, name: str, parameter: nn.Parameter) -> torch.utils.hooks.RemovableHandle:
         """Moves a gradient to where it is held as soon as it is made, so that only one is ever on its way."""
         targets = [(n, layer.part) for n, layer in enumerate(self.layers) if layer.tensor == name]
