@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 class GeodiagError(Exception):
-    """The base of every error that a user can mend.
+    """Base of every error that a user can fix.
 
     Args:
-        what: what was found, as a clause ("unknown key 'metod'").
-        where: the file, folder or address it was found in.
+        what: the finding, as a clause ("unknown key 'metod'").
+        where: the file, folder or address.
         run: the run it belongs to.
         step: the step of that run, from 1.
         tensor: the tensor's name in its checkpoint.
-        fix: what would be right, as a clause ("one of: method, size").
+        fix: the remedy, as a clause ("one of: method, size").
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class GeodiagError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        """`where: run r, step t, tensor n: what; fix`, leaving out what is not known."""
+        """`where: run r, step t, tensor n: what; fix`, without the parts that are None."""
         place = [
             f"run {self.run}" if self.run is not None else "",
             f"step {self.step}" if self.step is not None else "",
@@ -67,4 +67,4 @@ class SettingsError(GeodiagError):
 
 
 class UnexpectedError(GeodiagError):
-    """A mistake in geodiag itself; the cause holds the traceback."""
+    """A mistake in geodiag itself; its cause has the traceback."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -115,20 +114,27 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
-@cache  # type: ignore[arg-type, unused-ignore]  # classes are hashable
 def _docstrings(owner: type) -> dict[str, str]:
     """The docstring below each field of a class, base classes included, on one line."""
     texts: dict[str, str] = {}
     for cls in reversed(inspect.getmro(owner)[:-1]):
-        if cls.__module__.startswith("geodiag") or "__dataclass_fields__" in vars(cls):
-            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-            body = getattr(definition, "body", [])
-            for one, below in pairwise(body):
-                if isinstance(one, ast.AnnAssign) and isinstance(below, ast.Expr):
-                    target, value = one.target, below.value
-                    if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
-                        texts[target.id] = " ".join(str(value.value).split())
+        for one, below in pairwise(_class_body(inspect.getfile(cls), cls.__name__)):
+            if isinstance(one, ast.AnnAssign) and isinstance(below, ast.Expr):
+                target, value = one.target, below.value
+                if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
+                    texts[target.id] = " ".join(str(value.value).split())
     return texts
+
+
+def _class_body(file: str, name: str) -> list[ast.stmt]:
+    """The statements of a class in a source file, none where the file has no class of this name."""
+    classes = [one for one in _parsed(file).body if isinstance(one, ast.ClassDef) and one.name == name]
+    return classes[0].body if classes else []
+
+
+@cache
+def _parsed(file: str) -> ast.Module:
+    return ast.parse(Path(file).read_text(encoding="utf-8"))
 
 
 class CommandOptions:

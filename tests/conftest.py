@@ -1,5 +1,6 @@
 """What holds for all tests: checked shapes, one thread a process, and tests that share a fixture in one process."""
 
+import gc
 import os
 import re
 from functools import cache
@@ -20,6 +21,12 @@ settings.register_profile("geodiag", deadline=None)
 settings.load_profile("geodiag")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_finish():
+    """Take what is imported out of garbage collection: full ones, which statsmodels asks for, then take no second."""
+    gc.collect()
+    gc.freeze()
 
 
 @cache

@@ -36,7 +36,9 @@ BESIDE = {"lab": "jobs", "merging": "jobs", "comparison": "geometry"}
 IMPORTERS = {"lab": {"demo", "cli"}, "merging": {"api", "cli"}, "comparison": {"api", "cli"}}
 """The layers that may import them."""
 
-MODULES = 220
+MODULES = 205
+"""At most, less the folders of measurements and the models they run: each measurement brings its own."""
+APART = ("geodiag.extraction.measurements.", "geodiag.models.")
 LINES = 400
 LONG_FUNCTIONS, LINES_OF_A_FUNCTION = 11, 30
 
@@ -77,7 +79,7 @@ def test_the_drawing_in_contributing_is_that_of_the_imports():
 
 
 def test_there_are_few_modules_and_files_stay_small():
-    assert len(modules()) <= MODULES
+    assert sum(not name.startswith(APART) for name in modules()) <= MODULES
     assert not {str(path): n for path in sources() if (n := len(path.read_text().splitlines())) > LINES}
 
 

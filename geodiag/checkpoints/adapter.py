@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FactorNames:
-    """Where an adapter keeps the factors of one layer."""
+    """Tensors of an adapter that are the factors of one layer."""
 
     module: str
-    """The module's path in the model."""
+    """Path of the module in the model."""
     B: str
-    """The tensor with the left factor."""
+    """Name of the left factor, (rows, r)."""
     A: str
-    """The tensor with the right factor."""
+    """Name of the right factor, (r, d_in)."""
     part: MatrixPart
-    """Which rows of B are the layer's, where a module holds several projections."""
+    """Rows of B that belong to the layer, where a module contains several projections."""
 
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """A LoRA adapter of one base. Opening one reads headers; only `read_layer` touches a factor.
 
-    It means theta = theta_base + scale * B A on the layers that it has factors of, its own weight in place of the
-    base's where it was saved whole (`modules_to_save`), and the base everywhere else.
+    It stands for theta = theta_base + scale * B A on layers with factors, its own weight on layers saved whole
+    (`modules_to_save`), and theta_base everywhere else.
     """
 
     path: Path
@@ -45,19 +45,19 @@ class Adapter:
     settings: AdapterSettings
     """Ranks and scales."""
     weights: Checkpoint
-    """Its tensors as stored."""
+    """Its tensors, by their names in its file."""
     factors: Mapping[str, FactorNames]
-    """By the canonical name of the layer."""
+    """Factors by the canonical name of the layer."""
     whole: Mapping[str, tuple[str, MatrixPart]]
-    """Layers that are saved whole: the tensor, and which part of it."""
+    """Tensor and part of it of each layer saved whole, by the canonical name of the layer."""
     left_out: tuple[LeftOut, ...]
-    """Tensors that change no projection."""
+    """Tensors that change no target layer."""
     kind: ClassVar[Literal["adapter"]] = "adapter"
     """As in `ModelWeights`."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that make it up."""
+        """Its configuration and its weights."""
         return (AdapterLocation(self.path).config, *self.weights.files)
 
     def holds(self, layer: Layer) -> Holding:
@@ -67,7 +67,7 @@ class Adapter:
         return "whole" if layer.name in self.whole else "nothing"
 
     def check(self, layer: Layer) -> None:
-        """Check from headers alone that what the adapter has of a layer fits the base.
+        """Check from headers alone that the factors or the whole weight of a layer fit the base.
 
         Raises:
             CheckpointError: a factor or weight has another shape or rank than it should, or is quantised.
@@ -81,7 +81,7 @@ class Adapter:
             check_shape(part.shape(self.weights.info(tensor).shape), expected, where=self.path, tensor=tensor)
 
     def read_layer(self, layer: Layer, *, check: bool = True) -> Factors | torch.Tensor | None:
-        """Read what the adapter has of one layer.
+        """Read the factors or the whole weight of one layer.
 
         Args:
             layer: the layer, as the base has it.

@@ -16,7 +16,7 @@ from geodiag.errors import CheckpointError
 
 @dataclass(frozen=True)
 class AdapterSettings:
-    """How the factors of a LoRA adapter make up its update, D = s B A."""
+    """Ranks and scales of a LoRA adapter, whose update is D = s B A."""
 
     r: int
     """The rank where no pattern says otherwise."""
@@ -25,7 +25,7 @@ class AdapterSettings:
     rslora: bool
     """Whether the scale is alpha / sqrt(r) (rank-stabilised) rather than alpha / r."""
     rank_pattern: Mapping[str, int]
-    """Ranks of modules by the ends of their names, regular expressions; the first that fits counts."""
+    """Ranks by regular expressions for the end of a module's name; the first match counts."""
     alpha_pattern: Mapping[str, float]
     """The same for alpha."""
 
@@ -40,7 +40,7 @@ class AdapterSettings:
 
 
 def read_settings(config: Mapping[str, Any], *, where: Path) -> AdapterSettings:
-    """The settings of a LoRA adapter.
+    """Read the settings of a LoRA adapter.
 
     Args:
         config: its adapter_config.json.
@@ -50,9 +50,9 @@ def read_settings(config: Mapping[str, Any], *, where: Path) -> AdapterSettings:
         CheckpointError: the adapter is of a kind that is not read, or a value is wrong.
     """
     for refusal in REFUSALS:
-        if found := refusal.found(config):
+        if kind := refusal.kind(config):
             fix = refusal.fix or refused.merge_command(where.parent)
-            raise CheckpointError(f"{found}: {refusal.why}", where=where, fix=fix)
+            raise CheckpointError(f"{kind}: {refusal.why}", where=where, fix=fix)
     settings = AdapterSettings(
         r=int(_positive(config, "r", where, whole=True)),
         alpha=_positive(config, "lora_alpha", where),
@@ -67,12 +67,12 @@ def read_settings(config: Mapping[str, Any], *, where: Path) -> AdapterSettings:
 class Refusal:
     """A kind of adapter whose update is not s B A on the run's base."""
 
-    found: Callable[[Mapping[str, Any]], str]
-    """What of it the configuration shows; empty when the adapter is of another kind."""
+    kind: Callable[[Mapping[str, Any]], str]
+    """The setting that shows the kind, as text; empty for an adapter of another kind."""
     why: str
     """Why it is not read."""
     fix: str = ""
-    """What would be right; by default the command that merges it into its base."""
+    """The remedy; by default the command that merges the adapter into its base."""
 
 
 def _kind(config: Mapping[str, Any]) -> str:
@@ -81,12 +81,12 @@ def _kind(config: Mapping[str, Any]) -> str:
 
 
 def _started_with(*inits: str) -> Callable[[Mapping[str, Any]], str]:
-    def found(config: Mapping[str, Any]) -> str:
+    def kind(config: Mapping[str, Any]) -> str:
         init = config.get("init_lora_weights")
         fits = isinstance(init, str) and init.lower().startswith(inits)
         return f"init_lora_weights is {init}" if fits else ""
 
-    return found
+    return kind
 
 
 def _set(key: str) -> Callable[[Mapping[str, Any]], str]:
@@ -122,7 +122,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(_set("kasa_config"), "KaSA truncates the base, so the product is not the change since the run's base"),
     Refusal(_set("monteclora_config"), "its factors are sampled"),
 )
-"""What is refused, in the order in which it is looked for."""
+"""Every kind that is refused; the first match gives the error."""
 
 
 def _by_pattern(pattern: Mapping[str, float], module: str, default: float) -> float:
@@ -160,7 +160,7 @@ def _check_number(value: Any, key: str, where: Path, *, whole: bool) -> None:
 
 _PREFIX = re.compile(r"(?:base_model\.model\.)?(?P<rest>.+)")
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
-_SAVED = re.compile(r"(?P<module>.+)\.modules_to_save(?:\.(?P<adapter>[^.]+))?\.(?P<what>weight|bias)")
+_SAVED = re.compile(r"(?P<module>.+)\.modules_to_save(?:\.(?P<adapter>[^.]+))?\.(?P<kind>weight|bias)")
 _EMBEDDED = re.compile(r".+\.(?:lora_embedding_[AB](?:\.[^.]+)?|token_adapter\..+|trainable_tokens_\w+(?:\.[^.]+)?)")
 _OF_BASE = re.compile(r".+\.(?:original_module|base_layer)\..+")
 
@@ -175,18 +175,18 @@ _UNREAD = (
 
 @dataclass(frozen=True)
 class AdapterTensors:
-    """What each tensor of an adapter is. Modules go by their path in the model, without any wrapper's names."""
+    """The tensors of an adapter, sorted by kind. Modules are named by their path in the model."""
 
     factors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Module -> "A" and "B" -> the name of that factor."""
     whole: Mapping[str, str] = field(default_factory=dict)
-    """Name of a weight in the model -> the tensor that holds all of it (`modules_to_save`)."""
+    """Name of a weight in the model -> the tensor that replaces it (`modules_to_save`)."""
     left_out: tuple[LeftOut, ...] = ()
     """Tensors that change no target layer."""
 
 
 def sort_tensors(weights: Checkpoint) -> AdapterTensors:
-    """Sorts the tensors of an adapter by their names.
+    """Sort the tensors of an adapter by their names.
 
     Args:
         weights: the adapter's file.
@@ -203,15 +203,15 @@ def sort_tensors(weights: Checkpoint) -> AdapterTensors:
         _check_kind(name, weights)
         rest = _PREFIX.fullmatch(name)["rest"]  # type: ignore[index]  # it fits any name
         factor, saved = _FACTOR.fullmatch(rest), _SAVED.fullmatch(rest)
-        found = factor or saved
-        adapters |= {found["adapter"]} if found and found["adapter"] else set()
+        match = factor or saved
+        adapters |= {match["adapter"]} if match and match["adapter"] else set()
         why = _why_left_out(rest)
         if factor:
             _add_factor(factors, factor["module"], factor["side"], name, weights)
         elif why:
             left_out.append(LeftOut(name, weights.info(name).shape, why))
         else:
-            whole[f"{saved['module']}.{saved['what']}" if saved else rest] = name
+            whole[f"{saved['module']}.{saved['kind']}" if saved else rest] = name
     _check_adapters(adapters, weights)
     _check_pairs(factors, weights)
     return AdapterTensors(factors, whole, tuple(left_out))

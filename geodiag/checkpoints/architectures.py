@@ -1,4 +1,4 @@
-"""Where each architecture keeps the weights that are compared: one table an architecture."""
+"""Names and layouts of the target layers of each architecture: one table an architecture."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PREFIXES = (
     "model.text_model.layers.",
     "layers.",
 )
-"""What stands before a block's number: a language model, one inside a model that also sees (as newer and as
-older releases of transformers name it), and both saved without their head. A checkpoint keeps one of them."""
+"""Prefixes of a block's number: of a language model, of one inside a vision-language model (as newer and as older
+releases of transformers name it), and of both saved without their head. A checkpoint has one of them."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Module:
     """One stored weight of a block, and the projections in it."""
 
     families: tuple[str, ...]
-    """The projections that it holds."""
+    """Families of the projections in it, in the order of its rows."""
     sharing: Sharing | None = None
-    """Which rows are whose; None for a single projection."""
+    """Row ranges of the projections; None for a single one."""
     transposed: bool = False
     """Whether it is stored (d_in, d_out)."""
     stacked: bool = False
-    """Whether its first dimension counts experts."""
+    """Whether its first dimension is that of experts."""
     ending: str = ".weight"
-    """What stands behind its name."""
+    """Suffix of its tensor's name."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Architecture:
     """How an architecture names its projections."""
 
     modules: Mapping[str, Module]
-    """Name inside a block -> what it holds; `{e}` stands for the number of an expert."""
+    """Name inside a block -> the projections there; `{e}` stands for the number of an expert."""
     prefixes: tuple[str, ...] = PREFIXES
-    """What may stand before the block's number."""
+    """Possible prefixes of the block's number."""
 
 
 def _same(place: str, *families: str) -> dict[str, Module]:
@@ -64,7 +64,7 @@ def _same(place: str, *families: str) -> dict[str, Module]:
 
 
 def _named(place: str, names: Mapping[str, str], *, transposed: bool = False) -> dict[str, Module]:
-    """Projections under other names, by family."""
+    """Projections under other names than the family's, by family."""
     return {f"{place}{name}": Module((family,), transposed=transposed) for family, name in names.items()}
 
 

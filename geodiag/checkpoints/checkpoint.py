@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 ENTRIES_AN_OPENING = 2**23
-"""Entries that are read of a file before it is opened anew."""
+"""Entries read of a mapped file before it is opened again."""
 
 
 @dataclass
 class _Opened:
-    """A file that is open, and how much of it was read since."""
+    """An open file, and the number of entries read since it was opened."""
 
     weights: Any
-    entries_given: int = 0
+    entries_read: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     """Its `config.json`; empty where there is none."""
     tensors: Mapping[str, tuple[TensorInfo, Path]]
-    """What is stored of each tensor, and in which file."""
+    """Shape and dtype of each tensor, and its file."""
     reading: Reading = "mmap"
     """How weights are read from a local disk."""
     kind: ClassVar[Literal["checkpoint"]] = "checkpoint"
@@ -62,7 +62,7 @@ class Checkpoint:
         return tuple(sorted({file for _, file in self.tensors.values()}))
 
     def info(self, name: str) -> TensorInfo:
-        """Shape and type of a tensor, known without reading it.
+        """Shape and dtype of a tensor, from its header.
 
         Raises:
             CheckpointError: there is no such tensor.
@@ -113,8 +113,8 @@ class Checkpoint:
     def projections(self) -> Mapping[str, tuple[str, MatrixPart]]:
         """Canonical layer name -> the tensor that holds it and the part of that tensor; made on first use.
 
-        Projections that the configuration does not divide are left out here: `match_layers` says what is wrong
-        with them.
+        A fused tensor whose rows do not divide as the configuration says is left out here; `match_layers` raises the
+        error.
         """
         if not self._projections:
             site_of, config = naming_of(self.config)[1], text_config(self.config)
@@ -195,14 +195,14 @@ class Checkpoint:
         # One open file a checkpoint: layers come shard by shard, and parsing the header of a model with
         # thousands of experts anew for each tensor takes longer than reading it. It is opened anew now and then:
         # pages of a mapped file that were read count as the process's memory for as long as it is mapped.
-        found = self._handles.get(file)
-        mapped = found is not None and not isinstance(found.weights, RangeFile)
-        if found is None or (mapped and found.entries_given > ENTRIES_AN_OPENING):
-            found = _Opened(open_weights(file, reading=self.reading))
+        opened = self._handles.get(file)
+        mapped = opened is not None and not isinstance(opened.weights, RangeFile)
+        if opened is None or (mapped and opened.entries_read > ENTRIES_AN_OPENING):
+            opened = _Opened(open_weights(file, reading=self.reading))
             self._handles.clear()
-            self._handles[file] = found
-        found.entries_given += entries
-        return found.weights
+            self._handles[file] = opened
+        opened.entries_read += entries
+        return opened.weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}

@@ -34,12 +34,18 @@ def match_layers(
     left_out: list[LeftOut] = []
     for name, (info, _) in checkpoint.tensors.items():
         site = site_of(name)
-        found = [] if site is None else _projections(checkpoint, name, site)
-        taken = [projection for projection in found if not _why_not(projection, asked, fits)]
+        projections = [] if site is None else _projections(checkpoint, name, site)
+        taken = [projection for projection in projections if not _why_not(projection, asked, fits)]
         for projection in taken:
             _add(layers, _layer(checkpoint, name, projection), checkpoint)
         if not taken:
-            why = why_left_out(name) if site is None else _why_not(found[0], asked, fits) if found else "shape"
+            why = (
+                why_left_out(name)
+                if site is None
+                else _why_not(projections[0], asked, fits)
+                if projections
+                else "shape"
+            )
             left_out.append(LeftOut(name, info.shape, why))
     if not layers:
         raise _nothing_found(checkpoint, naming, left_out, families=families, pattern=pattern)
@@ -118,13 +124,15 @@ def _nothing_found(
         return SettingsError(message, where=checkpoint.path, fix=f"there are {_some(kept_out)}")
     method = quantisation(checkpoint.config)
     by = f" (quantised with {method})" if method else ""
-    message = f"no target layers among {counted(len(left_out), 'tensor')}{by}; tensors are {_some(_telling(left_out))}"
+    message = (
+        f"no target layers among {counted(len(left_out), 'tensor')}{by}; tensors are {_some(_most_telling(left_out))}"
+    )
     fix = f"names were looked for as in {naming}, such as model.layers.0.self_attn.q_proj.weight"
     return CheckpointError(message, where=checkpoint.path, fix=fix)
 
 
-def _telling(left_out: Sequence[LeftOut]) -> list[str]:
-    """The names that best show what a checkpoint holds: unknown matrices first."""
+def _most_telling(left_out: Sequence[LeftOut]) -> list[str]:
+    """Names that describe a checkpoint best, unknown matrices first."""
     ranked = sorted(left_out, key=lambda left: (left.why != "unknown", len(left.shape) != 2))
     return [left.name for left in ranked]
 

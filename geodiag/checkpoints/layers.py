@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 
 
 RowRanges = tuple[int, int, int]
-"""Groups, start, stop: which rows of each of `groups` equal stretches."""
+"""(groups, start, stop): rows start to stop of each of `groups` equal segments of a fused matrix."""
 
 Sharing = Callable[[int, Mapping[str, Any]], tuple[RowRanges, ...]]
-"""The rows of each projection; ValueError, with what does not fit, where there is no such division."""
+"""A function of (rows of the fused matrix, `config.json`) that gives the row ranges of its projections, in the order of
+their families. Raises ValueError where the rows do not divide so; its message says why."""
 
 
 def stretches(rows: int, _config: Mapping[str, Any], *, n: int) -> tuple[RowRanges, ...]:
-    """n projections of one size, one after the other."""
+    """Row ranges of n projections of equal size, one after the other."""
     size = _divided(rows, n, f"{n} projections")
     return tuple((1, k * size, (k + 1) * size) for k in range(n))
 
 
 def alternating(rows: int, _config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """Two projections that take turns, row by row."""
+    """Row ranges of two projections that alternate row by row."""
     size = _divided(rows, 2, "2 projections")
     return (size, 0, 1), (size, 1, 2)
 
 
 def queries_keys_values(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """All queries, then all keys, then all values, with fewer heads of keys and values than of queries."""
+    """Row ranges of all queries, then all keys, then all values; keys and values may have fewer heads than queries."""
     heads, shared = head_counts(config)
     d = _divided(rows, heads + 2 * shared, f"{heads} query heads and {shared} key-value heads")
     q, kv = heads * d, shared * d
@@ -43,14 +44,14 @@ def queries_keys_values(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges
 
 
 def head_by_head(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """For each head its query, its key and its value."""
+    """Row ranges where each head has its query, key and value next to each other."""
     heads, _ = head_counts(config)
     d = _divided(rows, 3 * heads, f"{heads} heads")
     return (heads, 0, d), (heads, d, 2 * d), (heads, 2 * d, 3 * d)
 
 
 def group_by_group(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """For each key-value head the queries that use it, then its key and its value."""
+    """Row ranges where each key-value head follows the queries that use it."""
     heads, groups = head_counts(config)
     queries = _divided(heads, groups, f"{groups} key-value heads")
     d = _divided(rows, groups * (queries + 2), f"{heads} query heads and {groups} key-value heads")
@@ -59,7 +60,7 @@ def group_by_group(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...
 
 
 def falcon_attention(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """Falcon's three orders: grouped in its newer models, one shared key and value, or head by head."""
+    """Row ranges of Falcon: grouped in its newer models, else one shared key and value, or head by head."""
     if config.get("new_decoder_architecture"):
         return group_by_group(rows, config)
     if config.get("multi_query", True):
@@ -68,19 +69,19 @@ def falcon_attention(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, .
 
 
 def bigcode_attention(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """GPT-BigCode's two orders: one shared key and value, or head by head."""
+    """Row ranges of GPT-BigCode: one shared key and value, or head by head."""
     if config.get("multi_query", True):
         return queries_keys_values(rows, {**config, "num_kv_heads": 1})
     return head_by_head(rows, config)
 
 
 def chatglm_attention(rows: int, config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """ChatGLM's two orders: with shared keys and values one after the other, else head by head."""
+    """Row ranges of ChatGLM: with shared keys and values one after the other, else head by head."""
     return queries_keys_values(rows, config) if config.get("multi_query_attention") else head_by_head(rows, config)
 
 
 def codegen_attention(rows: int, _config: Mapping[str, Any]) -> tuple[RowRanges, ...]:
-    """CodeGen's order: in each of four stretches queries, then values, then keys."""
+    """Row ranges of CodeGen: four segments, each of queries, then values, then keys."""
     d = _divided(rows, 12, "4 stretches of 3 projections")
     return (4, 0, d), (4, 2 * d, 3 * d), (4, d, 2 * d)
 
@@ -90,10 +91,10 @@ _SHARED_HEADS = ("num_kv_heads", "num_key_value_heads", "multi_query_group_num",
 
 
 def head_counts(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Heads of queries, and of keys and values, by a model's configuration.
+    """Number of query heads and of key-value heads, from a model's `config.json`.
 
     Raises:
-        ValueError: it does not say how many heads there are.
+        ValueError: it has no number of heads.
     """
     heads = next((config[key] for key in _HEADS if isinstance(config.get(key), int)), None)
     if not heads:
@@ -109,19 +110,19 @@ def _divided(rows: int, parts: int, meaning: str) -> int:
 
 @dataclass(frozen=True)
 class MatrixPart:
-    """Which part of a stored tensor a layer is. The steps apply in the order of the fields."""
+    """The part of a stored tensor that is one layer. Selections apply in the order of the fields."""
 
     expert: int | None = None
-    """The index into the first dimension of a tensor that stacks experts."""
+    """Index into the first dimension of a tensor that stacks experts; None for a matrix."""
     transposed: bool = False
     """Whether the matrix is stored (d_in, d_out)."""
     groups: int = 1
-    """Into how many equal stretches the rows of the matrix fall."""
+    """Number of equal segments of rows, such as one a head."""
     rows: tuple[int, int] | None = None
-    """From which row up to which in each of them, of a matrix that holds several projections; None takes all."""
+    """Row range (start, stop) of this projection inside each segment of a fused matrix; None is every row."""
 
     def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the part of a tensor with the shape `stored`; what does not fit is kept as it is."""
+        """The shape of this part of a tensor of shape `stored`; a selection that does not fit leaves it unchanged."""
         if self.expert is not None:
             stored = stored[1:] if stored and self.expert < stored[0] else stored
         if self.transposed:
@@ -132,12 +133,12 @@ class MatrixPart:
         return stored
 
     def take(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The part itself; a view, but for rows of several stretches."""
+        """This part of a tensor, (d_out, d_in); a view, except for rows of several segments."""
         tensor = tensor if self.expert is None else tensor[self.expert]
         return self.take_rows(tensor.T if self.transposed else tensor)
 
     def take_rows(self, matrix: torch.Tensor) -> torch.Tensor:
-        """The part's rows of a (rows, ...) matrix that is neither stacked nor transposed, such as a left factor."""
+        """The rows of this part in a matrix that is neither stacked nor transposed, such as a left factor."""
         if self.rows is None:
             return matrix
         if self.groups == 1:
@@ -146,12 +147,12 @@ class MatrixPart:
 
 
 WHOLE = MatrixPart()
-"""The tensor as it is stored, (d_out, d_in)."""
+"""A whole tensor, stored (d_out, d_in)."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One matrix in which updates are compared."""
+    """A target layer: one matrix of a block in which updates are compared."""
 
     name: str
     """Its canonical name, the same in every checkpoint of a model: `model.layers.0.self_attn.q_proj`."""
@@ -160,33 +161,32 @@ class Layer:
     family: str
     """Its projection family, one of `FAMILIES`."""
     d_out: int
-    """Rows: the width of what it gives."""
+    """Rows, the width of its output."""
     d_in: int
-    """Columns: the width of what it takes."""
+    """Columns, the width of its input."""
     dtype: str
-    """The stored type, such as "bfloat16"."""
+    """The stored dtype, such as "bfloat16"."""
     tensor: str
-    """The name of the tensor that holds it."""
+    """The name of the tensor that contains it."""
     part: MatrixPart = WHOLE
-    """Which part of that tensor it is."""
+    """Its part of that tensor."""
 
     @property
     def stored_bytes(self) -> int:
-        """What a checkpoint of the stored type has of it."""
+        """Bytes this layer takes in a checkpoint of its stored dtype."""
         return self.d_out * self.d_in * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A tensor that is not compared."""
+    """A tensor that is not a target layer, or was not asked for."""
 
     name: str
     """Its name as stored."""
     shape: tuple[int, ...]
     """Its shape as stored."""
     why: str
-    """What it is ("embedding", "norm", "bias", "router", "expert", "vision", "head", "buffer", "fused",
-    "unknown"), or
+    """Its kind ("embedding", "norm", "bias", "router", "expert", "vision", "head", "buffer", "fused", "unknown"), or
     why a projection is not taken ("shape": no matrix; "family", "pattern": not asked for)."""
 
 
@@ -199,22 +199,22 @@ class LayerTable:
     left_out: tuple[LeftOut, ...]
     """Every other tensor, in the checkpoint's order."""
     naming: str
-    """The `model_type` whose names were looked for, or "any" when they were matched by pattern."""
+    """The `model_type` whose table matched the names, or "any" where a pattern did."""
 
     @property
     def left_out_counts(self) -> dict[str, int]:
-        """How many tensors were left out for each reason, the most frequent first."""
+        """Number of tensors left out for each reason, the most frequent first."""
         return dict(Counter(left.why for left in self.left_out).most_common())
 
     @property
     def family_counts(self) -> dict[str, int]:
-        """How many layers each family has, in the order of `FAMILIES`."""
+        """Number of layers of each family, in the order of `FAMILIES`."""
         counts = Counter(layer.family for layer in self.layers)
         return {family: counts[family] for family in FAMILIES if family in counts}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may not be as meant: families of other sizes in other blocks, and fused weights that were not split."""
+        """Sentences on families of other sizes in other blocks, and on fused weights that were not split."""
         # With a pattern, blocks differ because they were asked to.
         uneven = {} if "pattern" in self.left_out_counts else _unevenness(self.layers)
         lines = [
@@ -229,7 +229,7 @@ class LayerTable:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What was matched and what was left out, family by family and reason by reason, and the warnings."""
+        """Sentences on the layers matched by family, the tensors left out by reason, and the warnings."""
         blocks, families = {layer.block for layer in self.layers}, {layer.family for layer in self.layers}
         reasons = ", ".join(f"{count} {why}" for why, count in self.left_out_counts.items())
         return (
@@ -240,12 +240,12 @@ class LayerTable:
         )
 
     def __str__(self) -> str:
-        """The lines as one."""
+        """The lines, joined by semicolons."""
         return "; ".join(self.lines)
 
 
 def _unevenness(layers: Sequence[Layer]) -> dict[str, list[str]]:
-    """`64 in 26 blocks, 1 in block 0` -> the families of which that is so, where blocks differ."""
+    """Counts that differ between blocks, such as `64 in 26 blocks, 1 in block 0` -> the families with these counts."""
     counts = Counter((layer.family, layer.block) for layer in layers)
     blocks = sorted({layer.block for layer in layers})
     names: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Interface of a model's weights, whole or as an adapter: what it holds of each target layer, and reading it."""
+"""Interface of a model's weights, whole or as an adapter: the content of each target layer, and reading it."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class ModelWeights(Protocol):
         """The files that determine the weights."""
 
     def holds(self, layer: Layer) -> Holding:
-        """What is stored of a layer, from headers alone."""
+        """Content of a layer, from headers alone."""
 
     def check(self, layer: Layer) -> None:
-        """Check from headers alone that what is stored of a layer fits the base.
+        """Check from headers alone that the tensors of a layer fit the base.
 
         Raises:
             CheckpointError: a tensor is missing, quantised, or of another shape than the base asks for.
         """
 
     def read_layer(self, layer: Layer, *, check: bool = True) -> torch.Tensor | Factors | None:
-        """Read what is stored of one layer.
+        """Read one layer.
 
         Args:
             layer: the layer, as the base has it.
@@ -79,7 +79,7 @@ class ModelWeights(Protocol):
 def check_same_layers(layers: Sequence[Layer], weights: ModelWeights) -> None:
     """Check from headers alone that a checkpoint or adapter fits every target layer of the base.
 
-    Whole weights must be there in the same shape; an adapter may leave layers out, and what it has must fit. Other
+    Whole weights must be there in the same shape. An adapter may leave layers out, and the others must fit. Other
     tensors do not matter: embeddings may have gained rows, and heads may be gone.
 
     Args:

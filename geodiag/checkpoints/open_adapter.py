@@ -1,4 +1,4 @@
-"""Opening a LoRA adapter against its base: which layers its tensors belong to."""
+"""Opening a LoRA adapter: its tensors matched with the layers of its base."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from geodiag.errors import CheckpointError
 def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
     """Open a PEFT LoRA adapter, reading headers only.
 
-    Modules are matched with the base's layers by what they are called in the model. Of a module that PEFT knows as
-    a transposed one (`fan_in_fan_out`), the factors are those of the (d_out, d_in) matrix like any other's: the
-    base's architecture says how the weight itself is stored.
+    Modules are matched with the base's layers by their names in the model. The factors of a transposed module
+    (`fan_in_fan_out` in PEFT) are those of the (d_out, d_in) matrix like any other's; the base's architecture says how
+    the weight itself is stored.
 
     Args:
-        path: the folder, or the one that holds it.
+        path: as `find_adapter` takes it.
         base: the checkpoint that the adapter was trained on.
 
     Raises:
@@ -40,26 +40,28 @@ def open_adapter(path: Path, *, base: Checkpoint) -> Adapter:
     settings = read_settings(read_json_object(location.config), where=location.config)
     weights = _weights(location, base)
     tensors = sort_tensors(weights)
-    found = _Found(list(tensors.left_out))
-    _place_factors(tensors, weights, base, found)
-    _place_whole(tensors, weights, base, found)
-    if found.strangers:
-        message = f"{len(found.strangers)} of its modules are not in the base {base.path}, such as {found.strangers[0]}"
+    matches = _Matches(list(tensors.left_out))
+    _place_factors(tensors, weights, base, matches)
+    _place_whole(tensors, weights, base, matches)
+    if matches.unmatched:
+        message = (
+            f"{len(matches.unmatched)} of its modules are not in the base {base.path}, such as {matches.unmatched[0]}"
+        )
         raise CheckpointError(message, where=folder, fix="give the base that the adapter was trained on")
-    if not found.factors and not found.whole:
+    if not matches.factors and not matches.whole:
         message = f"changes no projection of the base {base.path}"
         raise CheckpointError(
             message, where=folder, fix="give an adapter of the base's attention or feed-forward weights"
         )
-    return Adapter(folder, settings, weights, found.factors, found.whole, tuple(found.left_out))
+    return Adapter(folder, settings, weights, matches.factors, matches.whole, tuple(matches.left_out))
 
 
 @dataclass
-class _Found:
-    """What is being gathered of an adapter."""
+class _Matches:
+    """Tensors of an adapter matched so far."""
 
     left_out: list[LeftOut]
-    strangers: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
     factors: dict[str, FactorNames] = field(default_factory=dict)
     whole: dict[str, tuple[str, MatrixPart]] = field(default_factory=dict)
 
@@ -75,26 +77,26 @@ def _weights(location: AdapterLocation, base: Checkpoint) -> Checkpoint:
     return Checkpoint(folder, base.config, tensors, reading=base.reading)
 
 
-def _place_factors(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, found: _Found) -> None:
+def _place_factors(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, matches: _Matches) -> None:
     for module, sides in tensors.factors.items():
         shape = weights.info(sides["B"]).shape
         placed = _projections(f"{module}.weight", shape, weights, sides["B"], factored=True)
-        known = [p for p in placed if p.layer in base.projections]
-        for p in known:
-            found.factors[p.layer] = FactorNames(module, sides["B"], sides["A"], p.part)
-        if not known:
-            _leave_out(f"{module}.weight", tuple(sides.values()), weights, base, found)
+        targets = [p for p in placed if p.layer in base.projections]
+        for p in targets:
+            matches.factors[p.layer] = FactorNames(module, sides["B"], sides["A"], p.part)
+        if not targets:
+            _leave_out(f"{module}.weight", tuple(sides.values()), weights, base, matches)
 
 
-def _place_whole(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, found: _Found) -> None:
+def _place_whole(tensors: AdapterTensors, weights: Checkpoint, base: Checkpoint, matches: _Matches) -> None:
     for name, tensor in tensors.whole.items():
         shape = weights.info(tensor).shape
         placed = _projections(name, shape, weights, tensor, factored=False)
-        known = [p for p in placed if p.layer in base.projections]
-        for p in known:
-            found.whole[p.layer] = (tensor, p.part)
-        if not known:
-            _leave_out(name, (tensor,), weights, base, found)
+        targets = [p for p in placed if p.layer in base.projections]
+        for p in targets:
+            matches.whole[p.layer] = (tensor, p.part)
+        if not targets:
+            _leave_out(name, (tensor,), weights, base, matches)
 
 
 def _projections(
@@ -112,11 +114,11 @@ def _projections(
         raise CheckpointError(str(error), where=weights.path, tensor=tensor, fix=fix) from error
 
 
-def _leave_out(name: str, tensors: tuple[str, ...], weights: Checkpoint, base: Checkpoint, found: _Found) -> None:
-    """A module that holds no projection: told, or a stranger where the base does not have it at all."""
+def _leave_out(name: str, tensors: tuple[str, ...], weights: Checkpoint, base: Checkpoint, matches: _Matches) -> None:
+    """List a module without projections as left out, or as unmatched where the base does not have it."""
     why = why_left_out(name)
     # Tied weights are stored under one of their names, so that a head may not be in the base's file.
-    if why in ("head", "embedding") or any(known in base.tensors for known in (name, *other_names(name))):
-        found.left_out += [LeftOut(tensor, weights.info(tensor).shape, why) for tensor in tensors]
+    if why in ("head", "embedding") or any(other in base.tensors for other in (name, *other_names(name))):
+        matches.left_out += [LeftOut(tensor, weights.info(tensor).shape, why) for tensor in tensors]
     else:
-        found.strangers.append(name.removesuffix(".weight"))
+        matches.unmatched.append(name.removesuffix(".weight"))

@@ -1,4 +1,4 @@
-"""Recognising the checkpoint at a path and opening it."""
+"""Opening the checkpoint or adapter at a path, by the layout of its files."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from geodiag.errors import CheckpointError, SettingsError
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _NAMES = (_SINGLE, _INDEX, ADAPTER_CONFIG, ADAPTER_WEIGHTS, "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""The names asked for in a remote folder that cannot be listed."""
+"""File names to ask for in a remote folder that cannot be listed."""
 READINGS: tuple[Reading, ...] = ("mmap", "buffered")
 """Every way of reading local files."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a folder can hold a model."""
+    """One layout of the files of a model in a folder."""
 
     name: str
-    """What it is called."""
+    """Its name."""
     recognised: Callable[[Path, frozenset[str]], bool]
-    """Whether a folder with these entries has it."""
+    """Whether a folder with these entries has this layout."""
     open: Callable[[Path, frozenset[str]], Checkpoint]
-    """Opens it, or says why it is not read."""
+    """Opens the folder, or raises why it is not supported."""
 
 
 def open_checkpoint(path: str | Path, *, reading: Reading = "mmap") -> Checkpoint:
@@ -43,7 +43,7 @@ def open_checkpoint(path: str | Path, *, reading: Reading = "mmap") -> Checkpoin
         path: a Hugging Face folder (`model.safetensors`, or shards with their index), a folder with one
             safetensors file of another name, or a safetensors file; or the address of one of these, such as
             `https://...` or `s3://...`.
-        reading: `mmap`, or `buffered` for network file systems; what has an address is always read by ranges.
+        reading: `mmap`, or `buffered` for network file systems; remote files are always read by ranges.
 
     Returns:
         The checkpoint; no weight has been read.
@@ -85,11 +85,10 @@ def _open_folder(path: Path, entries: frozenset[str]) -> Checkpoint:
 
 
 def open_model(path: str | Path, *, base: Checkpoint) -> Checkpoint | Adapter:
-    """Open what a run names as a state or an expert: whole weights, or a LoRA adapter of its base.
+    """Open a state or an expert of a run: whole weights, or a LoRA adapter of its base.
 
     Args:
-        path: what `open_checkpoint` takes, or the folder of a PEFT LoRA adapter, or the folder that holds one
-            adapter in a folder of its name.
+        path: as `open_checkpoint` takes it, or a PEFT LoRA adapter in any of the forms of `find_adapter`.
         base: the run's base. Its configuration stands in where a checkpoint has none of its own, and its way of
             reading is the other's too.
 
@@ -167,13 +166,13 @@ CHECKPOINT_LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout("pickles", lambda _, entries: not _safetensors(entries) and _has_pickles(entries), _refuse_pickles),
 )
-"""In the order in which they are tried; the first that is recognised opens the folder."""
+"""Every layout, in the order in which they are tried."""
 
 _TRAINER_STATE = ("pytorch_model_fsdp_", "global_step", "zero_pp_rank", "mp_rank")
 
 
 def _refuse_folder(path: Path, entries: frozenset[str]) -> NoReturn:
-    """Says what a folder that is no checkpoint seems to be."""
+    """Raise the error of a folder that is no checkpoint, by its content."""
     files = _safetensors(entries)
     if files:
         message = f"{len(files)} safetensors files ({files[0]}, ...) and no {_INDEX}"

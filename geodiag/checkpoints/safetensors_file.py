@@ -21,12 +21,12 @@ Reading = Literal["mmap", "buffered"]
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says about a tensor."""
+    """Shape and dtype of a stored tensor."""
 
     shape: tuple[int, ...]
     """Its shape as stored."""
     dtype: str
-    """Its type as torch names it, such as "bfloat16"."""
+    """Its dtype as torch names it, such as "bfloat16"."""
 
 
 def read_infos(path: Path) -> dict[str, TensorInfo]:
@@ -49,7 +49,7 @@ def read_infos(path: Path) -> dict[str, TensorInfo]:
 
 
 def open_weights(path: Path, *, reading: Reading) -> Any:
-    """The file opened for `get_tensor(name)`, which gives torch tensors on the CPU; a remote one is read by ranges."""
+    """Open a file for `get_tensor(name)`, which gives torch tensors on the CPU; a remote one is read by ranges."""
     with readable(path):
         mapped = reading == "mmap" and not isinstance(path, RemotePath)
         return safe_open(path, framework="pt") if mapped else RangeFile(path)
@@ -57,7 +57,7 @@ def open_weights(path: Path, *, reading: Reading) -> Any:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns whatever reading a safetensors file raises into a CheckpointError that names the file."""
+    """Turn any error of reading a safetensors file into a CheckpointError that names the file."""
     try:
         yield
     except (SafetensorError, OSError, MemoryError) as error:
@@ -65,7 +65,7 @@ def readable(path: Path) -> Iterator[None]:
         raise CheckpointError(message, where=path, fix=fix) from error
 
 
-_STRANGERS = (
+_OTHER_FORMATS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the weights", "run `git lfs pull` in its folder"),
     (b"PK\x03\x04", "a PyTorch zip file, not safetensors", "convert it to safetensors"),
     (b"\x80\x02", "a Python pickle, not safetensors", "convert it to safetensors"),
@@ -73,7 +73,7 @@ _STRANGERS = (
     (b"GGUF", "a GGUF file, not safetensors", "bring the checkpoint in safetensors"),
     (b"<", "a web page or XML, not safetensors", "download the file again"),
 )
-"""First bytes of files that end up under a safetensors name."""
+"""First bytes of other formats under a safetensors name: (bytes, message, remedy)."""
 
 
 def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def _diagnosis(path: Path, error: Exception) -> tuple[str, str]:
         return f"cannot be read ({failure.strerror})", "check that the file is there and may be read"
     if not start:
         return "the file is empty", "copy or download it again"
-    for first, message, fix in _STRANGERS:
+    for first, message, fix in _OTHER_FORMATS:
         if start.startswith(first):
             return message, fix
     reason = str(error).rpartition("header: ")[2][:160]
@@ -94,7 +94,7 @@ _AGAIN = "save, copy or download the checkpoint again"
 
 
 def read_shards(index: Path) -> dict[str, tuple[TensorInfo, Path]]:
-    """Every tensor that an index names, with the shard that holds it, from headers alone.
+    """Every tensor that an index names, with its shard, from headers alone.
 
     The index decides: tensors that lie in a shard and are not named by it are not part of the checkpoint.
 

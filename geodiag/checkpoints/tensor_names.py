@@ -31,14 +31,14 @@ class Projection:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a tensor with projections sits in its model, by its name alone."""
+    """Place of a tensor with projections in its model, from its name alone."""
 
     block: int
     """The number of its block, from 0."""
     module: Module
-    """What it holds."""
+    """The projections in it."""
     stem: str
-    """The canonical name of what is in it, up to the expert's number where it stacks experts, else the family."""
+    """Canonical name of its projections without the family; without the expert's number where it stacks experts."""
 
     def projections(self, shape: tuple[int, ...], config: Mapping[str, Any]) -> Iterator[Projection]:
         """The projections in the tensor; none where its shape is not that of its module.
@@ -97,7 +97,7 @@ SiteOf = Callable[[str], Site | None]
 
 
 def naming_of(config: Mapping[str, Any]) -> tuple[str, SiteOf]:
-    """How a model names its tensors.
+    """Find how a model names its tensors.
 
     Args:
         config: its `config.json`.
@@ -144,20 +144,20 @@ def _by_table(name: str, *, model_type: str) -> Site | None:
     if match is None or module is None:
         return None
     block = int(match["block"])
-    return Site(block, module, f"{_CANONICAL}{block}.{_room(match['inside'], module)}")
+    return Site(block, module, f"{_CANONICAL}{block}.{_module_name(match['inside'], module)}")
 
 
 @cache
 def _table(model_type: str) -> tuple[re.Pattern[str], Mapping[str, Module]]:
-    """The pattern that takes the name of a block's tensor apart, and what each such tensor holds."""
+    """The pattern for names of tensors in a block, and the module of each name inside a block."""
     architecture = ARCHITECTURES[model_type]
     prefixes = "|".join(map(re.escape, architecture.prefixes))
     pattern = re.compile(rf"(?:{prefixes})(?P<block>[0-9]{{1,6}})\.(?P<inside>.+)")
     return pattern, {name + module.ending: module for name, module in architecture.modules.items()}
 
 
-def _room(inside: str, module: Module) -> str:
-    """What stands between the block and the family in a canonical name: `mlp.experts.3.`, however it is saved."""
+def _module_name(inside: str, module: Module) -> str:
+    """The part of a canonical name between block and family, such as `mlp.experts.3.`, however it is saved."""
     if module.families[0][0] in "qkvo":
         return "self_attn."
     expert = _EXPERT.search(inside)

@@ -61,9 +61,9 @@ def gguf(path: Path) -> CheckpointError:
     return CheckpointError(message, where=path, fix="bring the Hugging Face checkpoint that it was made from")
 
 
-def training_state(path: Path, found: str) -> CheckpointError:
+def training_state(path: Path, file: str) -> CheckpointError:
     """The sharded state of a trainer (FSDP, DeepSpeed, distributed checkpoint)."""
-    message = f"the sharded state of a trainer ({found}), not a model"
+    message = f"the sharded state of a trainer ({file}), not a model"
     fix = "save the model itself: `accelerate merge-weights` (FSDP), `zero_to_fp32.py --safe_serialization` (DeepSpeed)"
     return CheckpointError(message, where=path, fix=fix)
 
@@ -83,10 +83,10 @@ def check_readable(info: TensorInfo, *, where: Path, tensor: str, method: str | 
     """Refuse a tensor whose stored numbers are not the weights themselves.
 
     Args:
-        info: what its header says.
+        info: its shape and dtype.
         where: the file or folder, for the error.
         tensor: its name, for the error.
-        method: the quantisation method, where it is known.
+        method: the quantisation method, where the configuration names one.
 
     Raises:
         CheckpointError: the type is not one of float16, bfloat16, float32, float64.
@@ -106,7 +106,7 @@ def check_shape(shape: tuple[int, ...], right: tuple[int, ...], *, where: Path, 
         right: the shape it should have.
         where: the folder, for the error.
         tensor: its name, for the error.
-        of: what asks for that shape.
+        of: the source of the right shape, for the error.
 
     Raises:
         CheckpointError: the shapes differ.

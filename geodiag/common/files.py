@@ -16,7 +16,7 @@ from geodiag.errors import CheckpointError, GeodiagError
 
 @contextmanager
 def written_aside(path: Path, *, flushed: bool = True) -> Iterator[Path]:
-    """A draft beside `path` that is renamed to it on success; a kill or an error leaves what was at `path`.
+    """A draft in the same folder that is renamed to `path` on success; a kill or an error leaves `path` unchanged.
 
     Args:
         path: the file; its folder is made when it is not there.
@@ -24,7 +24,7 @@ def written_aside(path: Path, *, flushed: bool = True) -> Iterator[Path]:
             empty file under the final name.
 
     Yields:
-        The draft's path, on which nothing is yet.
+        The draft's path, where no file is yet.
 
     Raises:
         OSError: it cannot be written; no draft stays.
@@ -41,7 +41,7 @@ def written_aside(path: Path, *, flushed: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all.
+    """Write a text file in UTF-8, whole or not at all.
 
     Raises:
         OSError: it cannot be written.
@@ -70,7 +70,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Forces a file or folder to the disk."""
+    """Force a file or folder to the disk."""
     if os.name != "posix" and path.is_dir():
         return  # Windows neither opens nor needs to flush a folder.
     handle = os.open(path, os.O_RDONLY)
@@ -90,7 +90,7 @@ def read_json_object(path: Path, *, error: type[GeodiagError] = CheckpointError)
 
     Args:
         path: the file; a byte order mark at its start is skipped.
-        error: the class of the error, by what the file is for.
+        error: the class of the error, such as `StoreError` for a file of a store.
 
     Raises:
         GeodiagError: of the class `error`; the file cannot be read, is not JSON (the line is named), or is not an

@@ -19,27 +19,27 @@ else:
 
 INSTALL_REMOTE = 'pip install "geodiag[remote]"'
 _NO_LISTING = ("http", "https")
-"""Protocols under which folders cannot be listed, so that names are asked for one by one."""
+"""Protocols without folder listings, where names are tried one by one."""
 _FILES = (".safetensors", ".json", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf")
-"""Endings of what is asked for as a file; folders may have points in their names too."""
+"""Endings of files under these protocols; names of folders may have points too."""
 _VERSIONS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "updated", "created", "md5")
 
 
 @dataclass(frozen=True)
 class RemoteStat:
-    """What is known of a remote file without reading it."""
+    """Size and version of a remote file."""
 
     st_size: int
     """Bytes."""
     version: str
-    """Whatever its file system gives that changes with the file: a tag, a digest, a time."""
+    """Tag, digest or time that changes with the file, as its file system gives it; empty where it gives none."""
 
 
 class RemotePath(_Concrete):
-    """The address of a remote file or folder: parts, parents, names and `/` as of a path, reading by fsspec."""
+    """The address of a remote file or folder, with the interface of a path; read through fsspec."""
 
     def __str__(self) -> str:
-        """The address with both slashes behind its protocol, which paths fold into one."""
+        """The address, with both slashes after its protocol, which paths fold into one."""
         protocol, _, rest = super().__str__().partition(":/")
         return f"{protocol}://{rest.lstrip('/')}"
 
@@ -47,7 +47,7 @@ class RemotePath(_Concrete):
         return str(self)
 
     def is_absolute(self) -> bool:
-        """Always: an address is relative to nothing."""
+        """True for every address."""
         return True
 
     @property
@@ -56,14 +56,14 @@ class RemotePath(_Concrete):
         return str(self).partition("://")[0]
 
     def is_file(self) -> bool:
-        """Whether a file is there; over HTTP a folder's index page is none, so only what has a file's ending is one."""
+        """Whether a file is there. Over HTTP, where folders answer too, only addresses with a file's ending count."""
         if self.protocol in _NO_LISTING and self.suffix not in _FILES:
             return False
         info = self._info()
         return info is not None and info.get("type") == "file"
 
     def is_dir(self) -> bool:
-        """Whether it is a folder: over HTTP, whether it has no file's ending, since nothing else tells."""
+        """Whether it is a folder; over HTTP, which cannot say, whether it has no file's ending."""
         if self.protocol in _NO_LISTING:
             return self.suffix not in _FILES
         info = self._info()
@@ -73,7 +73,7 @@ class RemotePath(_Concrete):
         """Whether there is a file or a folder."""
         return self.is_file() or self.is_dir()
 
-    def stat(self, **_: Any) -> RemoteStat:  # type: ignore[override]  # what a server tells, not a stat_result
+    def stat(self, **_: Any) -> RemoteStat:  # type: ignore[override]  # as the server answers, not a stat_result
         """Size and version; raises `CheckpointError` where there is no such file."""
         info = self._info()
         if info is None:
@@ -91,18 +91,22 @@ class RemotePath(_Concrete):
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
 
     def names(self, among: Iterable[str]) -> list[str]:
-        """The names in the folder; where it cannot be listed, those of `among` that are there."""
+        """The names in the folder; where it cannot be listed, those of `among` that exist."""
         if self.protocol in _NO_LISTING:
             return [name for name in among if (self / name).is_file()]
         listed: list[str] = self._attempt(lambda fs, path: fs.ls(path, detail=False))
         return sorted(PurePath(name).name for name in listed)
 
     def ranges(self) -> Any:
-        """The file opened so that each read asks for its own bytes and no more; to be closed."""
+        """The file opened without read-ahead: each read requests exactly its bytes. The caller closes it."""
         return self._attempt(lambda fs, path: fs.open(path, "rb", cache_type="none"))
 
     def read_range(self, start: int, count: int) -> bytes:
-        """So many bytes from `start` on, in one request; raises where fewer or more come."""
+        """Read `count` bytes from `start` on, in one request.
+
+        Raises:
+            CheckpointError: the answer is shorter or longer.
+        """
         data: bytes = self._attempt(lambda fs, path: fs.cat_file(path, start=start, end=start + count))
         if len(data) != count:
             message = f"{len(data)} bytes came where {count} were asked for"
@@ -125,7 +129,7 @@ class RemotePath(_Concrete):
         return self._attempt(info)
 
     def _attempt(self, call: Callable[[Any, str], _Result]) -> _Result:
-        """What a driver gives; whatever it raises, and drivers raise anything, names the address."""
+        """Call a driver of fsspec; any exception, of whatever class, becomes a `CheckpointError` with the address."""
         try:
             fs, path = self._file_system()
             return call(fs, path)
@@ -161,16 +165,16 @@ class RemotePath(_Concrete):
 
 def unreachable(path: Path, error: BaseException) -> CheckpointError:
     """The error of a remote file that cannot be read."""
-    told = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {told[0][:160]}" if told else type(error).__name__
+    lines = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
     return CheckpointError(f"cannot be read ({reason})", where=path, fix="check the address, and that you may read it")
 
 
 def as_path(text: str | Path) -> Path:
-    """A path or an address as written; `file://` is an ordinary path.
+    """Turn text into a path, or into a `RemotePath` where it is an address; `file://` is an ordinary path.
 
     Args:
-        text: what a person wrote, or a path.
+        text: a path or an address.
     """
     if isinstance(text, Path) or "://" not in text:
         return Path(text)
@@ -179,11 +183,11 @@ def as_path(text: str | Path) -> Path:
 
 
 def absolute(path: str | Path) -> Path:
-    """The same place whatever the working folder becomes; links are kept as they are, addresses too."""
+    """The absolute path, without resolving links; an address as it is."""
     path = as_path(path) if isinstance(path, str) else path
     return path if isinstance(path, RemotePath) else Path(os.path.abspath(path))
 
 
 def names_in(folder: Path, *, among: Iterable[str]) -> list[str]:
-    """The names in a folder, sorted; of a remote one that cannot be listed those of `among` that are there."""
+    """The names in a folder, sorted; in a remote folder that cannot be listed, those of `among` that exist."""
     return folder.names(among) if isinstance(folder, RemotePath) else sorted(os.listdir(folder))

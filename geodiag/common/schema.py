@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
-F64, I32, STR = pl.Float64(), pl.Int32(), pl.String()
+# Types by their polars names: declaring a table must not import polars, which the command line does without.
+F32, F64, I32, I64, BOOL, STR = "Float32", "Float64", "Int32", "Int64", "Boolean", "String"
+UTC_TIME = "Datetime(us, UTC)"
+
+
+def list_of(dtype: str) -> str:
+    """The type of a list of numbers or texts."""
+    return f"List({dtype})"
+
+
+def polars_type(dtype: str) -> pl.DataType:
+    """The polars type of a name above."""
+    import polars as pl
+
+    if dtype == UTC_TIME:
+        return pl.Datetime("us", "UTC")
+    if dtype.startswith("List("):
+        return pl.List(polars_type(dtype[5:-1]))
+    named: pl.DataType = getattr(pl, dtype)()
+    return named
 
 
 @dataclass(frozen=True)
@@ -18,8 +40,8 @@ class Column:
 
     name: str
     """Its name in the Parquet file."""
-    dtype: pl.DataType
-    """Its polars type, which is also its Parquet type."""
+    dtype: str
+    """Its polars type, which is also its Parquet type, by name: one of the constants above."""
     meaning: str
     """What it says, in one line."""
     unit: str = ""
@@ -40,14 +62,16 @@ class Table:
     """The columns that name a row; together they are unique and never null."""
     fields: tuple[Column, ...]
     """Every column in order, the key first."""
-    columns: Mapping[str, pl.DataType] = field(init=False, repr=False)
-    """Name to polars type of every column, the key (and so `run`) among them."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", MappingProxyType({c.name: c.dtype for c in self.fields}))
+    @cached_property
+    def columns(self) -> Mapping[str, pl.DataType]:
+        """Name to polars type of every column, the key (and so `run`) among them."""
+        return MappingProxyType({field.name: polars_type(field.dtype) for field in self.fields})
 
     def empty(self) -> pl.DataFrame:
         """A frame without rows that has this table's columns and types."""
+        import polars as pl
+
         return pl.DataFrame(schema=dict(self.columns))
 
 

@@ -13,16 +13,16 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-"""Ctrl-C, what schedulers and shutdowns send, a terminal that went away, and the warnings before a time limit."""
+"""Ctrl-C, signals of schedulers and shutdowns, a closed terminal, and warnings before a time limit."""
 GRACE = 5.0
-"""Seconds between the signal and the end, where something does not let go by itself."""
+"""Seconds between the signal and the end by force."""
 HOW_TO_GO_ON = "what was finished is kept, the same command goes on from there"
 
 _released_first: dict[int, Callable[[], None]] = {}
 
 
 class Stopped(BaseException):
-    """Raised in the main thread by a signal; not an `Exception`, so that nothing on the way takes it for a failure."""
+    """Raised in the main thread by a signal. Not an `Exception`, so that no handler of failures catches it."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -30,13 +30,13 @@ class Stopped(BaseException):
 
 
 def message(number: int) -> str:
-    """The one line that an end by signal leaves."""
+    """The line printed when a signal ends the process."""
     return f"geodiag: stopped by {signal.Signals(number).name}; {HOW_TO_GO_ON}"
 
 
 @contextmanager
 def released_at_the_end(release: Callable[[], None]) -> Iterator[None]:
-    """Has `release` called before the process is ended by force; leaving the block takes it back."""
+    """Call `release` before the process is ended by force, until the block is left."""
     _released_first[id(release)] = release
     try:
         yield
@@ -46,7 +46,7 @@ def released_at_the_end(release: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turns signals into `Stopped` while the block runs; does nothing outside the main thread."""
+    """Turn signals into `Stopped` while the block runs; no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -64,14 +64,14 @@ def stop_on_signals() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        if len(received) == 1:  # schedulers send several: what the first one unwinds is not disturbed
+        if len(received) == 1:  # schedulers send several; only the first one unwinds the stack
             raise Stopped(number)
 
     for number in before:
         signal.signal(number, stop)
     try:
         yield
-    except KeyboardInterrupt as interrupt:  # a library has a way of its own with Ctrl-C
+    except KeyboardInterrupt as interrupt:  # a library handles Ctrl-C itself
         raise Stopped(signal.SIGINT) from interrupt
     except SystemExit as end:
         if end.code == 128 + signal.SIGINT:
@@ -82,25 +82,25 @@ def stop_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken)
         theirs.close()  # which ends the watch
-        # Whatever a library made of the exception on its way.
+        # A library may have replaced the exception.
         if received and not isinstance(sys.exception(), Stopped):
             raise Stopped(received[0])
 
 
 def leave(code: int) -> None:
-    """Ends the process in the ordinary way, or by force where threads would be waited for."""
+    """End the process in the ordinary way, or by force where Python would wait for threads."""
     if threads_left():
         end_now(code)
     sys.exit(code)
 
 
 def threads_left() -> bool:
-    """Whether there are threads that Python would wait for at its end."""
+    """Whether there are threads that Python waits for at exit."""
     return any(not t.daemon for t in threading.enumerate() if t is not threading.current_thread())
 
 
 def end_now(code: int) -> None:
-    """Ends the process without waiting for threads, which would compute on."""
+    """End the process without waiting for threads, which would go on computing."""
     for release in list(_released_first.values()):
         with suppress(Exception):
             release()
@@ -111,9 +111,9 @@ def end_now(code: int) -> None:
 
 
 def _watch(waked: socket.socket, numbers: set[int]) -> None:
-    """Ends the process some seconds after a signal, or when the same comes again; nothing once the block was left.
+    """End the process some seconds after a signal, or when the same signal comes again; stop once the block is left.
 
-    Another signal than the first is no impatience: a scheduler's warning is followed by its SIGTERM.
+    A different second signal does not count: a scheduler's warning is followed by its SIGTERM.
     """
     first = 0
     with waked:
@@ -128,5 +128,5 @@ def _watch(waked: socket.socket, numbers: set[int]) -> None:
                 waked.settimeout(max(deadline - time.monotonic(), 1e-3))
                 if not (byte := waked.recv(1)):
                     return
-    print(message(first), file=sys.stderr)  # noqa: T201  (nothing of the console may be waited for)
+    print(message(first), file=sys.stderr)  # noqa: T201  (the console may be blocked)
     end_now(128 + first)

@@ -1,4 +1,11 @@
-"""The Wasserstein barycenter of centred Gaussians: the mean of covariances that the Bures distance defines."""
+"""The Wasserstein barycenter of centred Gaussians: the mean of covariances that the Bures distance defines.
+
+Symbols
+    B_i  (q, q)  covariances, symmetric positive semi-definite
+    w_i          weights, normalised to sum 1
+    S    (q, q)  the barycenter, or the current iterate
+    T_i  (q, q)  optimal transport map from N(0, S) to N(0, B_i); T = sum_i w_i T_i
+"""
 
 from __future__ import annotations
 
@@ -8,17 +15,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodiag.geometry import numerics as small
+from geodiag.geometry import numerics
 
 
 @dataclass(frozen=True)
 class Barycenter:
-    """The barycenter of a batch of sets of matrices, and how well the iteration has found it."""
+    """The barycenters of a batch of sets of matrices, and the convergence of the iteration."""
 
     matrix: Float[Tensor, "*batch q q"]
     """The barycenter, symmetric positive semi-definite."""
     iterations: Int[Tensor, "*batch"]
-    """How many fixed-point steps were taken."""
+    """Number of fixed-point steps."""
     residual: Float[Tensor, "*batch"]
     """|| sum_i w_i T_i - I ||_F / sqrt(q), T_i the optimal map to B_i; 0 at the barycenter, whatever the scale."""
     converged: Bool[Tensor, "*batch"]
@@ -48,13 +55,14 @@ def bures_barycenter(
         weights: weights >= 0 of the m matrices, of any positive sum; one set for all, or one for each.
         iterations: the most steps.
         tol: the residual at which to stop. A set that has reached it is left alone while others go on, so
-            results do not depend on what else is in the batch.
+            results do not depend on the rest of the batch.
 
     Raises:
         ValueError: a weight is negative, or all are zero.
     """
     w = _normalised(weights).to(B)[..., None, None]
     roots = _root(B)
+    # S_0 = (sum_i w_i B_i^1/2)^2
     S = _squared((w * roots).sum(-3))
     steps = torch.zeros(S.shape[:-2], dtype=torch.int64, device=B.device)
     T, residual = _mean_map(S, roots, w)
@@ -62,6 +70,7 @@ def bures_barycenter(
         moving = residual > tol
         if not moving.any():
             break
+        # S <- T S T   (Alvarez-Esteban et al., 2016)
         S = torch.where(moving[..., None, None], T @ S @ T, S)
         steps = steps + moving
         T, residual = _mean_map(S, roots, w)
@@ -72,20 +81,22 @@ def _mean_map(
     S: Float[Tensor, "*batch q q"], roots: Float[Tensor, "*batch m q q"], w: Float[Tensor, "*weights m 1 1"]
 ) -> tuple[Float[Tensor, "*batch q q"], Float[Tensor, "*batch"]]:
     """sum_i w_i T_i at S, and its distance from the identity of S's range."""
-    values, U = small.eigh((S + S.mT) / 2)
+    values, U = numerics.eigh((S + S.mT) / 2)
     real = values > values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1:]
     root = torch.where(real, values, 0.0).sqrt()
     inverse = torch.where(real, values, 1.0).rsqrt() * real
-    # In the eigenbasis of S its roots only scale rows and columns.
-    X, sigma, _ = small.svd((root[..., :, None] * U.mT)[..., None, :, :] @ roots)
+    # In the eigenbasis of S its roots only scale rows and columns, and with X sigma Z' = S^1/2 B_i^1/2
+    # (S^1/2 B_i S^1/2)^1/2 = X sigma X', so that T = S^-1/2 (sum_i w_i X_i sigma_i X_i') S^-1/2
+    X, sigma, _ = numerics.svd((root[..., :, None] * U.mT)[..., None, :, :] @ roots)
     mean = (w * ((X * sigma[..., None, :]) @ X.mT)).sum(-3)
     T = inverse[..., :, None] * mean * inverse[..., None, :]
+    # residual = || T - I ||_F / sqrt(q), I and q of the range of S
     off = torch.linalg.matrix_norm(T - torch.diag_embed(real.to(T.dtype)))
     return U @ T @ U.mT, off / real.sum(-1).clamp(min=1).sqrt()
 
 
 def _root(B: Float[Tensor, "*batch q q"]) -> Float[Tensor, "*batch q q"]:
-    values, U = small.eigh((B + B.mT) / 2)
+    values, U = numerics.eigh((B + B.mT) / 2)
     return (U * values.clamp(min=0).sqrt()[..., None, :]) @ U.mT
 
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodiag.geometry import numerics as small
+from geodiag.geometry import numerics
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def cross_gram(V: Float[Tensor, "m d_in k"], W: Float[Tensor, "n d_in l"]) -> Fl
         V, W: right singular vectors, zero where padded.
     """
     (m, d_in, k), (n, _, l_) = V.shape, W.shape
+    # [V_1 ... V_m]' [W_1 ... W_n]
     flat_V, flat_W = (X.permute(1, 0, 2).reshape(d_in, -1) for X in (V, W))
     return (flat_V.mT @ flat_W).view(m, k, n, l_).permute(0, 2, 1, 3)
 
@@ -68,16 +69,21 @@ def bures_fidelity(
         lam: the regulariser lambda >= 0.
     """
     if lam == 0:
-        return small.svdvals(s_i[..., :, None] * C * s_j[..., None, :]).sum(-1)
+        # tr (B_i^1/2 B_j B_i^1/2)^1/2 = || diag(s_i) V_i'V_j diag(s_j) ||_*
+        return numerics.svdvals(s_i[..., :, None] * C * s_j[..., None, :]).sum(-1)
     k, l_ = C.shape[-2:]
-    tau, U = small.eigh(torch.eye(l_, dtype=C.dtype, device=C.device) - C.mT @ C)
+    # R'R = I - C'C, from its eigenvalues tau, which are squared sines of principal angles
+    tau, U = numerics.eigh(torch.eye(l_, dtype=C.dtype, device=C.device) - C.mT @ C)
     R = tau.clamp(min=0).sqrt()[..., :, None] * U.mT
+    # F = [C; R] diag(s_j), so that B_j = F F' + lambda I
     F = torch.cat([C, R], dim=-2) * s_j[..., None, :]
     floor = torch.eye(k + l_, dtype=C.dtype, device=C.device).mul(lam**0.5).expand(*F.shape[:-2], -1, -1)
-    # L' from a QR of [F, lambda^1/2 I]' stays exact where a Cholesky factor of F F' + lambda I would not exist.
-    L = small.qr_r(torch.cat([F, floor], dim=-1).mT).mT
+    # L L' = B_j. L' from a QR of [F, lambda^1/2 I]' stays exact where a Cholesky factor of F F' + lambda I would not
+    # exist.
+    L = numerics.qr_r(torch.cat([F, floor], dim=-1).mT).mT
+    # B_i = diag(s_i^2 + lambda, lambda); fidelity = || B_i^1/2 L ||_*
     b_i = torch.cat([s_i.square() + lam, s_i.new_full((*s_i.shape[:-1], l_), lam)], dim=-1)
-    return small.svdvals(b_i.sqrt()[..., :, None] * L).sum(-1)
+    return numerics.svdvals(b_i.sqrt()[..., :, None] * L).sum(-1)
 
 
 def bures_distance(
@@ -92,7 +98,8 @@ def bures_distance(
     Args:
         s_i, s_j, C, lam: as in `bures_fidelity`.
     """
-    # The lambda terms of all k + l coordinates: their part of the traces, and of the fidelity that comes back.
+    # d2 = tr B_i + tr B_j - 2 tr (B_i^1/2 B_j B_i^1/2)^1/2, the traces over all k + l coordinates: the lambda of
+    # coordinates beyond the union adds as much to the traces as to twice the fidelity.
     traces = s_i.square().sum(-1) + s_j.square().sum(-1) + 2 * lam * sum(C.shape[-2:])
     return (traces - 2 * bures_fidelity(s_i, s_j, C, lam=lam)).clamp(min=0)
 
@@ -111,6 +118,7 @@ def bures_conflict(
         trace_i, trace_j: traces in the same basis.
         lam: the regulariser lambda.
     """
+    # gamma = d2 / (tr B_i + tr B_j + eps), eps = lambda   (arXiv 2605.09608, Sec. 3)
     return bures_sq / (trace_i + trace_j + lam)
 
 
@@ -136,8 +144,10 @@ def pair_geometry(
     if lam < 0:
         raise ValueError(f"lam is {lam}; lambda regularises, so it must be 0 or more")
     rank_i, rank_j = (s_i > 0).sum(-1), (s_j > 0).sum(-1)
+    # q = dim(span V_i + span V_j)
     q = rank_i + rank_j - shared_rank(C, tol=tol)
     bures_sq = bures_distance(s_i, s_j, C, lam=lam)
+    # tr B_i = sum_k s_ik^2 + lambda q
     floor = lam * q.to(s_i.dtype)  # an integer tensor times a float would be single precision
     trace_i, trace_j = s_i.square().sum(-1) + floor, s_j.square().sum(-1) + floor
     defined = (rank_i > 0) & (rank_j > 0)
@@ -153,12 +163,12 @@ def pair_geometry(
 
 
 def shared_rank(C: Float[Tensor, "*batch k l"], *, tol: float) -> Int[Tensor, "*batch"]:
-    """How many directions span(V_i) and span(V_j) have in common: principal angles with a sine of at most `tol`.
+    """Number of common directions of span(V_i) and span(V_j): principal angles with a sine of at most `tol`.
 
     Args:
         C: V_i'V_j, whose singular values are the cosines.
         tol: the sine under which directions count as the same.
     """
-    cosine = small.svdvals(C)
+    cosine = numerics.svdvals(C)
     # sine^2 = (1 - c)(1 + c); subtracting c from 1 first keeps the digits that 1 - c^2 would lose
     return ((1 - cosine) * (1 + cosine) <= tol**2).sum(-1)

@@ -1,4 +1,15 @@
-"""Size of an update, dense or factored, and whether it is more than rounding."""
+"""Size of an update, dense or factored, and the norm that rounding alone would give it.
+
+An update that comes factored, D = B A with r columns and rows, is measured without the product: everything on the
+input side of D depends on D'D alone, and with a thin QR, B = Q R, the r x d_in matrix C = R A has C'C = D'D.
+
+Symbols
+    D                           (d_out, d_in) update, theta_new - theta_old
+    s_1                         its largest singular value
+    B  (d_out, r), A (r, d_in)  factors of D = B A
+    C  (min(d_out, r), d_in)    right factor, C'C = D'D
+    ulp(x)                      2^(floor(log2 |x|) - p), the unit in the last place of a number with p mantissa bits
+"""
 
 from __future__ import annotations
 
@@ -9,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodiag.geometry import numerics as small
+from geodiag.geometry import numerics
 
 # Mantissa bits p and the smallest normal number of each stored type: neighbours of x lie 2^(floor(log2|x|) - p) apart.
 _MANTISSA = {torch.float16: 10, torch.bfloat16: 7, torch.float32: 23, torch.float64: 52}
@@ -22,7 +33,7 @@ _EXPONENT = {
 
 
 def frobenius_norm(D: Float[Tensor, "*batch d_out d_in"]) -> Float[Tensor, "*batch"]:
-    """||D||_F in float64.
+    """||D||_F = sqrt(sum_ij D_ij^2), in float64.
 
     Rows are summed in the precision of D, at least float32, and the rows' norms in float64: twenty times quicker than
     float64 throughout, and right to 1e-6 whatever the size. Where squares leave the range of float32, all is float64.
@@ -35,13 +46,14 @@ def frobenius_norm(D: Float[Tensor, "*batch d_out d_in"]) -> Float[Tensor, "*bat
 
 
 def stable_rank(norm: Float[Tensor, "*batch"], s_1: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """||D||_F^2 / s_1^2, in [1, min(d_out, d_in)]; NaN for a zero update, which has none.
+    """||D||_F^2 / s_1^2, in [1, min(d_out, d_in)]; NaN where s_1 is 0, as for a zero update, which has none.
 
     Args:
         norm: ||D||_F.
         s_1: the largest singular value of D.
     """
-    return (norm / s_1).square()
+    # ||D||_F^2 / s_1^2; the quotient first, because squares of small norms underflow
+    return torch.where(s_1 > 0, norm / s_1, torch.nan).square()
 
 
 def difference(
@@ -63,14 +75,14 @@ def difference(
 
 
 def _row_blocks(weight: Tensor) -> Iterator[slice]:
-    """All rows, on the CPU a few at a time, so that what is between stays in its caches."""
+    """Blocks of rows, on the CPU small enough for intermediate results to stay in its caches; elsewhere one block."""
     rows, columns = weight.shape
     block = max(1, 2**17 // columns) if weight.device.type == "cpu" else rows
     yield from (slice(first, first + block) for first in range(0, rows, block))
 
 
 def changed_share(D: Float[Tensor, "d_out d_in"]) -> float:
-    """The share of entries that changed at all, in [0, 1].
+    """The share of entries that are not zero, in [0, 1].
 
     Args:
         D: the difference, taken in at least the stored precision: it is 0 where and only where both ends are equal.
@@ -82,7 +94,7 @@ def changed_share(D: Float[Tensor, "d_out d_in"]) -> float:
 
 
 def spacing(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The unit in the last place of every entry in its stored type, in float64.
+    """ulp(x), the unit in the last place of every entry in its stored dtype, in float64.
 
     Args:
         weight: numbers in their stored type (float16, bfloat16, float32 or float64).
@@ -100,6 +112,7 @@ def rounding_floor_sq(weight: Float[Tensor, "d_out d_in"]) -> float:
     Args:
         weight: a weight in its stored type (float16, bfloat16, float32 or float64).
     """
+    # sum_x ulp(x)^2 / 12 = || 2^floor(log2 |x|) ||_F^2 2^(-2p) / 12
     norms = [frobenius_norm(_powers(weight[here])) for here in _row_blocks(weight)]
     return float((torch.stack(norms) * 2.0 ** -_MANTISSA[weight.dtype]).square().sum().item() / 12)
 
@@ -127,7 +140,8 @@ def right_factor(
     Returns:
         min(d_out, r) rows, in place of the d_out of B A.
     """
-    return small.qr_r(B.double()) @ A.double()
+    # B = Q R, C = R A
+    return numerics.qr_r(B.double()) @ A.double()
 
 
 def thin_right_vectors(
@@ -141,8 +155,9 @@ def thin_right_vectors(
         C: from `right_factor`, or any matrices with fewer rows than columns.
         k: at most r.
     """
+    # C' = Q R and R' = U S W', so C = U S (Q W)'
     Q, R = torch.linalg.qr(C.double().mT)
-    _, s, Wh = small.svd(R.mT)
+    _, s, Wh = numerics.svd(R.mT)
     return s[:, :k], Q @ Wh.mT[..., :k]
 
 
@@ -157,6 +172,7 @@ def product_floor_sq(B: Float[Tensor, "d_out r"], A: Float[Tensor, "r d_in"]) ->
         B: the left factor in its stored type, without any scale.
         A: the right factor in its stored type.
     """
+    # sum_k (sum_i ulp(B_ik)^2 ||A_k||^2 + ||B_k||^2 sum_j ulp(A_kj)^2) / 12
     ulp_B, ulp_A = (spacing(factor).square().sum(dim) for factor, dim in ((B, 0), (A, 1)))
     size_B, size_A = B.double().square().sum(0), A.double().square().sum(1)
     return float((ulp_B @ size_A + size_B @ ulp_A) / 12)

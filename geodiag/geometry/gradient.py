@@ -1,4 +1,10 @@
-"""Gradient conflict: the angles between tasks' gradients, from their Gram matrix alone."""
+"""Gradient conflict: the angles between tasks' gradients, from their Gram matrix alone.
+
+Symbols
+    g_i   gradient of the loss of task i with respect to one layer's weight
+    G     (m, m) Gram matrix, G_ij = <g_i, g_j>
+    c_ij  cosine of g_i and g_j
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,7 @@ _CHUNK = 2**20
 
 
 def gram_scratch_bytes(m: int, n: int) -> int:
-    """Bytes that `gradient_gram` takes beside its operands, for m gradients of n entries."""
+    """Bytes that `gradient_gram` needs in addition to its operands, for m gradients of n entries."""
     return 8 * m * min(n, max(1, _CHUNK // m))
 
 
@@ -52,6 +58,7 @@ def gradient_cosines(G: Float[Tensor, "*batch m m"]) -> Float[Tensor, "*batch m 
     Args:
         G: Gram matrices from `gradient_gram`.
     """
+    # c_ij = G_ij / (sqrt(G_ii) sqrt(G_jj))
     norm = gradient_norms(G)
     # Divided one after the other: the product of two small norms can underflow where their quotient does not.
     return (G / norm.unsqueeze(-1) / norm.unsqueeze(-2)).clamp(-1, 1)  # beyond only by rounding; clamp keeps NaN

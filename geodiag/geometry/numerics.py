@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from geodiag.errors import SettingsError
-
-if TYPE_CHECKING:
-    import torch
 
 
 def pick_device(name: str) -> torch.device:
@@ -23,8 +19,6 @@ def pick_device(name: str) -> torch.device:
     Raises:
         SettingsError: there is no such device here.
     """
-    import torch
-
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -43,11 +37,11 @@ def pick_device(name: str) -> torch.device:
 
 
 SMALL_LAYER = 512 * 512
-"""Entries up to which a layer is computed in full precision, on one thread: its products cost next to nothing."""
+"""Entries up to which a layer is computed in full precision on one thread, because its products cost little."""
 
 
 def product_dtype(shape: tuple[int, int], device: torch.device) -> torch.dtype:
-    """The type in which a device does large products of one shape: bfloat16 where it has such arithmetic.
+    """The dtype of large products on a device: bfloat16 where it has such arithmetic, else float32.
 
     Args:
         shape: (d_out, d_in).
@@ -61,8 +55,8 @@ def product_dtype(shape: tuple[int, int], device: torch.device) -> torch.dtype:
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    found = torch.cpu.get_capabilities()
-    return device.type == "cpu" and bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    supported = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(supported.get("avx512_bf16") or supported.get("amx_bf16"))
 
 
 def product(A: Float[Tensor, "batch m n"], B: Float[Tensor, "batch n k"]) -> Float[Tensor, "batch m k"]:

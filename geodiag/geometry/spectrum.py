@@ -1,4 +1,12 @@
-"""The truncated right spectrum of an update: its top right singular vectors and values."""
+"""The truncated right spectrum of an update: its top right singular vectors and values.
+
+Symbols
+    D          (batch, d_out, d_in)  updates of one shape
+    V, s       (d_in, k), (k)        right singular vectors and values, falling
+    X, Q, Y                          block, orthonormal basis of the block Krylov space, and D Q
+    U          (d_out, k)            left singular vectors of D within span(Y)
+    w, W                             eigenvalues and eigenvectors of a small Gram matrix
+"""
 
 from __future__ import annotations
 
@@ -8,18 +16,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodiag.geometry import numerics as small
+from geodiag.geometry import numerics
 from geodiag.geometry.change import thin_right_vectors
 from geodiag.geometry.numerics import product
 
 KRYLOV_BLOCK, DEPTH = 32, 6
-"""Columns a step and steps of the block Krylov iteration: a basis of 192 columns."""
+"""Columns a step, and steps, of the block Krylov iteration: a basis of 192 columns."""
 NEGLIGIBLE = 1e-6
 """Singular values under this share of the largest are rounding in single precision, and count as zero."""
 WEAK = 1 / 8
-"""Singular values under this share of the largest are measured once more. What a search in bfloat16 leaves of stronger
-directions in the left vector of a weaker one shortens its value by up to 7e-5 at 1/8, and by the square of the range
-beyond: 3e-4 at 1/16, 1e-3 at 1/31 (twenty directions of the one length beside twenty of the other, the worst found)."""
+"""Singular values under this share of the largest are measured once more. The components of stronger directions that a
+search in bfloat16 leaves in the left vector of a weaker one shorten its value by up to 7e-5 at 1/8, and by the square
+of the range beyond: 3e-4 at 1/16, 1e-3 at 1/31 (the worst case seen: twenty directions of each of two lengths)."""
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -62,7 +70,7 @@ def right_spectrum(
         rank: the most directions kept.
         energy: the share of the total squared energy to reach, in (0, 1].
         lam: the regulariser lambda; directions at or under it are no geometry.
-        energy_of: what the total is: `total` ||D||_F^2, or `sketch`, the sum of the top rank + 8 values (the
+        energy_of: the total: `total` ||D||_F^2, or `sketch`, the sum of the top rank + 8 values (the
             released analyzer's, which depends on how they were computed).
         method: `exact` (full SVD in float64), `krylov` (seeded block Krylov iteration in the precision of D), or
             `thin` (exact as well, for the few rows of `geodiag.geometry.change.right_factor`).
@@ -125,6 +133,7 @@ def truncate(
         total: the squared energy that `energy` is a share of.
         rank, energy, lam: as in `right_spectrum`.
     """
+    # smallest r with s_1^2 + ... + s_r^2 >= energy * total
     s_sq = s.square()
     reached = s_sq.cumsum(-1) >= energy * total[..., None]
     enough = (~reached).sum(-1) + 1  # the cumulative sum rises, so the first True follows all the False
@@ -153,9 +162,9 @@ def krylov_right_vectors(
     The space spanned by [X, D'D X, ..., (D'D)^(depth-1) X] holds the top directions far better than the last
     of its blocks alone, which is what a subspace iteration of the same cost keeps. With Q a basis of it, the top
     left vectors U of D Q are sharpened by a step more: s and V are those of U'D. That step takes the vectors into the
-    row space of D, so that even directions a thousand times weaker than the first are right to single precision, and
-    what the search had of rounding does not reach them. It does reach the length of D'u, which suffers from what u has
-    of stronger directions: where there are weak ones (`WEAK`), s is that of D V instead.
+    row space of D, so that even directions a thousand times weaker than the first are right to single precision
+    whatever the rounding of the search. The length of D'u is not: components of stronger directions in u shorten it.
+    Where there are weak directions (`WEAK`), s is that of D V instead.
 
     The search runs in the precision of `rough`, the products of the last step in that of D, small problems in
     float64. When the space would be as wide as the matrix, a dense eigenproblem of the smaller Gram matrix gives the
@@ -174,6 +183,7 @@ def krylov_right_vectors(
     """
     if _spans_all(D.shape[-2:], k=k, block=block, depth=depth):
         return _dense_right_vectors(D, k=k)
+    # U: top left singular vectors of Y = D Q; then s and V are those of U'D
     _, U = _top_columns(_krylov_images(D if rough is None else rough, block=block, depth=depth, seed=seed), k=k)
     s, V = _top_columns(product(D.mT, U.to(D.dtype)).double(), k=k)
     weak = ((s > 0) & (s < WEAK * s[:, :1])).any(-1)
@@ -186,8 +196,9 @@ def _within(
     D: Float[Tensor, "batch d_out d_in"], X: Float[Tensor, "batch d_in k"]
 ) -> tuple[Float[Tensor, "batch k"], Float[Tensor, "batch d_in k"]]:
     """Singular values and right vectors of D in the span of the orthonormal or zero columns of X."""
+    # (D X)'(D X) = R diag(s^2) R', and V = X R
     DX = product(D, X.to(D.dtype)).double()
-    s_sq, R = small.eigh(DX.mT @ DX)
+    s_sq, R = numerics.eigh(DX.mT @ DX)
     s_sq = s_sq.flip(-1).clamp(min=0)
     kept = s_sq > NEGLIGIBLE**2 * s_sq[:, :1]
     return s_sq.sqrt() * kept, (X @ R.flip(-1)) * kept[:, None, :]
@@ -199,9 +210,10 @@ def _top_columns(
     """The top k singular values and left vectors of Y in float64; both zero where negligible.
 
     The Gram matrix is in the precision of Y. In single precision that blurs directions a thousand times weaker than
-    the first, which is enough for the search: the step after it takes what it found from D itself.
+    the first, which is enough for the search: the step after it takes them from D itself.
     """
-    w, W = small.eigh((Y.mT @ Y).double())
+    # Y'Y = W diag(w) W', and U = Y W diag(w)^-1/2
+    w, W = numerics.eigh((Y.mT @ Y).double())
     w, W = w.flip(-1)[..., :k].clamp(min=0), W.flip(-1)[..., :k]
     kept = w > NEGLIGIBLE**2 * w[:, :1]
     U = (Y @ (W * (torch.where(kept, w, 1.0).rsqrt() * kept)[:, None, :]).to(Y.dtype)).double()
@@ -237,8 +249,9 @@ def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch 
     enough (Kahan, Parlett).
     """
     length_sq = X.square().sum(-2).amax(-1).double()
+    # X <- (I - Q Q') X, then X <- X (X'X)^-1/2
     X = X - Q @ (Q.mT @ X)
-    w, U = small.eigh(X.double().mT @ X.double())
+    w, U = numerics.eigh(X.double().mT @ X.double())
     keep = w > 1e-10 * length_sq.clamp(min=_TINY)[..., None]
     X = X @ _root(w, U, keep).to(X.dtype)
     again = (keep & (w < 1e-4 * length_sq[..., None])).any(-1)
@@ -247,7 +260,7 @@ def _orthonormal_against(X: Float[Tensor, "batch n b"], Q: Float[Tensor, "batch 
 
 def _inverse_root(G: Float[Tensor, "batch b b"]) -> Float[Tensor, "batch b b"]:
     """G^(-1/2) of a Gram matrix on its numerical range, zero elsewhere."""
-    w, U = small.eigh(G)
+    w, U = numerics.eigh(G)
     return _root(w, U, w > 1e-10 * w[..., -1:].clamp(min=_TINY))
 
 
@@ -264,7 +277,7 @@ def _dense_right_vectors(
     """Exact up to sqrt(eps) of the largest value: an eigenproblem of D'D, or of DD' when that is smaller."""
     wide = D.shape[-2] < D.shape[-1]
     A = D.double()
-    s_sq, U = small.eigh(A @ A.mT if wide else A.mT @ A)
+    s_sq, U = numerics.eigh(A @ A.mT if wide else A.mT @ A)
     s_sq, U = s_sq.flip(-1)[:, :k].clamp(min=0), U.flip(-1)[..., :k]
     if not wide:
         return s_sq.sqrt(), U

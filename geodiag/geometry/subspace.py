@@ -1,4 +1,11 @@
-"""Subspaces: alignment of one update with the basis of another (SAR), and the rank of unions."""
+"""Subspaces: alignment of one update with the basis of another (SAR), and the rank of unions.
+
+Symbols
+    D, D_i  (d_out, d_in)  full update, not its truncation
+    V_j     (d_in, k)      top right singular vectors of update j
+    Q       (d_in, q)      orthonormal basis of a union of subspaces
+    R       (d_in, k)      V less its projection on span(Q); its squared singular values are squared sines
+"""
 
 from __future__ import annotations
 
@@ -27,11 +34,11 @@ def projected_norms(
     directions. An update with a few outlier rows keeps 1e-3, because nothing averages the rounding of those rows.
 
     Args:
-        D: a full update, not its truncation: what lies outside its own top directions counts too.
+        D: a full update, not its truncation: directions outside its own top ones count too.
         V: orthonormal (or zero) columns spanning each subspace.
         norm: ||D||_F before D was rounded.
         core: K = diag(s) V_D', the strongest directions of D before it was rounded; with `rest`.
-        rest: E_j, what rounding V_j to the precision of D took away.
+        rest: E_j, V_j before rounding to the precision of D less V_j after it.
 
     Returns:
         (m,) in float64.
@@ -69,20 +76,21 @@ def sar_from_norms(projected: Float[Tensor, "*batch"], norm: Float[Tensor, "*#ba
         projected: ||D_i V_j||_F, from `projected_norms`.
         norm: ||D_i||_F.
     """
+    # SAR(i -> j) = ||D_i V_j||_F / ||D_i||_F   (arXiv 2605.09608, Sec. 2)
     return (projected / norm).clamp(max=1.0)  # above 1 only by rounding; clamp keeps NaN
 
 
 def rank_tolerance(dtype: torch.dtype) -> float:
     """The sine under which a direction counts as already spanned: sqrt(32 eps) of a precision.
 
-    Sines come from squared lengths, so nothing under sqrt(eps) can be told from zero. 2e-3 after single,
-    8e-8 after double precision.
+    Sines come from squared lengths, so nothing under sqrt(eps) can be distinguished from zero. 2e-3 after
+    single, 8e-8 after double precision.
     """
     return float((32 * torch.finfo(dtype).eps) ** 0.5)
 
 
 def _residual(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"]) -> Float[Tensor, "d_in k"]:
-    """V less its projection on the columns of Q."""
+    """V - Q Q'V."""
     return V - Q @ (Q.mT @ V)
 
 
@@ -98,6 +106,7 @@ def extend_basis(Q: Float[Tensor, "d_in q"], V: Float[Tensor, "d_in k"], *, tol:
         V: orthonormal or zero columns.
         tol: the sine under which a direction counts as spanned (`rank_tolerance`).
     """
+    # R = V - Q Q'V; the eigenvalues of R'R are squared sines
     R = _residual(Q, V)
     sine_sq, W = numerics.eigh(R.mT @ R)
     new = R @ W[:, sine_sq > tol**2]

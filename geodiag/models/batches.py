@@ -16,14 +16,14 @@ from geodiag.runs import Probe
 
 @dataclass(frozen=True)
 class EncodedProbe:
-    """One probe as a model reads it."""
+    """One probe as token ids."""
 
     ids: tuple[int, ...]
     """The tokens of prompt and target."""
     n_target: int
-    """How many of them, at the end, are the target's."""
+    """Number of tokens of the target, at the end."""
     cut: int
-    """How many tokens of the prompt were dropped from its start."""
+    """Number of tokens dropped from the start of the prompt."""
 
 
 def encode_probe(probe: Probe, tokenizer: Any, *, max_length: int, chat_template: bool) -> EncodedProbe:
@@ -89,22 +89,22 @@ def _chat_prompt(prompt: str, tokenizer: Any) -> str:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Some probes in one padded block; each weighs what its share of a mean is."""
+    """Probes in one padded block, each weighted by its share of the mean loss."""
 
     ids: Tensor
     """(b, n) tokens, padded on the right."""
     positions: Tensor
     """(p,), rising: where some probe of the batch predicts a token of its target."""
     predicts: Tensor
-    """(b, p), whether that probe does there."""
+    """(b, p), whether a probe predicts a token of its target at a position."""
     targets: Tensor
     """The tokens predicted, in the order of `predicts`."""
     weights: Tensor
-    """Each one's weight in the loss."""
+    """Weight of each target token in the loss."""
 
 
 def micro_batches(probes: Sequence[EncodedProbe], *, batch_tokens: int, device: torch.device) -> Iterator[MicroBatch]:
-    """Packs probes of like length so that their losses add up to the mean over the probes.
+    """Pack probes of similar length into blocks whose losses add up to the mean over the probes.
 
     Args:
         probes: the examples of one mean.

@@ -106,7 +106,7 @@ def causal_model(weights: Checkpoint, *, base: Path, dtype: torch.dtype, purpose
     try:
         config = CONFIG_MAPPING[str(settings["model_type"])].from_dict(settings)
         attention, kind = "sdpa", nn.Module
-        with torch.device("meta"):  # only to learn its class
+        with torch.device("meta"):  # for its class alone
             try:
                 kind = type(AutoModelForCausalLM.from_config(config, attn_implementation=attention))
             except (ValueError, ImportError):
@@ -199,7 +199,7 @@ def _installed(package: str, purpose: str = "gradients") -> Iterator[None]:
 
 @contextmanager
 def quiet(purpose: str = "gradients") -> Iterator[None]:
-    """Without progress bars and reports of transformers: what matters of them is raised."""
+    """Silence progress bars and reports of transformers; what matters in them is raised as an error."""
     with _installed("transformers", purpose):
         from transformers.utils import logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

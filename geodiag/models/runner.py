@@ -13,6 +13,8 @@ the edited module adds M(Delta) x, Delta formed in float32, so that no edited we
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,7 +225,7 @@ class ModelRunner:
         if change.dense is None:
             return
         if tensor.dtype == torch.float32 or not isinstance(tensor, nn.Parameter):
-            self._overwrite(slot, self.state.read(slot).to(self.device).float() + change.dense, written)
+            self._overwrite(slot, slot.view(tensor.data) + change.dense, written)
             return
         for name in self._branches.add_dense(slot, tensor, change.dense):
             if name not in wide:
@@ -322,6 +324,9 @@ def model_bytes(base: Checkpoint, precision: Precision) -> int:
     return entries * (4 if precision == "float32" else 2)
 
 
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """Float32 products without TF32, and deterministic kernels where they exist; restores the settings afterwards."""
@@ -339,8 +344,11 @@ def exact_arithmetic() -> Iterator[None]:
     for owner, name, _ in before:
         setattr(owner, name, False)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault(_WORKSPACE, ":4096:8")  # without it cuBLAS may choose another order of sums
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
+            yield
     finally:
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         for owner, name, value in before:

@@ -147,10 +147,14 @@ def repeated_checkpoints(manifest: Manifest) -> Iterator[Finding]:
 
 def missing_paths(manifest: Manifest) -> Iterator[Finding]:
     """Files and folders that the manifest names and that do not exist."""
-    named = [(("base",), manifest.base), (("scores",), manifest.scores), (("probes",), manifest.probes)]
-    named += [(("probes", "tokenizer"), manifest.probe_encoding.tokenizer)]  # type: ignore[list-item]
+    named: list[tuple[tuple[str | int, ...], Path | None]] = [
+        (("base",), manifest.base),
+        (("scores",), manifest.scores),
+        (("probes",), manifest.probes),
+    ]
+    named.append((("probes", "tokenizer"), manifest.probe_encoding.tokenizer))
     for number, step in enumerate(manifest.steps):
-        named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]  # type: ignore[list-item]
+        named += [(("steps", number, "state"), step.state), (("steps", number, "expert"), step.expert)]
     for place, path in named:
         # A remote checkpoint is checked when it is opened, with an error of its own.
         if path is not None and not isinstance(path, RemotePath) and not os.path.exists(path):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from geodiag.common.schema import BLOCK, F64, FAMILY, I32, LAYER, RUN, STEP, STR, Column, Table
+from geodiag.common.schema import BLOCK, F64, FAMILY, I32, I64, LAYER, RUN, STEP, STR, UTC_TIME, Column, Table
 from geodiag.errors import StoreError
 from geodiag.extraction.measurements import MEASUREMENTS, Measurement
 
@@ -18,13 +18,13 @@ _RUNS = (
     RUN,
     Column("size", STR, "the model size label"),
     Column("method", STR, "the training method's label"),
-    Column("seed", pl.Int64(), "the random seed, where runs differ by it", nullable=True),
+    Column("seed", I64, "the random seed, where runs differ by it", nullable=True),
     Column("n_steps", I32, "how many steps the run has", "count"),
     Column("n_layers", I32, "how many layers were compared", "count"),
     Column("base", STR, "the base checkpoint, as a path or address"),
     Column("config", STR, "every setting used, as one JSON object"),
     Column("geodiag_version", STR, "the version of this package that wrote the run"),
-    Column("created", pl.Datetime("us", "UTC"), "when the run was written", "UTC"),
+    Column("created", UTC_TIME, "when the run was written", "UTC"),
 )
 
 _ACTIVE = (
@@ -41,7 +41,7 @@ _SCORES = (
     Column("task", STR, "the task's folded name; `overall` is the overall score"),
     Column("score", F64, "the score as a fraction", "0..1"),
     Column("stderr", F64, "its standard error", ">= 0", nullable=True),
-    Column("n", pl.Int64(), "how many examples it was measured on", "count", nullable=True),
+    Column("n", I64, "how many examples it was measured on", "count", nullable=True),
 )
 
 _MERGES = (

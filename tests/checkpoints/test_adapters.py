@@ -206,7 +206,7 @@ def test_other_kinds_are_refused_with_what_to_do(tmp_path, base, config, why, fi
 
 
 def test_every_refusal_is_tested():
-    seen = {refusal.why for refusal in REFUSALS for config, _, _ in REFUSED if refusal.found(CONFIG | config)}
+    seen = {refusal.why for refusal in REFUSALS for config, _, _ in REFUSED if refusal.kind(CONFIG | config)}
     assert seen == {refusal.why for refusal in REFUSALS}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_the_quick_spectrum_and_little_memory_change_nothing(plain):
     expected, _ = rows(plain, states="merged", experts="merged")
     found, extraction = rows(plain, experts="merged", spectrum="krylov")
     assert_same(found, expected, tolerance=1e-5)
-    small = extraction.__class__(**{**vars(extraction), "memory": 1})
+    small = replace(extraction, run=replace(extraction.run, memory=1))
     again = {}
     for of_layer in (part.rows for part in small.layer_results()):
         for table, some in of_layer.items():
@@ -198,7 +199,7 @@ def test_alpha_scales_and_another_alpha_is_another_checkpoint(plain, tmp_path):
         assert row["norm"] == pytest.approx(factor * want["norm"], rel=1e-12)
     for row, want in zip(found["pairs"], expected["pairs"], strict=True):
         assert row["sar"] == pytest.approx(want["sar"], rel=1e-12)
-    prints = [[fingerprint(c) for c in extraction.checkpoints.values()] for extraction in (old, new)]
+    prints = [[fingerprint(c) for c in extraction.run.checkpoints.values()] for extraction in (old, new)]
     assert [a == b for a, b in zip(*prints, strict=True)].count(False) >= 3
 
 

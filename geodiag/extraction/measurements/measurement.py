@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from geodiag.common.schema import Table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Row = Mapping[str, Any]
 """One row: column name to value; undefined values are None."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import polars as pl
-
-from geodiag.common.schema import F64, I32, RUN, STEP, STR, Column, Table
+from geodiag.common.schema import BOOL, F32, F64, I32, RUN, STEP, STR, Column, Table, list_of
 from geodiag.errors import SettingsError
 
 
@@ -66,11 +64,11 @@ _ATTRIBUTION = (
     Column("shared_random", F64, "the same with as many random directions", _NATS, nullable=True),
     Column("step_overlap", F64, "||Delta V||_F^2 / ||Delta||_F^2", "0..1", nullable=True),
     Column("squared_share", F64, "||Delta||_F^2 of the group over that of all groups", "0..1", nullable=True),
-    Column("allocation_examples", pl.List(pl.Float32()), "allocation of each example's loss change", "nats", True),
+    Column("allocation_examples", list_of(F32), "allocation of each example's loss change", "nats", True),
     Column("path_points", I32, "points of the path at which gradients were taken", "3, 5 or 9"),
     Column("residual", F64, "delta_loss less the sum of the allocation over weights", "nats"),
     Column("share_change", F64, "L1 change of the groups' shares at the last refinement", "0..2"),
-    Column("converged", pl.Boolean(), "whether residual and shares have settled; if not, no group is named"),
+    Column("converged", BOOL, "whether residual and shares have settled; if not, no group is named"),
 )
 
 ATTRIBUTION_TABLES = (

@@ -153,27 +153,27 @@ def _projections(
     rough: torch.dtype,
     workers: Workers,
 ) -> Tensor:
-    """||D_i V_j||_F at [i, j] for the pairs of the plan; what stands elsewhere has no meaning."""
+    """||D_i V_j||_F at [i, j] for the pairs of the plan; entries of other pairs have no meaning."""
     partners, V = plan.partners(), spectrum.V
     rounded = V.to(rough)
     rest = (V - rounded).to(rough) if rough == torch.bfloat16 else None
     projected = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
 
+    def row(i: int, D: Tensor) -> None:
+        others = torch.tensor(partners[i], device=V.device)
+        if rest is None:
+            projected[i, others] = projected_norms(D, rounded[others])
+        else:
+            core = spectrum.s[i, :, None] * V[i].mT
+            projected[i, others] = projected_norms(D, rounded[others], norm=norms[i], core=core, rest=rest[others])
+
     def project(batch: UpdateBatch) -> None:
         if batch.factored:
             projected[list(batch.members)] = _all_projections(held[batch], V)
             return
-        for row, i in enumerate(batch.members):
+        for place, i in enumerate(batch.members):
             if i in partners:
-                others = torch.tensor(partners[i], device=V.device)
-                D = held[batch][row] if batch in held else updates.matrix(i).to(rough)
-                if rest is None:
-                    projected[i, others] = projected_norms(D, rounded[others])
-                else:
-                    core = spectrum.s[i, :, None] * V[i].mT
-                    projected[i, others] = projected_norms(
-                        D, rounded[others], norm=norms[i], core=core, rest=rest[others]
-                    )
+                row(i, held[batch][place] if batch in held else updates.matrix(i).to(rough))
 
     workers.map(project, batches)
     return projected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from geodiag.checkpoints import Layer
@@ -11,6 +12,7 @@ from geodiag.common.schema import defined
 from geodiag.extraction.measurements.geometry.layer import LayerGeometry
 from geodiag.extraction.measurements.measurement import Row
 from geodiag.extraction.plan import Plan
+from geodiag.geometry import stable_rank
 
 
 def layer_rows(layer: Layer, plan: Plan, found: LayerGeometry) -> dict[str, list[Row]]:
@@ -30,9 +32,11 @@ def layer_rows(layer: Layer, plan: Plan, found: LayerGeometry) -> dict[str, list
 
 def _update_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
     spectrum = found.spectrum
-    rank, s_1, kept = spectrum.rank.tolist(), spectrum.s_1.tolist(), spectrum.energy_kept.tolist()
+    rank, kept = spectrum.rank.tolist(), spectrum.energy_kept.tolist()
+    norms = torch.tensor([found.measures[i].norm for i in plan.new], dtype=torch.float64)
+    stable_ranks = stable_rank(norms, spectrum.s_1.cpu()[list(plan.new)]).tolist()
     rows: list[Row] = []
-    for i in plan.new:
+    for i, stable in zip(plan.new, stable_ranks, strict=True):
         update, m = plan.updates[i], found.measures[i]
         rows.append(
             {
@@ -43,7 +47,7 @@ def _update_rows(place: Row, plan: Plan, found: LayerGeometry) -> list[Row]:
                 "increment_norm": m.increment_norm,
                 "rank": rank[i],
                 "energy_kept": defined(kept[i]),
-                "stable_rank": (m.norm / s_1[i]) ** 2 if s_1[i] > 0 else None,
+                "stable_rank": defined(stable),
                 "changed_share": m.changed_share,
                 "rounding_floor": m.rounding_floor,
                 "singular_values": spectrum.s[i, : rank[i]].tolist(),

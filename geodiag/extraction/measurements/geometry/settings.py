@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-import polars as pl
-
-from geodiag.common.schema import BLOCK, F64, FAMILIES, FAMILY, I32, LAYER, RUN, STEP, STR, Column, Table
+from geodiag.common.schema import BLOCK, F64, FAMILIES, FAMILY, I32, LAYER, RUN, STEP, STR, Column, Table, list_of
 from geodiag.errors import SettingsError
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -116,7 +114,7 @@ _UPDATES = (
     Column("stable_rank", F64, "||D||_F^2 / s_1^2", ">= 1", nullable=True),
     Column("changed_share", F64, "share of the weight's entries that changed at all", "0..1", nullable=True),
     Column("rounding_floor", F64, "the norm that rounding alone would give", ">= 0", nullable=True),
-    Column("singular_values", pl.List(F64), "the kept singular values, largest first", "> 0", nullable=True),
+    Column("singular_values", list_of(F64), "the kept singular values, largest first", "> 0", nullable=True),
 )
 
 _PAIRS = (

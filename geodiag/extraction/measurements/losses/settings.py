@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import polars as pl
-
-from geodiag.common.schema import F64, I32, RUN, STR, Column, Table
+from geodiag.common.schema import BOOL, F64, I32, I64, RUN, STR, Column, Table
 from geodiag.errors import SettingsError
 
 
@@ -66,13 +64,13 @@ _LOSSES = (
     Column("bc_prev", F64, "Bhattacharyya coefficient with the state before", _SHARE, nullable=True),
     Column("bc_base", F64, "Bhattacharyya coefficient with the base", _SHARE, nullable=True),
     Column("n_examples", I32, "examples", "count"),
-    Column("n_tokens", pl.Int64(), "target tokens of all examples", "count"),
+    Column("n_tokens", I64, "target tokens of all examples", "count"),
     Column("n_cut", I32, "examples left out because they are too long", "count"),
     Column("note", STR, "why a value is null, or what it rests on", nullable=True),
     Column("path_points", I32, "points of the path over which the loss change was allocated", "count", nullable=True),
     Column("residual", F64, "delta_loss less the sum of the allocation", "nats", nullable=True),
     Column("share_change", F64, "L1 change of the allocation's shares at the last refinement", "0..2", nullable=True),
-    Column("converged", pl.Boolean(), "whether the allocation converged", nullable=True),
+    Column("converged", BOOL, "whether the allocation converged", nullable=True),
 )
 
 _EXAMPLES = (
@@ -84,7 +82,7 @@ _EXAMPLES = (
     Column("half", STR, "choosing or judging"),
     Column("loss", F64, "mean cross-entropy of the target's tokens", _NATS),
     Column("p_target", F64, "exp(-loss)", _SHARE),
-    Column("exact", pl.Boolean(), "whether every target token is the most probable one"),
+    Column("exact", BOOL, "whether every target token is the most probable one"),
 )
 
 LOSS_TABLES = (
