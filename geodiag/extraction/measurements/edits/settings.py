@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import polars as pl
-
-from geodiag.common.schema import F64, I32, RUN, STEP, STR, Column, Table
+from geodiag.common.schema import BOOL, F64, I32, RUN, STEP, STR, Column, Table, list_of
 from geodiag.errors import SettingsError
 
 
@@ -48,7 +46,7 @@ _EDITS = (
     Column(
         "kind", STR, "scale, family, band, top, harm, random, complement, project, project_random or transplant"
     ),
-    Column("groups", pl.List(STR), "groups whose change is edited; empty for all"),
+    Column("groups", list_of(STR), "groups whose change is edited; empty for all"),
     Column("share_of_matrices", F64, "of the target matrices, those it edits", "0..1"),
     Column("squared_share", F64, "of the squared norm of the step, that of the groups it edits", "0..1"),
     Column("loss", F64, "mean cross-entropy after the edited step", ">= 0, nats"),
@@ -79,7 +77,7 @@ _EDIT_EXAMPLES = (
     Column("example", I32, "the example's place in its task", "0.."),
     Column("loss", F64, "mean cross-entropy of the target's tokens", ">= 0, nats"),
     Column("p_target", F64, "exp(-loss)", "0..1"),
-    Column("exact", pl.Boolean(), "whether every target token is the most probable one"),
+    Column("exact", BOOL, "whether every target token is the most probable one"),
 )
 
 EDIT_TABLES = (
