@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,18 +67,21 @@ def list_store(store: Path, tables: Iterable[str]) -> StoreListing:
         store: the store's folder.
         tables: the tables' names; `runs`, by which runs are seen, is listed in any case, and first.
     """
-    names = dict.fromkeys(("runs", *tables))
-    return StoreListing({name: {run: parts for run, parts in _partitions(store / name) if parts} for name in names})
+    return StoreListing({name: _partitions(store / name) for name in dict.fromkeys(("runs", *tables))})
 
 
-def _partitions(table: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+def _partitions(table: Path) -> dict[str, tuple[Path, ...]]:
+    """The files of a table by run, sorted; none where it has no folder."""
     try:
         with os.scandir(table) as entries:
             names = [entry.name for entry in entries if entry.name.startswith("run=")]
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return {}
+    partitions = {}
     for name in names:
-        yield name.removeprefix("run="), tuple(sorted((table / name).glob("part-*.parquet")))
+        if parts := tuple(sorted((table / name).glob("part-*.parquet"))):
+            partitions[name.removeprefix("run=")] = parts
+    return partitions
 
 
 def visible_runs(store: Path) -> list[str]:

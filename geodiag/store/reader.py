@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import polars as pl
 
-from geodiag.common.schema import Table
 from geodiag.common.text import counted
 from geodiag.errors import StoreError
 from geodiag.store.layout import StoreListing, check_store, list_store
 from geodiag.store.schema import TABLES, get_table
 
 _PATH = "__path__"
+_RUN_OF_PATH = r"run=([^/\\=]+)[/\\][^/\\]+$"
 
 
 class StoreReader:
@@ -71,7 +72,7 @@ class StoreReader:
 
     def run_ids(self) -> list[str]:
         """The ids of the runs in this view, sorted; empty when there is none."""
-        return self._runs_of(self._listed())
+        return list(self._files("runs"))
 
     def runs(self) -> pl.DataFrame:
         """The table `runs`, one row a run, sorted by id.
@@ -86,7 +87,7 @@ class StoreReader:
 
     def has(self, table: str) -> bool:
         """Whether any run has rows in that table."""
-        return bool(self._files(get_table(table)))
+        return bool(self._files(get_table(table).name))
 
     def scan(self, table: str) -> pl.LazyFrame:
         """A table as a lazy frame, with the column `run` first; without rows where no run has it.
@@ -98,8 +99,23 @@ class StoreReader:
             StoreError: there is no table of that name.
         """
         spec = get_table(table)
-        files = self._files(spec)
-        return _scan_files(files, spec) if files else spec.empty().lazy()
+        files = list(chain.from_iterable(self._files(table).values()))
+        if not files:
+            return spec.empty().lazy()
+        stored = dict(spec.columns)
+        del stored["run"]
+        # `run` is taken from the paths. Polars' own reading of hive partitions would also take in folders above the
+        # store that happen to be named `key=value`, and let one named `step=3` replace a column of ours.
+        frame = pl.scan_parquet(
+            files,
+            schema=stored,
+            missing_columns="insert",
+            extra_columns="ignore",
+            include_file_paths=_PATH,
+            hive_partitioning=False,
+            glob=False,
+        )
+        return frame.with_columns(run=pl.col(_PATH).str.extract(_RUN_OF_PATH)).select(*spec.columns)
 
     def config(self, run: str) -> dict[str, Any]:
         """Every setting a run was extracted with.
@@ -115,51 +131,29 @@ class StoreReader:
         Raises:
             StoreError: the store holds no run, or a run's settings cannot be read.
         """
-        return {run: self._parsed(run, text) for run, text in self.runs().select("run", "config").iter_rows()}
+        configs = {}
+        for run, text in self.runs().select("run", "config").iter_rows():
+            try:
+                configs[run] = dict(json.loads(text))
+            except (ValueError, TypeError) as cause:
+                fix = "extract the run again with --overwrite"
+                raise StoreError("the run's settings cannot be read", where=self.path, run=run, fix=fix) from cause
+        return configs
 
-    def _parsed(self, run: str, text: str) -> dict[str, Any]:
-        try:
-            return dict(json.loads(text))
-        except (ValueError, TypeError) as cause:
-            fix = "extract the run again with --overwrite"
-            raise StoreError("the run's settings cannot be read", where=self.path, run=run, fix=fix) from cause
-
-    def _listed(self, *tables: str) -> StoreListing:
-        return list_store(self.path, tables) if self._listing is None else self._listing
-
-    def _runs_of(self, listing: StoreListing) -> list[str]:
-        return [run for run in listing.runs if self._chosen is None or run in self._chosen]
-
-    def _files(self, spec: Table) -> list[Path]:
-        listing = self._listed(spec.name)
-        parts = listing.files[spec.name]
-        return [file for run in self._runs_of(listing) for file in parts.get(run, ())]
+    def _files(self, table: str) -> dict[str, tuple[Path, ...]]:
+        """The files of a table by run, sorted; only runs of this view that have some."""
+        listing = list_store(self.path, (table,)) if self._listing is None else self._listing
+        files = {}
+        for run in listing.runs:
+            if (self._chosen is None or run in self._chosen) and run in listing.files[table]:
+                files[run] = listing.files[table][run]
+        return files
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r}, {counted(len(self.run_ids()), 'run')})"
 
     def _repr_html_(self) -> str:
         return f"<p>{type(self).__name__} at <code>{self.path}</code></p>{self.runs()._repr_html_()}"
-
-
-def _scan_files(files: list[Path], spec: Table) -> pl.LazyFrame:
-    """Scans partition files and takes `run` from their paths.
-
-    Polars' own reading of hive partitions is not used: it would also take in folders above the store that
-    happen to be named `key=value`, and let one named `step=3` replace a column of ours.
-    """
-    stored = {name: dtype for name, dtype in spec.columns.items() if name != "run"}
-    frame = pl.scan_parquet(
-        files,
-        schema=stored,
-        missing_columns="insert",
-        extra_columns="ignore",
-        include_file_paths=_PATH,
-        hive_partitioning=False,
-        glob=False,
-    )
-    run = pl.col(_PATH).str.extract(r"run=([^/\\=]+)[/\\][^/\\]+$")
-    return frame.with_columns(run=run).select(*spec.columns)
 
 
 def _one_of(names: list[str]) -> str:
