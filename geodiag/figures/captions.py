@@ -60,7 +60,8 @@ def axis_number(value: float | None, digits: int = 2) -> str:
 
 def order_families(families: Iterable[str]) -> list[str]:
     """Families in the order of a block, others after them by name."""
-    return sorted(set(families), key=lambda f: (FAMILIES.index(f) if f in FAMILIES else len(FAMILIES), f))
+    present = set(families)
+    return sorted(present.intersection(FAMILIES), key=FAMILIES.index) + sorted(present.difference(FAMILIES))
 
 
 def order_tasks(pairs: pl.DataFrame) -> list[str]:

@@ -186,8 +186,8 @@ def need(frame: pl.DataFrame, columns: tuple[str, ...], *, name: str) -> pl.Data
     Raises:
         SettingsError: it lacks some.
     """
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
+    if not set(columns) <= set(frame.columns):
+        missing = [column for column in columns if column not in frame.columns]
         raise SettingsError(f"{name} lacks {', '.join(missing)}", fix=f"give {', '.join(columns)}")
     return frame
 

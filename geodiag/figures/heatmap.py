@@ -60,10 +60,9 @@ def cells(
     """
     values = np.full((len(row_order), len(column_order)), np.nan)
     asked = np.zeros(values.shape, dtype=bool)
-    places = ({name: k for k, name in enumerate(row_order)}, {name: k for k, name in enumerate(column_order)})
     for row, column, number in frame.select(rows, columns, value).iter_rows():
-        if row in places[0] and column in places[1]:
-            at = places[0][row], places[1][column]
+        if row in row_order and column in column_order:
+            at = row_order.index(row), column_order.index(column)
             asked[at] = True
             values[at] = np.nan if number is None else number
     return Cells(tuple(row_order), tuple(column_order), values, asked)
@@ -106,7 +105,8 @@ def draw_cells(
         edgecolors="white",
         linewidth=0.4,
     )
-    _hatch(ax, matrix)
+    for row, column in np.argwhere(matrix.undefined):
+        ax.add_patch(Rectangle((column, row), 1, 1, facecolor="white", edgecolor=HATCH, hatch="/////", linewidth=0.0))
     _frame(ax, row_labels or matrix.rows, column_labels or matrix.columns, turn=turn)
     if digits is not None:
         _annotate(ax, matrix, mesh, digits, texts, below)
@@ -167,12 +167,6 @@ def heatmap_size(
         width = ONE_COLUMN if columns * 0.13 + margin <= ONE_COLUMN else TWO_COLUMNS
     square = (width - margin) / max(columns, 1)
     return width, max(max(min(square, cell), least) * rows, LEAST_BAR) + 0.35 + 0.05 * labels
-
-
-def _hatch(ax: Axes, matrix: Cells) -> None:
-    for row, column in np.argwhere(matrix.undefined):
-        patch = Rectangle((column, row), 1, 1, facecolor="white", edgecolor=HATCH, hatch="/////", linewidth=0.0)
-        ax.add_patch(patch)
 
 
 def _frame(ax: Axes, rows: Sequence[str], columns: Sequence[str], *, turn: bool | None) -> None:

@@ -70,18 +70,16 @@ def depth_profile(
     if not has_values(frame, signal):
         raise NothingToDraw(f"no layer has a value of {signal}", run=run, step=step)
     means = block_means(frame, signal)
-    shown = {size: _block_cells(means.filter(pl.col("size") == size), signal) for size in order_sizes(frame["size"])}
-    scale = _scale(signal, np.concatenate([matrix.values.ravel() for matrix in shown.values()]))
-    deepest = _blocks(means)
+    sizes, deepest, scale = order_sizes(frame["size"]), _blocks(means), _scale(signal, means[signal].to_numpy())
     # As many sizes side by side as leave a block room for its number.
-    across = max(1, min(len(shown), BLOCKS // max(deepest, 8)))
-    panels = [
-        Panel(size, _profile(frame, means, size, matrix, signal, scale, first=k % across == 0))
-        for k, (size, matrix) in enumerate(shown.items())
-    ]
+    across = max(1, min(len(sizes), BLOCKS // max(deepest, 8)))
+    panels = []
+    for k, size in enumerate(sizes):
+        rows, of_size = frame.filter(pl.col("size") == size), means.filter(pl.col("size") == size)
+        panels.append(Panel(size, _profile(rows, of_size, signal, scale, first=k % across == 0)))
     narrow = across <= 2 and across * deepest <= BLOCKS // 2
     drawn = compose(data, rows_of(panels, across), axes, width=ONE_COLUMN if narrow else TWO_COLUMNS, aligned=True)
-    (mesh,) = (c for c in drawn[-1].collections if isinstance(c, QuadMesh))
+    (mesh,) = drawn[-1].findobj(QuadMesh)
     colour_bar(drawn, mesh, scale)
     return drawn
 
@@ -90,29 +88,22 @@ def _blocks(means: pl.DataFrame) -> int:
     return int(str(means["block"].max())) + 1
 
 
-def _block_cells(means: pl.DataFrame, signal: str) -> Cells:
-    order = {"row_order": order_families(means["family"]), "column_order": list(map(str, range(_blocks(means))))}
-    return cells(
-        means.with_columns(pl.col("block").cast(pl.String)), rows="family", columns="block", value=signal, **order
-    )
-
-
-def _profile(
-    frame: pl.DataFrame, means: pl.DataFrame, size: str, matrix: Cells, signal: str, scale: Scale, *, first: bool
-) -> Prepare:
-    every = max(1, -(-len(matrix.columns) // 20))
-    names = [block if k % every == 0 else "" for k, block in enumerate(matrix.columns)]
-    of_size = pl.col("size") == size
+def _profile(rows: pl.DataFrame, means: pl.DataFrame, signal: str, scale: Scale, *, first: bool) -> Prepare:
+    """The axes of one size: the layers' rows of it, and their means by block and family."""
+    blocks, families = [str(block) for block in range(_blocks(means))], order_families(means["family"])
+    named = means.with_columns(pl.col("block").cast(pl.String))
+    matrix = cells(named, rows="family", columns="block", value=signal, row_order=families, column_order=blocks)
+    numbers, every = [""] * len(blocks), max(1, -(-len(blocks) // 20))
+    numbers[::every] = blocks[::every]
+    labels = [family_label(family) if first else "" for family in families]
 
     def draw(ax: Axes) -> None:
-        rows = [family_label(family) if first else "" for family in matrix.rows]
-        draw_cells(ax, matrix, scale, row_labels=rows, column_labels=names, digits=None, bar=False, turn=False)
+        draw_cells(ax, matrix, scale, row_labels=labels, column_labels=numbers, digits=None, bar=False, turn=False)
         finish(ax, x="Block", y="Family" if first else "")
-        text = f"{label(signal)} of each layer of {size}, mean over steps and runs; blank: no such layer"
-        drawn = means.filter(of_size)
-        describe(ax, text, table="layer_signals", frame=frame.filter(of_size), drawn=drawn, shows=[signal])
+        text = f"{label(signal)} of each layer of {means['size'][0]}, mean over steps and runs; blank: no such layer"
+        describe(ax, text, table="layer_signals", frame=rows, drawn=means, shows=[signal])
 
-    return lambda _: [Ready(draw, 0.6 + 0.16 * max(len(matrix.rows), 5))]
+    return lambda _: [Ready(draw, 0.6 + 0.16 * max(len(families), 5))]
 
 
 def _scale(signal: str, values: np.ndarray) -> Scale:

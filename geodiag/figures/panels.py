@@ -83,7 +83,9 @@ def compose(
         for k, ready in enumerate(part.ready):
             ax = next(places)
             ready.draw(ax)
-            _head(ax, mark if k == 0 else "", part.panel.title if len(part.ready) == 1 else "")
+            title = ax.get_title() or (part.panel.title if len(part.ready) == 1 else "")
+            # Only the text is set: a title that was moved to make room stays where it is.
+            ax.title.set_text(f"{mark if k == 0 else ''}{title}")
     if legend:
         _shared_legend(drawn, below=axes is None)
     describe_missing(drawn[0], missing)
@@ -110,18 +112,19 @@ def _fill(tables: Tables, rows: Sequence[Sequence[Panel]]) -> tuple[list[list[_F
 
 
 def _grid(filled: Sequence[Sequence[_Filled]], width: float, *, aligned: bool) -> list[Axes]:
-    heights = [max(ready.height for part in row for ready in part.ready) for row in filled]
-    counts = [sum(len(part.ready) for part in row) for row in filled]
+    heights, shares = [], []
+    for row in filled:
+        heights.append(max(ready.height for part in row for ready in part.ready))
+        shares.append([part.panel.width / len(part.ready) for part in row for _ in part.ready])
     figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
     if aligned:
-        grid = figure.add_gridspec(len(filled), max(counts), height_ratios=heights)
-        return [figure.add_subplot(grid[k, j]) for k, count in enumerate(counts) for j in range(count)]
+        grid = figure.add_gridspec(len(filled), max(map(len, shares)), height_ratios=heights)
+        return [figure.add_subplot(grid[k, j]) for k, widths in enumerate(shares) for j in range(len(widths))]
     rows = figure.add_gridspec(len(filled), 1, height_ratios=heights)
     grid_axes: list[Axes] = []
-    for k, row in enumerate(filled):
-        shares = [part.panel.width / len(part.ready) for part in row for _ in part.ready]
-        inner = rows[k].subgridspec(1, len(shares), width_ratios=shares)
-        grid_axes += [figure.add_subplot(inner[0, j]) for j in range(len(shares))]
+    for k, widths in enumerate(shares):
+        inner = rows[k].subgridspec(1, len(widths), width_ratios=widths)
+        grid_axes += [figure.add_subplot(inner[0, j]) for j in range(len(widths))]
     return grid_axes
 
 
@@ -130,11 +133,6 @@ def _given_axes(axes: Iterable[Axes], filled: Sequence[Sequence[_Filled]]) -> li
     if len(given) != count:
         raise SettingsError(f"{len(given)} axes were given", fix=f"this data fills {count}")
     return given
-
-
-def _head(ax: Axes, mark: str, title: str) -> None:
-    # Only the text is set: a title that was moved to make room stays where it is.
-    ax.title.set_text(f"{mark}{ax.get_title() or title}")
 
 
 def _shared_legend(axes: Sequence[Axes], *, below: bool) -> None:

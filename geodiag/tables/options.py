@@ -75,7 +75,7 @@ _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 def order_sizes(sizes: Iterable[str]) -> list[str]:
     """Sizes by the number of parameters they name ("600M" before "1.7B"), others after them by name."""
-    return sorted(set(sizes), key=lambda size: (_parameters(size), size))
+    return sorted(set(sizes), key=_size_order)
 
 
 def order_methods(methods: Iterable[str]) -> list[str]:
@@ -89,6 +89,6 @@ ORDERS: Mapping[str, Callable[[Iterable[str]], list[str]]] = MappingProxyType(
 """The order of the values of a label."""
 
 
-def _parameters(size: str) -> float:
+def _size_order(size: str) -> tuple[float, str]:
     match = re.match(r"\s*([0-9]*\.?[0-9]+)\s*([kmbt]?)", size.lower())
-    return inf if match is None else float(match[1]) * _UNITS[match[2]]
+    return inf if match is None else float(match[1]) * _UNITS[match[2]], size
