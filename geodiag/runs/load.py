@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from geodiag.runs.draft import unfilled
 from geodiag.runs.findings import MANIFEST_CHECKS, OWN_FIELDS, known_keys, schema_findings, shown, unknown_key
 from geodiag.runs.manifest import Manifest
 from geodiag.runs.scores.loading import RunScores, read_scores
-from geodiag.runs.yaml_source import YamlSource, read_yaml
+from geodiag.runs.yaml_source import read_yaml
 
 FILE_NAME = "run.yaml"
 """The name of a manifest."""
@@ -95,15 +94,7 @@ def find_manifests(root: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise ManifestError("no such file or folder", where=root, fix=f"give a folder with a {FILE_NAME} in it")
-    manifests = sorted(folder / FILE_NAME for folder in _folders(root) if (folder / FILE_NAME).is_file())
-    if not manifests:
-        fix = "`geodiag init FOLDER` drafts one from a folder of checkpoints"
-        raise ManifestError(f"no {FILE_NAME} here or below", where=root, fix=fix)
-    return manifests
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    seen = set()
+    manifests, seen = [], set()
     for folder, below, _ in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up, or two links to one folder
@@ -111,7 +102,13 @@ def _folders(root: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield Path(folder)
+        file = Path(folder, FILE_NAME)
+        if file.is_file():
+            manifests.append(file)
+    if not manifests:
+        fix = "`geodiag init FOLDER` drafts one from a folder of checkpoints"
+        raise ManifestError(f"no {FILE_NAME} here or below", where=root, fix=fix)
+    return sorted(manifests)
 
 
 def _manifest_file(path: Path) -> Path:
@@ -133,18 +130,15 @@ def _read(path: Path) -> tuple[Manifest | None, list[ManifestError]]:
     to_fill_in = unfilled(source)
     if to_fill_in is not None:  # every other error follows from it, or can wait
         return None, [to_fill_in]
-    # Fields that the file itself cannot give.
-    reserved = [unknown_key((key,), known_keys(Manifest)) for key in OWN_FIELDS if key in source.data]
-    manifest = None
-    try:
-        manifest = _validated(source)
-        findings = [finding for check in MANIFEST_CHECKS for finding in check(manifest)]
-    except ValidationError as error:
-        findings = schema_findings(error, source)
-    return manifest, [finding.error(source) for finding in reserved + findings]
-
-
-def _validated(source: YamlSource) -> Manifest:
-    assert isinstance(source.data, dict)
+    manifest, findings = None, []
+    for key in OWN_FIELDS:
+        if key in source.data:  # a field that the file itself cannot give
+            findings.append(unknown_key((key,), known_keys(Manifest)))
     data = {str(key): value for key, value in source.data.items()} | {"path": source.path}
-    return Manifest.model_validate(data, context={"folder": source.path.parent})
+    try:
+        manifest = Manifest.model_validate(data, context={"folder": source.path.parent})
+        for check in MANIFEST_CHECKS:
+            findings += check(manifest)
+    except ValidationError as error:
+        findings += schema_findings(error, source)
+    return manifest, [finding.error(source) for finding in findings]

@@ -8,7 +8,16 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from geodiag.common.remote import RemotePath, as_path
@@ -34,22 +43,6 @@ def fold_task_name(name: str) -> str:
         'high_school_math'
     """
     return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFC", name).strip().lower())
-
-
-_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", re.ASCII)
-
-
-def _checked_run_id(value: str) -> str:
-    # The id becomes a folder of the store (`run=<id>`) and of its staging area.
-    if not _RUN_ID.fullmatch(value):
-        raise PydanticCustomError("value", "no id")
-    return value
-
-
-def _checked_text(value: str) -> str:
-    if not value.strip():
-        raise PydanticCustomError("value", "no text")
-    return value.strip()
 
 
 def _checked_task(value: str) -> str:
@@ -84,7 +77,9 @@ def _local(value: object, info: ValidationInfo) -> object:
     return path
 
 
-Text = Annotated[str, AfterValidator(_checked_text)]
+# The id becomes a folder of the store (`run=<id>`) and of its staging area.
+RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 CheckpointPath = Annotated[Path, BeforeValidator(_absolute)]
 FilePath = Annotated[Path, BeforeValidator(_local)]
 
@@ -131,9 +126,7 @@ class Manifest(_Strict):
     Build one with `load_manifest`, which also checks that everything named exists.
     """
 
-    run: Annotated[str, AfterValidator(_checked_run_id)] = Field(
-        description="an id of letters, digits, . _ - (at most 200, a letter, digit or _ first)"
-    )
+    run: RunId = Field(description="an id of letters, digits, . _ - (at most 200, a letter, digit or _ first)")
     size: Text = Field(description='the label of the model size, such as "4B"')
     method: Text = Field(description="the label of the training method, such as EWC")
     base: CheckpointPath = Field(description="the checkpoint that the run started from")

@@ -63,10 +63,11 @@ def read_yaml(path: Path) -> YamlSource:
     text = _text(path)
     try:
         loader = _PlainLoader(text)
-        try:
-            return _parsed(path, loader)
-        finally:
-            loader.dispose()
+        root = loader.get_single_node()
+        if root is None:
+            raise ManifestError("the file is empty", where=path)
+        _refuse_oddities(path, root)
+        return YamlSource(path, loader.construct_document(root), root)
     except ReaderError as error:
         where = f"{path}:{text.count(chr(10), 0, error.position) + 1}"
         problem = f"the character {chr(error.character)!r} has no place in a text file"
@@ -88,14 +89,6 @@ def _text(path: Path) -> str:
         raise ManifestError(f"cannot be read ({error.strerror})", where=path) from error
 
 
-def _parsed(path: Path, loader: _PlainLoader) -> YamlSource:
-    root = loader.get_single_node()
-    if root is None:
-        raise ManifestError("the file is empty", where=path)
-    _refuse_oddities(path, root)
-    return YamlSource(path, loader.construct_document(root), root)
-
-
 def _syntax_error(path: Path, error: yaml.MarkedYAMLError) -> ManifestError:
     mark = error.problem_mark or error.context_mark
     return ManifestError(
@@ -112,25 +105,22 @@ def _refuse_oddities(path: Path, root: yaml.Node) -> None:
         where = f"{path}:{node.start_mark.line + 1}"
         if node.tag not in _TAGS:
             raise ManifestError(f"the tag {node.tag!r} has no meaning here", where=where, fix="write a plain value")
-        if isinstance(node, yaml.MappingNode):
-            _refuse_repeated_keys(path, node)
-
-
-def _refuse_repeated_keys(path: Path, node: yaml.MappingNode) -> None:
-    seen: dict[str, int] = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise ManifestError("a key is not plain text", where=f"{path}:{line}", fix="write `key: value`")
-        if key.value in seen:
-            problem = f"key {key.value!r} stands here again, first on line {seen[key.value]}"
-            raise ManifestError(problem, where=f"{path}:{line}", fix="keep one of them")
-        seen[key.value] = line
+        lines: dict[str, int] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            where, line = f"{path}:{key.start_mark.line + 1}", key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ManifestError("a key is not plain text", where=where, fix="write `key: value`")
+            if key.value in lines:
+                problem = f"key {key.value!r} stands here again, first on line {lines[key.value]}"
+                raise ManifestError(problem, where=where, fix="keep one of them")
+            lines[key.value] = line
 
 
 def scalars(root: yaml.Node) -> Iterator[yaml.ScalarNode]:
     """Every single value of a file, with its place in the text."""
-    return (node for node in _nodes(root) if isinstance(node, yaml.ScalarNode))
+    for node in _nodes(root):
+        if isinstance(node, yaml.ScalarNode):
+            yield node
 
 
 def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
@@ -143,7 +133,8 @@ def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
         seen.add(id(node))
         yield node
         if isinstance(node, yaml.MappingNode):
-            pending += [part for pair in node.value for part in pair]
+            for pair in node.value:
+                pending += pair
         elif isinstance(node, yaml.SequenceNode):
             pending += node.value
 

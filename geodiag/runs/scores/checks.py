@@ -30,8 +30,7 @@ def check_scores(scores: Sequence[RawScore], manifest: Manifest) -> None:
         raise ScoresError("every score is empty", where=manifest.scores, run=manifest.run)
     for score in scores:
         _check_score(score, manifest)
-    _check_unique(scores, manifest)
-    _check_some_trained(scores, manifest)
+    _check_tasks(scores, manifest)
 
 
 def _check_score(score: RawScore, manifest: Manifest) -> None:
@@ -52,7 +51,8 @@ def _check_score(score: RawScore, manifest: Manifest) -> None:
         raise ScoresError(problem, where=score.where, run=manifest.run, fix="give a whole number from 1")
 
 
-def _check_unique(scores: Sequence[RawScore], manifest: Manifest) -> None:
+def _check_tasks(scores: Sequence[RawScore], manifest: Manifest) -> None:
+    """Refuse a task that is scored twice at a step, and scores of untrained tasks alone."""
     first: dict[tuple[int, str], str] = {}
     for score in scores:
         key = (score.step, score.task)
@@ -60,10 +60,7 @@ def _check_unique(scores: Sequence[RawScore], manifest: Manifest) -> None:
             problem = f"step {score.step}, task {score.task} is scored here again, first at {first[key]}"
             raise ScoresError(problem, where=score.where, run=manifest.run, fix="keep one score a step and task")
         first[key] = score.where
-
-
-def _check_some_trained(scores: Sequence[RawScore], manifest: Manifest) -> None:
-    scored = sorted({score.task for score in scores})
+    scored = sorted({task for _, task in first})
     if not {OVERALL_TASK, *manifest.tasks} & set(scored):
         problem = f"none of the trained tasks is scored; scored are {', '.join(scored[:8])}"
         fix = f"name columns or tasks as in run.yaml: {', '.join(manifest.tasks[:8])}"
@@ -88,46 +85,32 @@ def notes_on_scores(manifest: Manifest, scores: pl.DataFrame) -> list[str]:
         manifest: the run.
         scores: its scores, with at least one row.
     """
-    notes = (_unscored_note, _untrained_note, _missing_note, _base_note, _scale_note)
-    return [text for note in notes if (text := note(manifest, scores))]
-
-
-def _unscored_note(manifest: Manifest, scores: pl.DataFrame) -> str:
-    unscored, extra = unscored_tasks(manifest, scores), untrained_tasks(manifest, scores)
-    if not unscored:
-        return ""
-    near = {task: get_close_matches(task, extra, n=1, cutoff=0.5) for task in unscored}
-    named = [f"{task} (is it {near[task][0]} in the scores?)" if near[task] else task for task in unscored]
-    return f"trained but never scored, so without outcomes: {', '.join(named)}"
-
-
-def _untrained_note(manifest: Manifest, scores: pl.DataFrame) -> str:
-    extra = untrained_tasks(manifest, scores)
-    return f"scored but not trained, and kept: {', '.join(extra)}" if extra else ""
+    notes, unscored, extra = [], unscored_tasks(manifest, scores), untrained_tasks(manifest, scores)
+    if unscored:
+        near = {task: get_close_matches(task, extra, n=1, cutoff=0.5) for task in unscored}
+        named = [f"{task} (is it {near[task][0]} in the scores?)" if near[task] else task for task in unscored]
+        notes.append(f"trained but never scored, so without outcomes: {', '.join(named)}")
+    if extra:
+        notes.append(f"scored but not trained, and kept: {', '.join(extra)}")
+    if missing := _missing_note(manifest, scores):
+        notes.append(missing)
+    if not (scores["step"] == 0).any():
+        notes.append("the base (step 0) is not scored, so there is no forward transfer")
+    top = float(scores["score"].max())  # type: ignore[arg-type]
+    if manifest.score_scale == "percent" and 0 < top <= 0.01:
+        notes.append("`score_scale: percent`, but no score is above 1: are they fractions?")
+    return notes
 
 
 def _missing_note(manifest: Manifest, scores: pl.DataFrame) -> str:
     """Scores of a task from its own step on, from which drops and forgetting are computed."""
-    present = set(scores.select("step", "task").iter_rows())
-    scored = {task for _, task in present}
-    needed = [
-        (step, task)
-        for trained_at, task in enumerate(manifest.tasks, start=1)
-        for step in range(trained_at, len(manifest.steps) + 1)
-        if task in scored
-    ]
-    missing = sorted(key for key in needed if key not in present)
+    present, scored = set(scores.select("step", "task").iter_rows()), set(scores["task"])
+    needed: set[tuple[int, str]] = set()
+    for trained_at, task in enumerate(manifest.tasks, start=1):
+        if task in scored:
+            needed.update((step, task) for step in range(trained_at, len(manifest.steps) + 1))
+    missing = sorted(needed - present)
     if not missing:
         return ""
     step, task = missing[0]
     return f"{len(missing)} of {len(needed)} scores of trained tasks are missing, first step {step}, task {task}"
-
-
-def _base_note(_manifest: Manifest, scores: pl.DataFrame) -> str:
-    return "" if (scores["step"] == 0).any() else "the base (step 0) is not scored, so there is no forward transfer"
-
-
-def _scale_note(manifest: Manifest, scores: pl.DataFrame) -> str:
-    top = float(scores["score"].max())  # type: ignore[arg-type]
-    doubtful = manifest.score_scale == "percent" and 0 < top <= 0.01
-    return "`score_scale: percent`, but no score is above 1: are they fractions?" if doubtful else ""

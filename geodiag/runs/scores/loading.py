@@ -115,22 +115,17 @@ def _notes(manifest: Manifest, scores: pl.DataFrame, source_notes: Sequence[str]
 
 def _read_source(path: Path, manifest: Manifest) -> SourceScores:
     """The scores of a file or folder of any format, and the notes on it, from one pass."""
-    source = ScoreSource(path) if path.is_dir() else _table(path)
-    readers = [reader for reader in READERS if reader.accepts(source)]
-    for reader in readers:
-        if isinstance(reader, TableReader):
-            return reader.read(source, manifest)
-    if not readers:
-        shape = "a folder" if path.is_dir() else f"columns {', '.join(source.columns)[:120]}"
-        raise ScoresError(f"{shape}: not a known shape of scores", where=path, fix=_supported())
-    return scores_of_files(_files_of_steps(path, manifest), manifest)
-
-
-def _table(path: Path) -> ScoreSource:
-    if path.suffix.lower() not in TABLE_FORMATS:
+    if not path.is_dir() and path.suffix.lower() not in TABLE_FORMATS:
         problem = f"the ending {path.suffix!r} is not that of a score file ({', '.join(TABLE_FORMATS)})"
         raise ScoresError(problem, where=path, fix=_supported())
-    return read_table(path)
+    source = ScoreSource(path) if path.is_dir() else read_table(path)
+    for reader in READERS:
+        if reader.accepts(source):
+            if isinstance(reader, TableReader):
+                return reader.read(source, manifest)
+            return scores_of_files(_files_of_steps(path, manifest), manifest)
+    shape = "a folder" if path.is_dir() else f"columns {', '.join(source.columns)[:120]}"
+    raise ScoresError(f"{shape}: not a known shape of scores", where=path, fix=_supported())
 
 
 def _files_of_steps(folder: Path, manifest: Manifest) -> Iterator[FileOfStep]:

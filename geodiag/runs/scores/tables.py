@@ -26,9 +26,9 @@ def read_table(path: Path) -> ScoreSource:
         ScoresError: the file cannot be read, rows differ in length, or two columns share a name.
     """
     table = TABLE_FORMATS[path.suffix.lower()](path)
-    repeated = {name for name in table.columns if table.columns.count(name) > 1}
-    if repeated:
-        problem = f"two columns are named {min(repeated)!r}"
+    if len(set(table.columns)) < len(table.columns):
+        repeated = min(name for name in table.columns if table.columns.count(name) > 1)
+        problem = f"two columns are named {repeated!r}"
         raise ScoresError(problem, where=path, fix="give each column its own name")
     if not table.rows:
         raise ScoresError("holds no scores", where=path, fix="add one row a score, or one row a step")
@@ -41,7 +41,11 @@ def _read_separated(path: Path) -> ScoreSource:
             header = file.readline()
             file.seek(0)
             lines = csv.reader(file, delimiter=max(",;\t", key=header.count), strict=True)
-            rows = [(lines.line_num, line) for line in lines if any(cell.strip() for cell in line)]
+            rows = []
+            for line in lines:
+                cells = tuple(cell.strip() or None for cell in line)
+                if any(cells):
+                    rows.append(ScoreRow(f"{path}:{lines.line_num}", cells))
     except UnicodeDecodeError as error:
         raise ScoresError(f"not UTF-8 text at byte {error.start}", where=path, fix="save it as UTF-8") from error
     except OSError as error:
@@ -50,25 +54,22 @@ def _read_separated(path: Path) -> ScoreSource:
         raise ScoresError(f"not a CSV file ({error})", where=path) from error
     if not rows:
         raise ScoresError("the file is empty", where=path)
-    columns = tuple(name.strip() for name in rows[0][1])
-    return _without_index(path, columns, [ScoreRow(f"{path}:{line}", _cells(cells)) for line, cells in rows[1:]])
+    return _without_index(path, rows[0].cells, rows[1:])
 
 
-def _cells(cells: list[str]) -> tuple[str | None, ...]:
-    return tuple(cell.strip() or None for cell in cells)
-
-
-def _without_index(path: Path, columns: tuple[str, ...], rows: list[ScoreRow]) -> ScoreSource:
-    """Drop the nameless first column that pandas writes for its index; refuse ragged rows."""
+def _without_index(path: Path, columns: tuple[str | None, ...], rows: list[ScoreRow]) -> ScoreSource:
+    """Drop the nameless first column that pandas writes for its index; refuse ragged rows and nameless columns."""
     for row in rows:
         if len(row.cells) != len(columns):
             problem = f"{len(row.cells)} cells where the header has {len(columns)}"
             raise ScoresError(problem, where=row.where, fix="give each row one cell a column")
-    start = 1 if columns[0] == "" else 0
-    if "" in columns[start:]:
-        problem = f"column {columns.index('', start) + 1} has no name"
+    start = 1 if columns[0] is None else 0
+    if None in columns[start:]:
+        problem = f"column {columns.index(None, start) + 1} has no name"
         raise ScoresError(problem, where=path, fix="name it in the first row, or drop it")
-    return ScoreSource(path, columns[start:], tuple(ScoreRow(row.where, row.cells[start:]) for row in rows))
+    if start:
+        rows = [ScoreRow(row.where, row.cells[1:]) for row in rows]
+    return ScoreSource(path, tuple(map(str, columns[start:])), tuple(rows))
 
 
 def _read_parquet(path: Path) -> ScoreSource:
@@ -131,8 +132,7 @@ def _step_number(cell: Any, *, where: str) -> int:
     return int(value)
 
 
-_EXTRA = ("stderr", "n")
-_COLUMNS = ("step", "task", "score", *_EXTRA)
+_COLUMNS = ("step", "task", "score", "stderr", "n")
 
 
 def _is_long(source: ScoreSource) -> bool:
@@ -145,9 +145,13 @@ def _read_long(source: ScoreSource, _manifest: Manifest) -> SourceScores:
     Raises:
         ScoresError: a column is unknown or missing, or a row is wrong.
     """
-    _check_columns(source, source.folded)
-    at = {name: column for column, name in enumerate(source.folded)}
-    return SourceScores([score for row in source.rows if (score := _score(row, at)) is not None])
+    columns, scores = source.folded, []
+    _check_columns(source, columns)
+    for row in source.rows:
+        score = _score(row.where, dict(zip(columns, row.cells, strict=True)))
+        if score is not None:
+            scores.append(score)
+    return SourceScores(scores)
 
 
 LONG = TableReader("long", "CSV or Parquet with the columns step, task, score", _is_long, _read_long)
@@ -166,15 +170,16 @@ def _check_columns(source: ScoreSource, columns: Sequence[str]) -> None:
         raise ScoresError("no column 'step'", where=source.path, fix="number the steps from 1; 0 is the base")
 
 
-def _score(row: ScoreRow, at: Mapping[str, int]) -> RawScore | None:
-    cells = {name: row.cells[column] for name, column in at.items()}
+def _score(where: str, cells: Mapping[str, Any]) -> RawScore | None:
+    """The score in a row, its cells being given by column; None where the cell of the score is empty."""
     if cells["task"] is None:
-        raise ScoresError("the task is empty", where=row.where, fix="name the task that was scored")
+        raise ScoresError("the task is empty", where=where, fix="name the task that was scored")
     task = scored_task(str(cells["task"]))
-    step = _step_number(cells["step"], where=row.where)
-    score = parse_number(cells["score"], f"score of task {task}", where=row.where)
-    stderr, n = (parse_number(cells.get(name), f"{name} of task {task}", where=row.where) for name in _EXTRA)
-    return None if score is None else RawScore(row.where, step, task, score, stderr, n)
+    step = _step_number(cells["step"], where=where)
+    score = parse_number(cells["score"], f"score of task {task}", where=where)
+    stderr = parse_number(cells.get("stderr"), f"stderr of task {task}", where=where)
+    n = parse_number(cells.get("n"), f"n of task {task}", where=where)
+    return None if score is None else RawScore(where, step, task, score, stderr, n)
 
 
 _NOT_TASKS = ("model", "step")
