@@ -54,15 +54,16 @@ def _check_score(score: RawScore, manifest: Manifest) -> None:
 def _check_tasks(scores: Sequence[RawScore], manifest: Manifest) -> None:
     """Refuse a task that is scored twice at a step, and scores of untrained tasks alone."""
     first: dict[tuple[int, str], str] = {}
+    scored: set[str] = set()
     for score in scores:
         key = (score.step, score.task)
         if key in first:
             problem = f"step {score.step}, task {score.task} is scored here again, first at {first[key]}"
             raise ScoresError(problem, where=score.where, run=manifest.run, fix="keep one score a step and task")
         first[key] = score.where
-    scored = sorted({task for _, task in first})
-    if not {OVERALL_TASK, *manifest.tasks} & set(scored):
-        problem = f"none of the trained tasks is scored; scored are {', '.join(scored[:8])}"
+        scored.add(score.task)
+    if scored.isdisjoint((OVERALL_TASK, *manifest.tasks)):
+        problem = f"none of the trained tasks is scored; scored are {', '.join(sorted(scored)[:8])}"
         fix = f"name columns or tasks as in run.yaml: {', '.join(manifest.tasks[:8])}"
         raise ScoresError(problem, where=manifest.scores, run=manifest.run, fix=fix)
 

@@ -16,7 +16,7 @@ from geodiag.runs.scores.checks import SCORE_SCALES, check_scores, notes_on_scor
 from geodiag.runs.scores.lm_eval import LIGHTEVAL, LM_EVAL
 from geodiag.runs.scores.opencompass import SUMMARY_OF_MODEL, SUMMARY_OF_STEPS
 from geodiag.runs.scores.results import FileOfStep, scores_of_files, step_of_file
-from geodiag.runs.scores.source import RawScore, ResultsReader, ScoreSource, SourceScores, TableReader
+from geodiag.runs.scores.source import ResultsReader, ScoreSource, SourceScores, TableReader
 from geodiag.runs.scores.tables import LONG, TABLE_FORMATS, WIDE, read_table
 
 READERS: tuple[TableReader | ResultsReader, ...] = (
@@ -61,7 +61,12 @@ def read_scores(manifest: Manifest) -> RunScores:
         return RunScores(frame, _notes(manifest, frame, ()))
     source = _read_source(manifest.scores, manifest)
     check_scores(source.scores, manifest)
-    frame = _frame(source.scores, scale=SCORE_SCALES[manifest.score_scale])
+    scale, rows = SCORE_SCALES[manifest.score_scale], []
+    for score in source.scores:
+        stderr = None if score.stderr is None else score.stderr / scale
+        n = None if score.n is None else int(score.n)
+        rows.append((score.step, score.task, score.score / scale, stderr, n))
+    frame = pl.DataFrame(rows, schema=SCORES_SCHEMA, orient="row").sort("step", "task")
     return RunScores(frame, _notes(manifest, frame, source.notes))
 
 
@@ -159,17 +164,3 @@ def _supported() -> str:
     return "supported are " + "; ".join(
         [*tables, f"results: folder of {', or of '.join(folders)}, with a subfolder a step"]
     )
-
-
-def _frame(scores: Sequence[RawScore], *, scale: float) -> pl.DataFrame:
-    rows = [
-        (
-            score.step,
-            score.task,
-            score.score / scale,
-            None if score.stderr is None else score.stderr / scale,
-            None if score.n is None else int(score.n),
-        )
-        for score in scores
-    ]
-    return pl.DataFrame(rows, schema=SCORES_SCHEMA, orient="row").sort("step", "task")
