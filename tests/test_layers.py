@@ -36,7 +36,7 @@ BESIDE = {"lab": "jobs", "merging": "jobs", "comparison": "geometry"}
 IMPORTERS = {"lab": {"demo", "cli"}, "merging": {"api", "cli"}, "comparison": {"api", "cli"}}
 """The layers that may import them."""
 
-MODULES = 205
+MODULES = 210
 """At most, less the folders of measurements and the models they run: each measurement brings its own."""
 APART = ("geodiag.extraction.measurements.", "geodiag.models.")
 LINES = 400
