@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,15 @@ from statsmodels.stats.multitest import multipletests
 
 from geodiag.errors import SettingsError
 from geodiag.stats import benjamini_hochberg, holm
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections():
+    """What the process holds is left out of the garbage collection that every call of multipletests asks for."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 RULES = {"holm": holm, "fdr_bh": benjamini_hochberg}
 
