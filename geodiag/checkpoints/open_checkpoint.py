@@ -11,7 +11,7 @@ from geodiag.checkpoints import unsupported as refused
 from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.open_adapter import open_adapter
-from geodiag.checkpoints.safetensors_file import Reading, read_infos, read_shards
+from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, read_infos, read_shards
 from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_adapter
 from geodiag.common.files import read_json_object
 from geodiag.common.remote import absolute, names_in
@@ -118,12 +118,14 @@ def _open_file(path: Path) -> Checkpoint:
 
 def _whole(path: Path, file: Path) -> Checkpoint:
     """A checkpoint with all its tensors in one file."""
-    infos = read_infos(file)
-    if any(".lora_A." in name for name in infos):
-        raise refused.adapter(file.parent)
-    if not infos:
+    tensors: dict[str, tuple[TensorInfo, Path]] = {}
+    for name, info in read_infos(file).items():
+        if ".lora_A." in name:
+            raise refused.adapter(file.parent)
+        tensors[name] = (info, file)
+    if not tensors:
         raise CheckpointError("holds no tensors", where=file, fix="save the checkpoint again")
-    return Checkpoint(path, _config(file.parent), {name: (info, file) for name, info in infos.items()})
+    return Checkpoint(path, _config(file.parent), tensors)
 
 
 def _sharded(path: Path, _entries: frozenset[str]) -> Checkpoint:
