@@ -61,8 +61,12 @@ def open_checkpoint(path: str | Path, *, reading: Reading = "mmap") -> Checkpoin
             raise CheckpointError("no such file or folder", where=path, fix="check the path")
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
-    checkpoint = _open_file(path) if entries is None else _open_folder(path, entries)
-    return replace(checkpoint, reading=reading)
+    if entries is None:
+        return replace(_open_file(path), reading=reading)
+    for layout in CHECKPOINT_LAYOUTS:
+        if layout.recognised(path, entries):
+            return replace(layout.open(path, entries), reading=reading)
+    _refuse_folder(path, entries)
 
 
 def check_reading(name: str) -> Reading:
@@ -75,13 +79,6 @@ def check_reading(name: str) -> Reading:
         if reading == name:
             return reading
     raise SettingsError(f"reading is {name!r}", where="--read", fix=f"one of {', '.join(READINGS)}")
-
-
-def _open_folder(path: Path, entries: frozenset[str]) -> Checkpoint:
-    for layout in CHECKPOINT_LAYOUTS:
-        if layout.recognised(path, entries):
-            return layout.open(path, entries)
-    _refuse_folder(path, entries)
 
 
 def open_model(path: str | Path, *, base: Checkpoint) -> Checkpoint | Adapter:

@@ -84,14 +84,6 @@ class Plan:
             j.append(pair.j)
         return i, j
 
-    def partners(self) -> dict[int, tuple[int, ...]]:
-        """For each update those it is compared with, in rising order."""
-        partners: dict[int, tuple[int, ...]] = {}
-        i, j = self.ends
-        for one, other in sorted({*zip(i, j, strict=True), *zip(j, i, strict=True)}):
-            partners[one] = (*partners.get(one, ()), other)
-        return partners
-
 
 def make_plan(manifest: Manifest) -> Plan:
     """The plan of `manifest`, with the updates, active sets and pairs of arXiv 2605.09608, Sec. 2-3."""

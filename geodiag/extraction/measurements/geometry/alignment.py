@@ -162,7 +162,10 @@ def _projections(
     workers: Workers,
 ) -> Tensor:
     """||D_i V_j||_F at [i, j] for the pairs of the plan; entries of other pairs have no meaning."""
-    partners, V = plan.partners(), spectrum.V
+    V = spectrum.V
+    compared = torch.zeros(len(V), len(V), dtype=torch.bool)
+    compared[plan.ends] = True
+    compared |= compared.T.clone()
     rounded = V.to(rough)
     rest = (V - rounded).to(rough) if rough == torch.bfloat16 else None
     projected = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
@@ -172,10 +175,10 @@ def _projections(
             projected[list(batch.members)] = _all_projections(held[batch], V)
             return
         for place, i in enumerate(batch.members):
-            if i not in partners:
+            others = compared[i].nonzero()[:, 0].to(V.device)
+            if not len(others):
                 continue
             D = held[batch][place] if batch in held else updates.matrix(i).to(rough)
-            others = torch.tensor(partners[i], device=V.device)
             if rest is None:
                 projected[i, others] = projected_norms(D, rounded[others])
             else:
