@@ -120,9 +120,17 @@ def test_a_signal_an_outcome_and_an_architecture_take_the_files_of_their_recipes
 def slow_tests():
     """Tests with a `slow` mark, on themselves or on a case of theirs, from their source."""
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and any("mark.slow" in ast.unparse(d) for d in node.decorator_list):
-                yield f"{path.relative_to(ROOT)}::{node.name}"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lists = [
+            node.targets[0].id
+            for node in tree.body
+            if isinstance(node, ast.Assign) and "mark.slow" in ast.unparse(node)
+        ]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef):
+                marks = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
+                if any(re.search(rf"\b{name}\b", marks) for name in ("mark.slow", *lists)):
+                    yield f"{path.relative_to(ROOT)}::{node.name}"
 
 
 def test_every_slow_test_is_listed_with_the_quick_one_that_covers_it():

@@ -31,7 +31,7 @@ from geodiag.extraction.measurements.edits.judging import (
     scale_factor,
     scores_of_rows,
 )
-from geodiag.stats.paired_means import MeanInterval, examples_needed, joint_level
+from geodiag.stats.score_noise import MeanInterval, examples_needed, joint_level
 
 Flag = Literal[
     "located", "shared directions", "step too long", "trade-off", "undecided", "not learnt", "probes do not show it"

@@ -128,6 +128,29 @@ _SIGNALS = tuple(signal.name for signal in FAMILY_SIGNALS)
 _HEALTH = tuple(check.name for check in HEALTH)
 
 
+def _parts(measure: Measure) -> dict[str, pl.Expr]:
+    """The partial results of a measure, by the columns that hold them."""
+    return {f"{measure.name}.{part}": value for part, value in measure.aggregate.parts(measure.value).items()}
+
+
+def _value(measure: Measure) -> pl.Expr:
+    """A measure from the columns of its partial results."""
+    parts = {name.rpartition(".")[2]: pl.col(name) for name in _parts(measure)}
+    return measure.aggregate.finish(parts).alias(measure.name)
+
+
+# The stages of `MEASURES`: within a layer, by source; over one layer, or over several; and from merged parts to values.
+_WITHIN_LAYERS = {
+    source: [part.alias(name) for m in MEASURES if m.source == source for name, part in _parts(m).items()]
+    for source in SOURCES
+}
+# Each source has one row a layer: there is one value, and nulls from the other sources.
+_OVER_ONE = [pl.col(name).max() for measure in MEASURES for name in _parts(measure)]
+_OVER_SEVERAL = [measure.aggregate.merge(name) for measure in MEASURES for name in _parts(measure)]
+_VALUES = [_value(measure) for measure in MEASURES]
+_GAPS = [(pl.col(first) - pl.col(second)).alias(gap) for gap, (first, second) in GAP_FORMULAS.items()]
+
+
 def step_signals(store: StoreReader) -> pl.DataFrame:
     """Every signal and outcome of every step.
 
@@ -192,35 +215,6 @@ def _with_task(store: StoreReader, place: Sequence[str]) -> pl.DataFrame:
 
 def _signals(store: StoreReader, keys: Sequence[str]) -> pl.LazyFrame:
     """All measures and gaps, aggregated over the rows that share `keys`."""
-    parts = pl.concat([_layer_parts(store, source) for source in SOURCES], how="diagonal")
-    merged = parts.group_by(keys).agg(part for measure in MEASURES for part in _merged(measure, keys))
-    measured = merged.select(*keys, *(_finish(measure) for measure in MEASURES))
-    return measured.with_columns((pl.col(a) - pl.col(b)).alias(gap) for gap, (a, b) in GAP_FORMULAS.items())
-
-
-def _layer_parts(store: StoreReader, source: str) -> pl.LazyFrame:
-    """One source's measures, reduced within each layer of each step."""
-    parts = [
-        expression.alias(f"{measure.name}.{part}")
-        for measure in MEASURES
-        if measure.source == source
-        for part, expression in measure.aggregate.parts(measure.value).items()
-    ]
-    return SOURCES[source](store).group_by(_LAYER).agg(parts)
-
-
-def _merged(measure: Measure, keys: Sequence[str]) -> list[pl.Expr]:
-    names = _part_names(measure).values()
-    if "layer" in keys:
-        # Each source has one row a layer: there is one value, and nulls from the other sources.
-        return [pl.col(name).max() for name in names]
-    return [measure.aggregate.merge(name) for name in names]
-
-
-def _part_names(measure: Measure) -> dict[str, str]:
-    return {part: f"{measure.name}.{part}" for part in measure.aggregate.parts(measure.value)}
-
-
-def _finish(measure: Measure) -> pl.Expr:
-    parts = {part: pl.col(name) for part, name in _part_names(measure).items()}
-    return measure.aggregate.finish(parts).alias(measure.name)
+    parts = [SOURCES[source](store).group_by(_LAYER).agg(within) for source, within in _WITHIN_LAYERS.items()]
+    merged = pl.concat(parts, how="diagonal").group_by(keys).agg(_OVER_ONE if "layer" in keys else _OVER_SEVERAL)
+    return merged.select(*keys, *_VALUES).with_columns(_GAPS)

@@ -67,20 +67,18 @@ def expand_pairs(store: StoreReader) -> pl.LazyFrame:
     return pl.concat([own, shared.select(*own.collect_schema().names())])
 
 
+_ORDER = {name: pl.col(name) for name in ("run", "step", "block", "family", "layer", "age")} | {
+    "family": pl.col("family").replace_strict(FAMILIES, range(len(FAMILIES)), default=len(FAMILIES))
+}
+"""The order of rows by the keys that a frame has; families stand in the order of a block."""
+
+
 def labelled(store: StoreReader, frame: pl.LazyFrame) -> pl.DataFrame:
     """Collects a frame with the run's labels in front, sorted by run, step and its other keys."""
     names = frame.collect_schema().names()
-    order = [pl.col(name) for name in ("run", "step") if name in names]
-    order += [pl.col("block")] if "block" in names else []
-    order += [_family_order()] if "family" in names else []
-    order += [pl.col(name) for name in ("layer", "age") if name in names]
+    order = [key for name, key in _ORDER.items() if name in names]
     joined = frame.join(store.runs().lazy().select(*LABELS), on="run", how="inner")
-    return joined.sort(order).select(*LABELS, *(name for name in names if name != "run")).collect()
-
-
-def _family_order() -> pl.Expr:
-    places = {family: place for place, family in enumerate(FAMILIES)}
-    return pl.col("family").replace_strict(places, default=len(places), return_dtype=pl.Int32)
+    return joined.sort(order).select(*LABELS, pl.exclude(*LABELS)).collect()
 
 
 def pair_signal_rows(store: StoreReader) -> pl.LazyFrame:

@@ -12,9 +12,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3ForCausalLM
 
+from geodiag.checkpoints import open_checkpoint, open_model
 from geodiag.cli import main
 from geodiag.errors import SettingsError
+from geodiag.extraction.measurements.attribution.subspaces import TaskBases
+from geodiag.extraction.measurements.edits.catalogue import Edit
+from geodiag.extraction.measurements.edits.scoring import EditScorer
+from geodiag.extraction.measurements.geometry.settings import make_settings
 from geodiag.merging import StepEdit, edit_step
+from geodiag.merging.edited_state import EditedState
+from geodiag.models.probes import TaskProbe, TaskProbes
+from geodiag.models.runner import ModelRunner
+from geodiag.models.scores import score_examples
+from geodiag.models.states import ModelState, model_state
 from tests.extraction.gradient_runs import tiny_model, write_manifest
 
 
@@ -90,8 +100,8 @@ def test_a_narrow_run_is_edited_in_float32_and_keeps_the_bytes_of_what_is_not(ru
     assert reverted.survived == 1
 
 
-def test_an_adapter_is_written_out_whole(tmp_path):
-    folder = tmp_path / "run"
+def write_adapters(folder):
+    """A base of one block and two states that are adapters of it."""
     tiny_model(0, blocks=1, width=16, head=4).save_pretrained(folder / "state_0")
     for n in (1, 2):
         torch.manual_seed(n)
@@ -101,6 +111,11 @@ def test_an_adapter_is_written_out_whole(tmp_path):
             warnings.simplefilter("ignore", FutureWarning)  # peft calls transformers by names of older releases
             get_peft_model(model, config).save_pretrained(folder / f"state_{n}")
     write_manifest(folder, steps=2, probes=None)
+
+
+def test_an_adapter_is_written_out_whole(tmp_path):
+    folder = tmp_path / "run"
+    write_adapters(folder)
     edit(folder, tmp_path / "out", scale=0.25)
     base, made = weights(folder / "state_0"), weights(tmp_path / "out")
     low = [load_file(folder / f"state_{n}" / "adapter_model.safetensors") for n in (1, 2)]
@@ -111,6 +126,30 @@ def test_an_adapter_is_written_out_whole(tmp_path):
             torch.testing.assert_close(value, base[name] + first + 0.25 * (second - first), atol=1e-6, rtol=1e-5)
         else:
             assert torch.equal(value, base[name])
+
+
+@pytest.mark.parametrize("kind", ["scale", "top", "project", "transplant"])
+def test_an_edit_of_adapters_beside_the_model_scores_as_the_weights_written(tmp_path, kind):
+    write_adapters(tmp_path)
+    paths = [tmp_path / f"state_{n}" for n in range(3)]
+    whole = open_checkpoint(paths[0])
+    base, first, second = (model_state(open_model(path, base=whole), base=whole) for path in paths)
+    runner = ModelRunner.load(first, base=paths[0], device=torch.device("cpu"))
+    probes = TaskProbes("t", tuple(TaskProbe((*range(3, 9), n), 2, 0, "", "judging", 0) for n in range(9, 19)), 0)
+    bases = TaskBases(first, base, make_settings(), torch.device("cpu"))
+    scorer = EditScorer(runner, second, {"t": probes}, 2048, ("run",), lost=[bases], own=(second, base))
+    own = Edit(
+        kind, kind, ("model.layers.0.self_attn.q_proj",) if kind in ("scale", "top") else (), 0.5 * (kind == "scale")
+    )
+    losses = scorer.score(own, "judging")["t"].loss
+    (tmp_path / "out").mkdir()
+    for file in (tmp_path / "state_0").glob("*.json"):
+        (tmp_path / "out" / file.name).write_bytes(file.read_bytes())
+    EditedState(runner, second, scorer._multipliers(own)).write(tmp_path / "out")
+    written = ModelRunner.load(ModelState(open_checkpoint(tmp_path / "out")), base=paths[0], device=torch.device("cpu"))
+    assert [s.loss for s in score_examples(written.model, probes.examples)] == pytest.approx(losses.tolist(), abs=1e-5)
+    unedited = [s.loss for s in score_examples(runner.model, probes.examples)]
+    assert max(abs(a - b) for a, b in zip(unedited, losses, strict=True)) > 0.01
 
 
 @pytest.mark.parametrize(

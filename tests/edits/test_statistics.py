@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from geodiag.stats.paired_means import examples_needed, joint_level, mean_interval, ratio_interval
+from geodiag.stats.score_noise import examples_needed, joint_level, mean_interval, ratio_interval
 
 G = np.random.default_rng(0)
 

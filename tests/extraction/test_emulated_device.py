@@ -83,12 +83,19 @@ def test_the_device_keeps_its_tensors_apart(on_device):
     assert there.sum().item() == 8
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"spectrum": "exact"}, {"memory": 100_000}, {"energy_of": "sketch"}, {"stored": 1}],
-    ids=lambda given: next(iter(given), "default"),
-)
-@pytest.mark.parametrize("updates", ["experts", "increments"])
+DEVICE_CASES = [
+    pytest.param(
+        updates,
+        given,
+        id=f"{updates}-{next(iter(given), 'default')}",
+        marks=pytest.mark.slow if updates == "increments" and given else (),
+    )
+    for updates in ("experts", "increments")
+    for given in ({}, {"spectrum": "exact"}, {"memory": 100_000}, {"energy_of": "sketch"}, {"stored": 1})
+]
+
+
+@pytest.mark.parametrize(("updates", "settings"), DEVICE_CASES)
 def test_rows_are_those_of_the_cpu(tmp_path, monkeypatch, updates, settings):
     run = synthetic.write_run(tmp_path / "run", steps=3, updates=updates, dtype=torch.bfloat16)
     expected = parts(run, "cpu", **settings)

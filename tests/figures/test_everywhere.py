@@ -43,7 +43,12 @@ BY_TASK = {
     *("fig01_state_dynamics", "fig11_step_dynamics", "step_dynamics"),
 }
 """Figures that grow with the number of tasks."""
-CASES = [(name, shape) for name in NAMES for shape in sorted(SHAPES) if shape != "forty_tasks" or name in BY_TASK]
+CASES = [
+    pytest.param(name, shape, marks=pytest.mark.slow if shape == "one_size" else ())
+    for name in NAMES
+    for shape in sorted(SHAPES)
+    if shape != "forty_tasks" or name in BY_TASK
+]
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
@@ -75,7 +80,7 @@ def check_texts(ax: Axes) -> None:
         assert not {"nan", "None", "null"} & set(text.get_text().split())
 
 
-@pytest.mark.parametrize("shape", ["plain", "one_run", "one_method", "paper"])
+@pytest.mark.parametrize("shape", ["plain", "one_run", pytest.param("one_method", marks=pytest.mark.slow), "paper"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_leaves_the_figure(drawn, name: str, shape: str) -> None:
     axes = drawn(name, shape)

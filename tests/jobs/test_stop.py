@@ -53,7 +53,10 @@ def until(holds, *, seconds=30):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR2", 140)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGINT", 130), ("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow), ("SIGUSR2", 140)],
+)
 def test_a_signal_ends_it_with_one_line_and_it_goes_on(long, geodiag, tmp_path, name, code):
     if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
         pytest.skip(f"{name} is ignored here, as under nohup, and stays so in what is started")

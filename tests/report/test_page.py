@@ -19,6 +19,7 @@ from geodiag.report import write_report
 from geodiag.report.heatmap import LOSS_GAIN, Heatmap, cell_style, cell_text, heatmap_html, ink, mix
 from geodiag.report.report import Pieces, explanations, pack_text
 from geodiag.report.runs import first_step
+from geodiag.tables import compute_tables
 from tests.explain import planted
 from tests.explain.planted import Plan
 from tests.html_tree import Tree
@@ -116,7 +117,7 @@ def test_the_step_index_is_the_baseline_of_every_signal(text):
 
 
 def test_correlations_are_those_of_the_table(store, text):
-    confounds = geodiag.analyze(store, resamples=30, permutations=30)["confounds"]
+    confounds = compute_tables(store, QUICK, only=["confounds"])["confounds"]
     chosen = (pl.col("signal") == "global_gap") & (pl.col("target") == "forgetting")
     rho = confounds.filter(chosen, pl.col("correlation") == "pooled")["rho"].item()
     assert f"title='Global gap, Pooled: {cell_text(rho, 2)}'" in text

@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,10 +10,19 @@ from statsmodels.stats.multitest import multipletests
 from geodiag.errors import SettingsError
 from geodiag.stats import benjamini_hochberg, holm
 
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections():
+    """What the process holds is left out of the garbage collection that every call of multipletests asks for."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 RULES = {"holm": holm, "fdr_bh": benjamini_hochberg}
 
 
-@settings(max_examples=12, deadline=None)  # multipletests collects garbage on every call, which is slow
+@settings(max_examples=5, deadline=None)  # multipletests collects garbage on every call, which is slow
 @given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(0, 500).map(lambda k: k / 500)))
 def test_adjusted_p_values_are_those_of_statsmodels(p):
     for method, rule in RULES.items():
@@ -27,7 +38,7 @@ def test_cells_without_a_test_stay_empty_and_do_not_count(method):
     np.testing.assert_allclose(found[tested], multipletests(p[tested], method=method)[1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(hnp.arrays(np.float64, st.integers(1, 12), elements=st.integers(0, 500).map(lambda k: k / 500)))
 def test_adjusted_p_values_are_those_of_the_definition(p):
     order, m = np.argsort(p, kind="stable"), len(p)

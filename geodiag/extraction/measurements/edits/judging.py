@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from geodiag.stats.paired_means import MeanInterval, Numbers, RatioInterval, mean_interval, ratio_interval
+from geodiag.stats.score_noise import MeanInterval, Numbers, RatioInterval, mean_interval, ratio_interval
 
 HALF, NINE_TENTHS = 0.5, 0.9
 """Shares that an edit must restore and keep."""

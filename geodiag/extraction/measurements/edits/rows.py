@@ -9,7 +9,7 @@ from geodiag.extraction.measurements.edits.choosing import Candidate
 from geodiag.extraction.measurements.edits.judging import Scores, StepScores, TaskScores, side_losses
 from geodiag.extraction.measurements.measurement import Row
 from geodiag.models.probes import Half
-from geodiag.stats.paired_means import Numbers, RatioInterval, ratio_interval
+from geodiag.stats.score_noise import Numbers, RatioInterval, ratio_interval
 
 
 @dataclass(frozen=True)

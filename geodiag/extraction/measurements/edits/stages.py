@@ -28,7 +28,7 @@ from geodiag.extraction.measurements.edits.scoring import (
 from geodiag.extraction.measurements.edits.steps import ALL_LOST, EditStep
 from geodiag.extraction.measurements.measurement import Row, Rows
 from geodiag.models.probes import HALVES, Half, TaskProbes
-from geodiag.stats.paired_means import joint_level
+from geodiag.stats.score_noise import joint_level
 
 BEFORE, AFTER = "before", "after"
 """Names in `edit_examples` of the states of the step."""

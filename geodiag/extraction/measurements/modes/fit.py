@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geodiag.stats.paired_means import Numbers, mean_interval
+from geodiag.stats.score_noise import Numbers, mean_interval
 
 GRID = torch.linspace(0, 1, 201, dtype=torch.float64)
 """Numbers of beta that are tried."""
