@@ -20,7 +20,7 @@ from benchmarks.processes import aside, measure, read_through
 PARTS = {
     "read and subtract": ("geodiag.extraction.measurements.geometry.layer", ("read_batch",)),
     "read ahead": ("geodiag.extraction.measurements.geometry.updates.LayerUpdates", ("prefetch",)),
-    "spectrum": ("geodiag.extraction.measurements.geometry.layer", ("_spectrum",)),
+    "spectrum": ("geodiag.extraction.measurements.geometry.layer", ("right_spectrum",)),
     "SAR": ("geodiag.extraction.measurements.geometry.alignment", ("projected_norms",)),
     "Bures and unions": ("geodiag.extraction.measurements.geometry.layer", ("_pair_geometry", "_union_ranks")),
     "write": ("geodiag.jobs.run._Task", ("_commit",)),

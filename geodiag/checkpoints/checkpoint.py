@@ -181,7 +181,7 @@ class Checkpoint:
             fix = "give a checkpoint of the base's own architecture, with all its weights"
             raise CheckpointError(message, where=self.path, tensor=layer.tensor, fix=fix)
         name, part = match
-        info = self.info(name)
+        info, _ = self.tensors[name]
         check_readable(info, where=self.path, tensor=name, method=quantisation(self.config))
         check_shape(part.shape(info.shape), (layer.d_out, layer.d_in), where=self.path, tensor=name)
         return match

@@ -34,19 +34,20 @@ def match_layers(
     left_out: list[LeftOut] = []
     for name, (info, _) in checkpoint.tensors.items():
         site = site_of(name)
-        projections = [] if site is None else _projections(checkpoint, name, site)
-        taken = [projection for projection in projections if not _why_not(projection, asked, fits)]
-        for projection in taken:
-            _add(layers, _layer(checkpoint, name, projection), checkpoint)
+        if site is None:
+            left_out.append(LeftOut(name, info.shape, why_left_out(name)))
+            continue
+        taken, reasons = False, []
+        for projection in _projections(checkpoint, name, site):
+            if projection.family not in asked:
+                reasons.append("family")
+            elif not fits.search(projection.layer):
+                reasons.append("pattern")
+            else:
+                _add(layers, checkpoint, name, projection)
+                taken = True
         if not taken:
-            why = (
-                why_left_out(name)
-                if site is None
-                else _why_not(projections[0], asked, fits)
-                if projections
-                else "shape"
-            )
-            left_out.append(LeftOut(name, info.shape, why))
+            left_out.append(LeftOut(name, info.shape, reasons[0] if reasons else "shape"))
     if not layers:
         raise _nothing_found(checkpoint, naming, left_out, families=families, pattern=pattern)
     return LayerTable(tuple(sorted(layers.values(), key=_order)), tuple(left_out), naming)
@@ -54,7 +55,7 @@ def match_layers(
 
 def _projections(checkpoint: Checkpoint, tensor: str, site: Site) -> list[Projection]:
     try:
-        return list(site.projections(checkpoint.info(tensor).shape, text_config(checkpoint.config)))
+        return list(site.projections(checkpoint.tensors[tensor][0].shape, text_config(checkpoint.config)))
     except ValueError as error:
         fix = "give the model's own config.json beside its weights"
         raise CheckpointError(str(error), where=checkpoint.path, tensor=tensor, fix=fix) from error
@@ -64,10 +65,12 @@ def _families(families: Sequence[str] | None) -> frozenset[str]:
     if families is None:
         return frozenset(FAMILIES)
     asked = [families] if isinstance(families, str) else list(families)
-    unknown = [family for family in asked if family not in FAMILIES]
-    if unknown or not asked:
-        message = f"unknown family {unknown[0]!r}" if unknown else "no family is asked for"
-        raise SettingsError(message, fix=f"known families: {', '.join(FAMILIES)}")
+    fix = f"known families: {', '.join(FAMILIES)}"
+    if not asked:
+        raise SettingsError("no family is asked for", fix=fix)
+    for family in asked:
+        if family not in FAMILIES:
+            raise SettingsError(f"unknown family {family!r}", fix=fix)
     return frozenset(asked)
 
 
@@ -79,28 +82,16 @@ def _pattern(pattern: str | None) -> re.Pattern[str]:
         raise SettingsError(message, fix=r"for example 'layers\.[0-3]\.'") from error
 
 
-def _why_not(projection: Projection, asked: frozenset[str], fits: re.Pattern[str]) -> str:
-    """Why a projection is not taken; empty when it is."""
-    if projection.family not in asked:
-        return "family"
-    return "" if fits.search(projection.layer) else "pattern"
-
-
-def _layer(checkpoint: Checkpoint, tensor: str, projection: Projection) -> Layer:
-    info = checkpoint.info(tensor)
-    method = quantisation(checkpoint.config)
-    check_readable(info, where=checkpoint.path, tensor=tensor, method=method)
-    d_out, d_in = projection.part.shape(info.shape)
-    return Layer(
-        projection.layer, projection.block, projection.family, d_out, d_in, info.dtype, tensor, projection.part
-    )
-
-
-def _add(layers: dict[str, Layer], layer: Layer, checkpoint: Checkpoint) -> None:
-    if layer.name in layers:
-        message = f"the same layer as tensor {layers[layer.name].tensor}"
-        raise CheckpointError(message, where=checkpoint.path, tensor=layer.tensor, fix="keep one of them")
-    layers[layer.name] = layer
+def _add(layers: dict[str, Layer], checkpoint: Checkpoint, tensor: str, projection: Projection) -> None:
+    """Add the layer of a projection, unless it is quantised or another tensor is that layer."""
+    info, _ = checkpoint.tensors[tensor]
+    check_readable(info, where=checkpoint.path, tensor=tensor, method=quantisation(checkpoint.config))
+    name, part = projection.layer, projection.part
+    if name in layers:
+        message = f"the same layer as tensor {layers[name].tensor}"
+        raise CheckpointError(message, where=checkpoint.path, tensor=tensor, fix="keep one of them")
+    d_out, d_in = part.shape(info.shape)
+    layers[name] = Layer(name, projection.block, projection.family, d_out, d_in, info.dtype, tensor, part)
 
 
 def _order(layer: Layer) -> tuple[int, int, int, str]:

@@ -215,16 +215,16 @@ class LayerTable:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on families of other sizes in other blocks, and on fused weights that were not split."""
-        # With a pattern, blocks differ because they were asked to.
-        uneven = {} if "pattern" in self.left_out_counts else _unevenness(self.layers)
-        lines = [
-            f"{', '.join(families)}: different counts in different blocks, {counts}"
-            for counts, families in uneven.items()
-        ]
-        fused = [left.name for left in self.left_out if left.why == "fused"]
-        if fused:
-            why = f"how their rows are shared is not known for model type {self.naming}"
-            lines.append(f"{len(fused)} fused weights, such as {fused[0]}, are left out: {why}")
+        names: dict[str, list[str]] = {}
+        for left in self.left_out:
+            names.setdefault(left.why, []).append(left.name)
+        lines: list[str] = []
+        if "pattern" not in names:  # with one, blocks differ because they were asked to
+            for counts, families in _unevenness(self.layers).items():
+                lines.append(f"{', '.join(families)}: different counts in different blocks, {counts}")
+        if "fused" in names:
+            some = f"{len(names['fused'])} fused weights, such as {names['fused'][0]}"
+            lines.append(f"{some}, are left out: how their rows are shared is not known for model type {self.naming}")
         return tuple(lines)
 
     @property
@@ -246,13 +246,15 @@ class LayerTable:
 
 def _unevenness(layers: Sequence[Layer]) -> dict[str, list[str]]:
     """Counts that differ between blocks, such as `64 in 26 blocks, 1 in block 0` -> the families with these counts."""
-    counts = Counter((layer.family, layer.block) for layer in layers)
-    blocks = sorted({layer.block for layer in layers})
+    counts: dict[str, Counter[int]] = {}
+    for layer in layers:
+        counts.setdefault(layer.family, Counter())[layer.block] += 1
+    blocks = sorted(set[int]().union(*counts.values()))
     names: dict[str, list[str]] = {}
-    for family in dict.fromkeys(layer.family for layer in layers):
+    for family, by_block in counts.items():
         by_count: dict[int, list[int]] = {}
         for block in blocks:
-            by_count.setdefault(counts[family, block], []).append(block)
+            by_count.setdefault(by_block[block], []).append(block)
         if len(by_count) > 1:
             most_first = sorted(by_count.items(), key=lambda item: -len(item[1]))
             places = ", ".join(f"{count} in {_blocks(where)}" for count, where in most_first)

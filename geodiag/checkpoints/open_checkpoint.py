@@ -11,7 +11,7 @@ from geodiag.checkpoints import unsupported as refused
 from geodiag.checkpoints.adapter import Adapter
 from geodiag.checkpoints.checkpoint import Checkpoint
 from geodiag.checkpoints.open_adapter import open_adapter
-from geodiag.checkpoints.safetensors_file import Reading, read_infos, read_shards
+from geodiag.checkpoints.safetensors_file import Reading, TensorInfo, read_infos, read_shards
 from geodiag.common.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_adapter
 from geodiag.common.files import read_json_object
 from geodiag.common.remote import absolute, names_in
@@ -61,8 +61,12 @@ def open_checkpoint(path: str | Path, *, reading: Reading = "mmap") -> Checkpoin
             raise CheckpointError("no such file or folder", where=path, fix="check the path")
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", where=path) from error
-    checkpoint = _open_file(path) if entries is None else _open_folder(path, entries)
-    return replace(checkpoint, reading=reading)
+    if entries is None:
+        return replace(_open_file(path), reading=reading)
+    for layout in CHECKPOINT_LAYOUTS:
+        if layout.recognised(path, entries):
+            return replace(layout.open(path, entries), reading=reading)
+    _refuse_folder(path, entries)
 
 
 def check_reading(name: str) -> Reading:
@@ -75,13 +79,6 @@ def check_reading(name: str) -> Reading:
         if reading == name:
             return reading
     raise SettingsError(f"reading is {name!r}", where="--read", fix=f"one of {', '.join(READINGS)}")
-
-
-def _open_folder(path: Path, entries: frozenset[str]) -> Checkpoint:
-    for layout in CHECKPOINT_LAYOUTS:
-        if layout.recognised(path, entries):
-            return layout.open(path, entries)
-    _refuse_folder(path, entries)
 
 
 def open_model(path: str | Path, *, base: Checkpoint) -> Checkpoint | Adapter:
@@ -118,12 +115,14 @@ def _open_file(path: Path) -> Checkpoint:
 
 def _whole(path: Path, file: Path) -> Checkpoint:
     """A checkpoint with all its tensors in one file."""
-    infos = read_infos(file)
-    if any(".lora_A." in name for name in infos):
-        raise refused.adapter(file.parent)
-    if not infos:
+    tensors: dict[str, tuple[TensorInfo, Path]] = {}
+    for name, info in read_infos(file).items():
+        if ".lora_A." in name:
+            raise refused.adapter(file.parent)
+        tensors[name] = (info, file)
+    if not tensors:
         raise CheckpointError("holds no tensors", where=file, fix="save the checkpoint again")
-    return Checkpoint(path, _config(file.parent), {name: (info, file) for name, info in infos.items()})
+    return Checkpoint(path, _config(file.parent), tensors)
 
 
 def _sharded(path: Path, _entries: frozenset[str]) -> Checkpoint:

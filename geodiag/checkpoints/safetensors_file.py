@@ -41,11 +41,12 @@ def read_infos(path: Path) -> dict[str, TensorInfo]:
     if isinstance(path, RemotePath):
         with readable(path):
             return {name: TensorInfo(span.shape, span.dtype) for name, span in read_header(path).tensors.items()}
+    infos: dict[str, TensorInfo] = {}
     with readable(path), safe_open(path, framework="numpy") as file:  # numpy: torch is not needed yet
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-        return {
-            name: TensorInfo(tuple(part.get_shape()), dtype_name(part.get_dtype())) for name, part in slices.items()
-        }
+        for name in file.keys():  # noqa: SIM118  (not a dict)
+            part = file.get_slice(name)
+            infos[name] = TensorInfo(tuple(part.get_shape()), dtype_name(part.get_dtype()))
+    return infos
 
 
 def open_weights(path: Path, *, reading: Reading) -> Any:

@@ -124,7 +124,10 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def why_left_out(name: str) -> str:
     """Why a tensor that is no projection is not compared: "norm", "bias", ..., or "unknown"."""
-    return next((why for why, pattern in LEFT_OUT.items() if pattern.search(name)), "unknown")
+    for why, pattern in LEFT_OUT.items():
+        if pattern.search(name):
+            return why
+    return "unknown"
 
 
 def other_names(tensor: str) -> tuple[str, ...]:

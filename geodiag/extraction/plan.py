@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,7 @@ class Plan:
     @property
     def needed(self) -> tuple[int, ...]:
         """The updates that the new steps' rows speak of, in rising order: the new ones, and those they meet."""
-        met = {member for members in self.active[self.stored_steps :] for member in members}
-        return tuple(sorted({*self.new, *met}))
+        return tuple(sorted({*self.new}.union(*self.active[self.stored_steps :])))
 
     def after(self, stored_steps: int) -> Plan:
         """What is left where the first `stored_steps` steps have been extracted before."""
@@ -78,29 +77,39 @@ class Plan:
     @property
     def ends(self) -> tuple[list[int], list[int]]:
         """The updates i and j of every pair, as two lists."""
-        return [pair.i for pair in self.pairs], [pair.j for pair in self.pairs]
-
-    def partners(self) -> dict[int, tuple[int, ...]]:
-        """For each update those it is compared with, in rising order."""
-        partners: dict[int, set[int]] = {}
+        i: list[int] = []
+        j: list[int] = []
         for pair in self.pairs:
-            partners.setdefault(pair.i, set()).add(pair.j)
-            partners.setdefault(pair.j, set()).add(pair.i)
-        return {i: tuple(sorted(others)) for i, others in partners.items()}
+            i.append(pair.i)
+            j.append(pair.j)
+        return i, j
 
 
 def make_plan(manifest: Manifest) -> Plan:
     """The plan of `manifest`, with the updates, active sets and pairs of arXiv 2605.09608, Sec. 2-3."""
-    active = tuple(_active_set(manifest, t) for t in range(1, len(manifest.steps) + 1))
-    by_step = zip(_task_updates(manifest), _state_updates(manifest), strict=True)
-    return Plan(manifest, tuple(u for both in by_step for u in both), active, tuple(_pairs(active)))
+    updates: list[Update] = []
+    active: list[tuple[int, ...]] = []
+    before = manifest.base
+    for t, step in enumerate(manifest.steps, start=1):
+        # D_t is the expert less the base, or theta_t - theta_(t-1)
+        new, old = step.state, before
+        if manifest.updates == "experts":
+            assert step.expert is not None  # the manifest has checked that every step names one
+            new, old = step.expert, manifest.base
+        updates.append(Update(f"task:{step.task}", "task", step.task, t, new, old))
+        # S_t = theta_t - theta_base
+        updates.append(Update("state", "state", step.task, t, step.state, manifest.base))
+        active.append(_active_set(manifest, t))
+        before = step.state
+    return Plan(manifest, tuple(updates), tuple(active), tuple(_pairs(active)))
 
 
 def active_rows(plan: Plan) -> list[Mapping[str, Any]]:
     """The active updates of each step: rows of the table `active`."""
     rows: list[Mapping[str, Any]] = []
     for step, members in enumerate(plan.active, start=1):
-        for update in (plan.updates[i] for i in members):
+        for i in members:
+            update = plan.updates[i]
             task = update.task if update.role == "task" else None
             rows.append({"step": step, "object": update.object, "role": update.role, "task": task})
     return rows
@@ -116,34 +125,15 @@ def state_index(step: int) -> int:
     return 2 * step - 1
 
 
-def _state_updates(manifest: Manifest) -> Iterator[Update]:
-    """S_t = theta_t - theta_base."""
-    for t, step in enumerate(manifest.steps, start=1):
-        yield Update("state", "state", step.task, t, step.state, manifest.base)
-
-
-def _task_updates(manifest: Manifest) -> Iterator[Update]:
-    """D_t: the expert less the base, or theta_t - theta_(t-1)."""
-    before = manifest.base
-    for t, step in enumerate(manifest.steps, start=1):
-        if manifest.updates == "experts":
-            assert step.expert is not None  # the manifest has checked that every step names one
-            new, old = step.expert, manifest.base
-        else:
-            new, old = step.state, before
-        yield Update(f"task:{step.task}", "task", step.task, t, new, old)
-        before = step.state
-
-
 def _active_set(manifest: Manifest, t: int) -> tuple[int, ...]:
     """A_t: all tasks so far, the last N, or the previous state and the new task."""
     if manifest.memory == "anchor":
         return (task_index(t),) if t == 1 else (state_index(t - 1), task_index(t))
     first = 1 if manifest.memory == "all" else max(1, t - int(manifest.memory) + 1)
-    return tuple(task_index(step) for step in range(first, t + 1))
+    return tuple(range(task_index(first), task_index(t) + 1, 2))  # every other update is a state's
 
 
-def _pairs(active: tuple[tuple[int, ...], ...]) -> Iterator[Pair]:
+def _pairs(active: Sequence[tuple[int, ...]]) -> Iterator[Pair]:
     seen: set[tuple[int, int]] = set()
     for t, members in enumerate(active, start=1):
         for n, j in enumerate(members):
@@ -151,4 +141,5 @@ def _pairs(active: tuple[tuple[int, ...], ...]) -> Iterator[Pair]:
                 if (i, j) not in seen:
                     seen.add((i, j))
                     yield Pair("active", t, i, j)
-        yield from (Pair("state", t, state_index(t), member) for member in members)
+        for member in members:
+            yield Pair("state", t, state_index(t), member)

@@ -54,12 +54,15 @@ class PreparedRun:
 
 def adapter_notes(run: PreparedRun) -> Iterator[str]:
     """Counts of the layers that the adapters of a run change, replace, or leave without an update."""
-    adapters = [source for source in run.checkpoints.values() if source.kind == "adapter"]
+    adapters, counts = 0, Counter[str]()
+    for source in run.checkpoints.values():
+        if source.kind == "adapter":
+            adapters += 1
+            counts.update(source.holds(layer) for layer in run.layers)
     if not adapters:
         return
-    counts = Counter(adapter.holds(layer) for adapter in adapters for layer in run.layers)
     whole = f", {counts['whole']} saved whole" if counts["whole"] else ""
-    line = f"{len(adapters)} LoRA adapters, kept factored: {counts['factors']} layers with factors{whole}"
+    line = f"{adapters} LoRA adapters, kept factored: {counts['factors']} layers with factors{whole}"
     if counts["nothing"]:
         line += f"; {counts['nothing']} layers that they leave as the base has them count as updates of zero"
     yield line

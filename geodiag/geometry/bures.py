@@ -48,7 +48,7 @@ def cross_gram(V: Float[Tensor, "m d_in k"], W: Float[Tensor, "n d_in l"]) -> Fl
     """
     (m, d_in, k), (n, _, l_) = V.shape, W.shape
     # [V_1 ... V_m]' [W_1 ... W_n]
-    flat_V, flat_W = (X.permute(1, 0, 2).reshape(d_in, -1) for X in (V, W))
+    flat_V, flat_W = V.permute(1, 0, 2).reshape(d_in, m * k), W.permute(1, 0, 2).reshape(d_in, n * l_)
     return (flat_V.mT @ flat_W).view(m, k, n, l_).permute(0, 2, 1, 3)
 
 

@@ -78,7 +78,8 @@ def _row_blocks(weight: Tensor) -> Iterator[slice]:
     """Blocks of rows, on the CPU small enough for intermediate results to stay in its caches; elsewhere one block."""
     rows, columns = weight.shape
     block = max(1, 2**17 // columns) if weight.device.type == "cpu" else rows
-    yield from (slice(first, first + block) for first in range(0, rows, block))
+    for first in range(0, rows, block):
+        yield slice(first, first + block)
 
 
 def changed_share(D: Float[Tensor, "d_out d_in"]) -> float:
@@ -89,8 +90,11 @@ def changed_share(D: Float[Tensor, "d_out d_in"]) -> float:
     """
     if D.device.type != "cpu":
         return torch.count_nonzero(D).item() / D.numel()
-    # torch takes a branch an entry here, which is seven times slower where changes are scattered.
-    return sum(int(np.count_nonzero(D[here].numpy() != 0)) for here in _row_blocks(D)) / D.numel()
+    changed = 0
+    for here in _row_blocks(D):
+        # torch takes a branch an entry here, which is seven times slower where changes are scattered.
+        changed += int(np.count_nonzero(D[here].numpy() != 0))
+    return changed / D.numel()
 
 
 def spacing(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -94,10 +94,16 @@ class Batching:
 
 def in_batches(updates: LayerUpdates, members: Sequence[int], block: int) -> list[UpdateBatch]:
     """Full updates in blocks, then all factored ones."""
-    full = [i for i in members if not updates.factored(i)]
-    factored = tuple(i for i in members if updates.factored(i))
-    blocks = [UpdateBatch(tuple(full[first : first + block]), False) for first in range(0, len(full), block)]
-    return blocks + ([UpdateBatch(factored, True)] if factored else [])
+    full: list[int] = []
+    factored: list[int] = []
+    for i in members:
+        (factored if updates.factored(i) else full).append(i)
+    batches: list[UpdateBatch] = []
+    for first in range(0, len(full), block):
+        batches.append(UpdateBatch(tuple(full[first : first + block]), False))
+    if factored:
+        batches.append(UpdateBatch(tuple(factored), True))
+    return batches
 
 
 def read_batch(updates: LayerUpdates, batch: UpdateBatch) -> tuple[Tensor, tuple[Measures, ...]]:
@@ -108,14 +114,17 @@ def read_batch(updates: LayerUpdates, batch: UpdateBatch) -> tuple[Tensor, tuple
         D = torch.stack([torch.nn.functional.pad(C, (0, 0, 0, rows - len(C))) for C in factors])
         return D, tuple(updates.measures(i, C) for i, C in zip(batch.members, factors, strict=True))
     D = updates.new(len(batch.members))
-    return D, tuple(updates.measures(i, updates.matrix(i, out=D[row])) for row, i in enumerate(batch.members))
+    measures: list[Measures] = []
+    for i, D_i in zip(batch.members, D, strict=True):
+        measures.append(updates.measures(i, updates.matrix(i, out=D_i)))
+    return D, tuple(measures)
 
 
 def pair_alignments(
     updates: LayerUpdates,
     plan: Plan,
     spectrum: Spectrum,
-    norms: Mapping[int, float],
+    norm: Tensor,
     batches: Sequence[UpdateBatch],
     held: Mapping[UpdateBatch, Tensor],
     *,
@@ -128,14 +137,13 @@ def pair_alignments(
         updates: the layer's.
         plan: the pairs.
         spectrum: all updates' spectra, in the plan's order.
-        norms: ||D_i||_F by update.
+        norm: ||D_i||_F of all updates, on the CPU.
         batches: the updates that pairs are made of.
         held: those of the batches that are still in memory; others are read again.
         rough: the precision of the products.
         workers: what computes; each takes one batch at a time.
     """
-    projected = _projections(updates, plan, spectrum, norms, batches, held, rough=rough, workers=workers).cpu()
-    norm = torch.tensor([norms.get(i, torch.nan) for i in range(len(projected))], dtype=torch.float64)
+    projected = _projections(updates, plan, spectrum, norm, batches, held, rough=rough, workers=workers).cpu()
     i, j = plan.ends
     both = torch.stack([sar_from_norms(projected[i, j], norm[i]), sar_from_norms(projected[j, i], norm[j])], dim=-1)
     some = spectrum.rank.cpu() > 0
@@ -146,7 +154,7 @@ def _projections(
     updates: LayerUpdates,
     plan: Plan,
     spectrum: Spectrum,
-    norms: Mapping[int, float],
+    norm: Tensor,
     batches: Sequence[UpdateBatch],
     held: Mapping[UpdateBatch, Tensor],
     *,
@@ -154,26 +162,28 @@ def _projections(
     workers: Workers,
 ) -> Tensor:
     """||D_i V_j||_F at [i, j] for the pairs of the plan; entries of other pairs have no meaning."""
-    partners, V = plan.partners(), spectrum.V
+    V = spectrum.V
+    compared = torch.zeros(len(V), len(V), dtype=torch.bool)
+    compared[plan.ends] = True
+    compared |= compared.T.clone()
     rounded = V.to(rough)
     rest = (V - rounded).to(rough) if rough == torch.bfloat16 else None
     projected = torch.full((len(V), len(V)), torch.nan, dtype=torch.float64, device=V.device)
-
-    def row(i: int, D: Tensor) -> None:
-        others = torch.tensor(partners[i], device=V.device)
-        if rest is None:
-            projected[i, others] = projected_norms(D, rounded[others])
-        else:
-            core = spectrum.s[i, :, None] * V[i].mT
-            projected[i, others] = projected_norms(D, rounded[others], norm=norms[i], core=core, rest=rest[others])
 
     def project(batch: UpdateBatch) -> None:
         if batch.factored:
             projected[list(batch.members)] = _all_projections(held[batch], V)
             return
         for place, i in enumerate(batch.members):
-            if i in partners:
-                row(i, held[batch][place] if batch in held else updates.matrix(i).to(rough))
+            others = compared[i].nonzero()[:, 0].to(V.device)
+            if not len(others):
+                continue
+            D = held[batch][place] if batch in held else updates.matrix(i).to(rough)
+            if rest is None:
+                projected[i, others] = projected_norms(D, rounded[others])
+            else:
+                core, size = spectrum.s[i, :, None] * V[i].mT, float(norm[i])
+                projected[i, others] = projected_norms(D, rounded[others], norm=size, core=core, rest=rest[others])
 
     workers.map(project, batches)
     return projected

@@ -33,6 +33,9 @@ from geodiag.geometry import (
     right_spectrum,
 )
 
+_TOLERANCE = rank_tolerance(torch.float32)
+"""Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding."""
+
 _Result = TypeVar("_Result", Spectrum, PairGeometry)
 
 
@@ -42,6 +45,8 @@ class LayerGeometry:
 
     measures: dict[int, Measures]
     """By update, of those that were measured here."""
+    norm: Tensor
+    """||D||_F of all updates, float64; NaN of those that nothing new is compared with."""
     spectrum: Spectrum
     """All updates' truncated spectra; empty ones of updates that nothing new is compared with."""
     pairs: PairGeometry
@@ -53,24 +58,28 @@ class LayerGeometry:
 
     def bases(self, plan: Plan) -> dict[str, Basis]:
         """The bases of the task updates that were measured here, by object."""
-        return {
-            plan.updates[i].object: Basis(
-                V=self.spectrum.V[i, :, : int(self.spectrum.rank[i])],
-                s=self.spectrum.s[i, : int(self.spectrum.rank[i])],
-                s_1=float(self.spectrum.s_1[i]),
-                energy_kept=float(self.spectrum.energy_kept[i]),
-                norm=m.norm,
-            )
-            for i, m in self.measures.items()
-            if plan.updates[i].role == "task"
-        }
+        bases: dict[str, Basis] = {}
+        for i, m in self.measures.items():
+            if plan.updates[i].role == "task":
+                rank = int(self.spectrum.rank[i])
+                bases[plan.updates[i].object] = Basis(
+                    V=self.spectrum.V[i, :, :rank],
+                    s=self.spectrum.s[i, :rank],
+                    s_1=float(self.spectrum.s_1[i]),
+                    energy_kept=float(self.spectrum.energy_kept[i]),
+                    norm=m.norm,
+                )
+        return bases
 
 
 @dataclass(frozen=True)
 class _Measured:
     """A batch of updates with what is known of each alone."""
 
+    batch: UpdateBatch
     measures: tuple[Measures, ...]
+    norm: Tensor
+    """||D||_F of each, float64."""
     spectrum: Spectrum
     kept: Tensor | None
     """The updates themselves in rough precision, where they are held."""
@@ -96,13 +105,20 @@ class LayerWork:
         known: Mapping[str, Basis],
     ) -> None:
         self.updates, self.plan, self.settings, self.batching = updates, plan, settings, batching
-        self.bases = {i: known[plan.updates[i].object] for i in _spared(updates, plan, known)}
-        self.batches = in_batches(updates, [i for i in plan.needed if i not in self.bases], batching.block)
-
-    @property
-    def order(self) -> list[int]:
+        self.bases: dict[int, Basis] = {}
+        measured: list[int] = []
+        for i in plan.needed:
+            name = plan.updates[i].object
+            # A factored update is as quickly measured again.
+            if i not in plan.new and plan.updates[i].role == "task" and name in known and not updates.factored(i):
+                self.bases[i] = known[name]
+            else:
+                measured.append(i)
+        self.batches = in_batches(updates, measured, batching.block)
+        self.order: list[int] = []
         """The updates that are measured, in the order in which their weights are needed."""
-        return [i for batch in self.batches for i in batch.members]
+        for batch in self.batches:
+            self.order += batch.members
 
 
 def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], None] = lambda _: None) -> LayerGeometry:
@@ -116,26 +132,22 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
         workers: what computes; each takes one batch at a time.
         done: told how many more updates have been measured.
     """
-    updates, plan, bases, batches = work.updates, work.plan, work.bases, work.batches
-    measured = workers.map(partial(_measure, work, done), batches)
-    held = {batch: one.kept for batch, one in zip(batches, measured, strict=True) if one.kept is not None}
-    measures = dict(
-        pair
-        for batch, one in zip(batches, measured, strict=True)
-        for pair in zip(batch.members, one.measures, strict=True)
-    )
-    spectrum = _in_plan_order([one.spectrum for one in measured], batches, bases, len(plan.updates))
-    norms = {i: m.norm for i, m in measures.items()} | {i: basis.norm for i, basis in bases.items()}
-    # Weights are stored in single precision or coarser, so even exact spectra carry directions apart by that rounding.
-    tol = rank_tolerance(torch.float32)
-    pairs = workers.start(partial(_pair_geometry, spectrum, plan, lam=work.settings.lam, tol=tol))
-    unions = workers.start(partial(_union_ranks, spectrum.V.float(), plan, tol=tol))
-    again = in_batches(updates, list(bases), 1)
-    sar = pair_alignments(
-        updates, plan, spectrum, norms, batches + again, held, rough=work.batching.rough, workers=workers
-    )
+    updates, plan = work.updates, work.plan
+    measured = workers.map(partial(_measure, work, done), work.batches)
+    measures: dict[int, Measures] = {}
+    held: dict[UpdateBatch, Tensor] = {}
+    for one in measured:
+        measures.update(zip(one.batch.members, one.measures, strict=True))
+        if one.kept is not None:
+            held[one.batch] = one.kept
+    spectrum, norm = _in_plan_order(measured, work.bases, len(plan.updates))
+    pairs = workers.start(partial(_pair_geometry, spectrum, plan, lam=work.settings.lam))
+    unions = workers.start(partial(_union_ranks, spectrum.V.float(), plan))
+    batches = work.batches + in_batches(updates, list(work.bases), 1)
+    sar = pair_alignments(updates, plan, spectrum, norm, batches, held, rough=work.batching.rough, workers=workers)
     return LayerGeometry(
         measures=measures,
+        norm=norm,
         spectrum=_to_cpu(spectrum),
         pairs=_to_cpu(pairs.result()),
         sar=sar,
@@ -143,49 +155,37 @@ def layer_geometry(work: LayerWork, workers: Workers, *, done: Callable[[int], N
     )
 
 
-def _spared(updates: LayerUpdates, plan: Plan, known: Mapping[str, Basis]) -> list[int]:
-    """Updates of stored steps whose bases are known; factored ones are as quickly measured again."""
-    old = [i for i in plan.needed if i not in plan.new and not updates.factored(i)]
-    return [i for i in old if plan.updates[i].role == "task" and plan.updates[i].object in known]
-
-
 def _measure(work: LayerWork, done: Callable[[int], None], batch: UpdateBatch) -> _Measured:
     """Reads a batch and finds its spectra."""
-    updates, batching = work.updates, work.batching
+    updates, settings, batching = work.updates, work.settings, work.batching
     D, measures = read_batch(updates, batch)
     done(len(batch.members))
     rough = D if batch.factored else D.to(batching.rough)
-    spectrum = _spectrum(D, rough, measures, work.settings, factored=batch.factored)
-    if rough is not D:
-        updates.give_back(D)
-    return _Measured(measures, spectrum, rough if batch.factored or batching.hold else None)
-
-
-def _spectrum(
-    D: Tensor, rough: Tensor, measures: Sequence[Measures], settings: GeometrySettings, *, factored: bool
-) -> Spectrum:
     norm = torch.tensor([m.norm for m in measures], dtype=torch.float64, device=D.device)
-    return right_spectrum(
+    spectrum = right_spectrum(
         D,
         norm,
         rank=settings.rank,
         energy=settings.energy,
         lam=settings.lam,
         energy_of=settings.energy_of,
-        method="thin" if factored else settings.spectrum,
+        method="thin" if batch.factored else settings.spectrum,
         rough=rough,
     )
+    if rough is not D:
+        updates.give_back(D)
+    return _Measured(batch, measures, norm, spectrum, rough if batch.factored or batching.hold else None)
 
 
-def _pair_geometry(spectrum: Spectrum, plan: Plan, *, lam: float, tol: float) -> PairGeometry:
-    i, j = plan.ends
-    left, right = sorted(set(i)), sorted(set(j))
+def _pair_geometry(spectrum: Spectrum, plan: Plan, *, lam: float) -> PairGeometry:
+    i, j = torch.tensor(plan.ends, dtype=torch.int64)
+    left, row = i.unique(return_inverse=True)
+    right, column = j.unique(return_inverse=True)
     C = cross_gram(spectrum.V[left], spectrum.V[right])  # few states, if any, are compared with one another
-    C = C[[left.index(n) for n in i], [right.index(n) for n in j]]
-    return pair_geometry(spectrum.s[i], spectrum.s[j], C, lam=lam, tol=tol)
+    return pair_geometry(spectrum.s[i], spectrum.s[j], C[row, column], lam=lam, tol=_TOLERANCE)
 
 
-def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int], ...]:
+def _union_ranks(V: Tensor, plan: Plan) -> tuple[tuple[int, int], ...]:
     """Ranks of span(A_t) and of span(A_t + S_t); a set that grew by one extends the basis of the one before.
 
     Single precision is enough: what counts as a direction of its own is a thousand times what it rounds.
@@ -197,34 +197,41 @@ def _union_ranks(V: Tensor, plan: Plan, *, tol: float) -> tuple[tuple[int, int],
         kept = members[: len(before)] == before
         Q = Q if kept else V.new_zeros(V.shape[1], 0)
         for member in members[len(before) :] if kept else members:
-            Q = extend_basis(Q, V[member], tol=tol)
+            Q = extend_basis(Q, V[member], tol=_TOLERANCE)
         before = members
-        ranks.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[state_index(t)], tol=tol)))
+        ranks.append((Q.shape[1], Q.shape[1] + added_rank(Q, V[state_index(t)], tol=_TOLERANCE)))
     return tuple(ranks)
 
 
-def _in_plan_order(
-    spectra: Sequence[Spectrum], batches: Sequence[UpdateBatch], bases: Mapping[int, Basis], n: int
-) -> Spectrum:
-    """All spectra as one, no wider than the most directions that any update kept; empty where there is none."""
-    like = spectra[0].V
-    width = max(1, *(int(s.rank.max()) for s in spectra), *(len(basis.s) for basis in bases.values()))
-    V, s = like.new_zeros(n, like.shape[1], width), like.new_zeros(n, width)
+def _in_plan_order(measured: Sequence[_Measured], bases: Mapping[int, Basis], n: int) -> tuple[Spectrum, Tensor]:
+    """All spectra as one, no wider than the most directions that any update kept, and ||D||_F (n,) on the CPU.
+
+    Where there is none, the spectrum is empty and the norm NaN.
+    """
+    like = measured[0].spectrum.V
     rank = torch.zeros(n, dtype=torch.int64, device=like.device)
-    s_1, energy_kept = like.new_zeros(n), like.new_full((n,), torch.nan)
-    for batch, one in zip(batches, spectra, strict=True):
-        members = list(batch.members)
-        k = min(width, one.V.shape[-1])
-        V[members, :, :k], s[members, :k] = one.V[..., :k], one.s[..., :k]
-        rank[members], s_1[members], energy_kept[members] = one.rank, one.s_1, one.energy_kept
+    s_1, energy_kept, norm = like.new_zeros(n), like.new_full((n,), torch.nan), like.new_full((n,), torch.nan)
+    for one in measured:
+        members, spectrum = list(one.batch.members), one.spectrum
+        rank[members], s_1[members], energy_kept[members] = spectrum.rank, spectrum.s_1, spectrum.energy_kept
+        norm[members] = one.norm
+    for i, basis in bases.items():
+        rank[i], s_1[i], energy_kept[i], norm[i] = len(basis.s), basis.s_1, basis.energy_kept, basis.norm
+    width = max(1, int(rank.max()))
+    V, s = like.new_zeros(n, like.shape[1], width), like.new_zeros(n, width)
+    for one in measured:
+        members, spectrum = list(one.batch.members), one.spectrum
+        k = min(width, spectrum.V.shape[-1])
+        V[members, :, :k], s[members, :k] = spectrum.V[..., :k], spectrum.s[..., :k]
     for i, basis in bases.items():
         k = len(basis.s)
-        V[i, :, :k], s[i, :k], rank[i] = basis.V.to(like.device), basis.s.to(like.device), k
-        s_1[i], energy_kept[i] = basis.s_1, basis.energy_kept
-    return Spectrum(V=V, s=s, rank=rank, s_1=s_1, energy_kept=energy_kept)
+        V[i, :, :k], s[i, :k] = basis.V.to(like.device), basis.s.to(like.device)
+    return Spectrum(V=V, s=s, rank=rank, s_1=s_1, energy_kept=energy_kept), norm.cpu()
 
 
 def _to_cpu(result: _Result) -> _Result:
     """The same result with every tensor on the CPU."""
-    moved: dict[str, Any] = {name: v.cpu() for name, v in vars(result).items() if isinstance(v, Tensor)}
+    moved: dict[str, Any] = {}
+    for name, value in vars(result).items():
+        moved[name] = value.cpu()
     return replace(result, **moved)

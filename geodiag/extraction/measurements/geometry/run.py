@@ -18,7 +18,7 @@ from geodiag.extraction.measurements.geometry.layer import LayerWork, layer_geom
 from geodiag.extraction.measurements.geometry.rows import layer_rows
 from geodiag.extraction.measurements.geometry.settings import GeometrySettings
 from geodiag.extraction.measurements.geometry.threads import Call, Prefetch, Workers
-from geodiag.extraction.measurements.geometry.updates import LayerSource, LayerUpdates, Stored
+from geodiag.extraction.measurements.geometry.updates import LayerSource, LayerUpdates
 from geodiag.extraction.measurements.measurement import Cost, MeasurementPlan, Row, Rows
 from geodiag.extraction.run import DEFAULT_MEMORY, PreparedRun, prepare_run
 from geodiag.geometry import SMALL_LAYER, product_dtype, spectrum_columns
@@ -126,7 +126,8 @@ class GeometryRun(MeasurementPlan):
                 begun.put(error)
                 return
             begun.put(work)
-            yield from ((work.batching.ahead, partial(work.updates.prefetch, i)) for i in work.order)
+            for i in work.order:
+                yield work.batching.ahead, partial(work.updates.prefetch, i)
 
     def batching(self, layer: Layer, *, workers: int = 1) -> Batching:
         """How a layer's updates share the memory: all of them stay where they fit, else they are read again."""
@@ -146,25 +147,13 @@ class GeometryRun(MeasurementPlan):
         return Batching(max(1, min(block, most)), hold, rough, ahead)
 
     def _work(self, layer: Layer, known: Mapping[str, Basis], *, workers: int) -> LayerWork:
-        source = LayerSource(
-            partial(self._read, layer),
-            partial(self._is_whole, layer),
-            partial(self._check, layer),
-            base=self.run.plan.manifest.base,
-            shape=(layer.d_out, layer.d_in),
-        )
         dtype = torch.float64 if self.settings.spectrum == "exact" else torch.float32
         batching = self.batching(layer, workers=workers)
         # Within a window as wide as what is in hand and ahead, an update's neighbours are read once.
         window = workers * (batching.block + 2) + batching.ahead
+        source = LayerSource(layer, self.run.checkpoints, self.run.plan.manifest.base)
         updates = LayerUpdates(source, self.run.plan.updates, device=self.run.device, dtype=dtype, window=window)
         return LayerWork(updates, self.run.plan, self.settings, batching, known)
-
-    def _read(self, layer: Layer, path: Path) -> Stored:
-        return self.run.checkpoints[path].read_layer(layer, check=False)
-
-    def _check(self, layer: Layer, path: Path) -> None:
-        self.run.checkpoints[path].read_layer(layer)
 
     def _is_whole(self, layer: Layer, path: Path) -> bool:
         return self.run.checkpoints[path].holds(layer) == "whole"

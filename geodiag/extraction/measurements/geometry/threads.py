@@ -99,10 +99,4 @@ class Workers:
 
     def map(self, call: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
         """Every item's result, in order. Where a call fails, those not yet begun are dropped and it raises here."""
-        begun = [self.start(call, item) for item in items]
-        try:
-            return [one.result() for one in begun]
-        except BaseException:
-            for one in begun:
-                one.cancel()
-            raise
+        return list(map(call, items) if self._pool is None else self._pool.map(call, items))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from geodiag.checkpoints import Factors
+from geodiag.checkpoints import Factors, Layer, ModelWeights
 from geodiag.errors import CheckpointError
 from geodiag.extraction.plan import Update
 from geodiag.geometry import (
@@ -34,16 +35,12 @@ nothing, where the layer is the base's own."""
 class LayerSource:
     """Where one layer of a run comes from."""
 
-    read: Callable[[Path], Stored]
-    """Reads what the checkpoint at a path has of the layer, in stored types, on the CPU."""
-    whole: Callable[[Path], bool]
-    """Whether that is the whole weight; known without reading it."""
-    check: Callable[[Path], None]
-    """Raises where what the checkpoint has of the layer is not finite."""
+    layer: Layer
+    """The layer, as the base has it."""
+    checkpoints: Mapping[Path, ModelWeights]
+    """The base and every checkpoint that an update leads to."""
     base: Path
     """The checkpoint that factors are changes of."""
-    shape: tuple[int, int]
-    """(d_out, d_in)."""
 
 
 @dataclass(frozen=True)
@@ -98,29 +95,38 @@ class LayerUpdates:
     ) -> None:
         self._source, self._updates = source, updates
         self._device, self._dtype = device, dtype
+        self._shape = (source.layer.d_out, source.layer.d_in)
+        # Checkpoints that are known by their change since the base; the base's own is nothing.
+        self._adapters: set[Path] = set()
+        for path, weights in source.checkpoints.items():
+            if weights.holds(source.layer) != "whole":
+                self._adapters.add(path)
+        self._relative = self._adapters | {source.base}
+        empty = torch.zeros(0, dtype=torch.float64, device=device)
+        self._no_change = _Product(empty.view(self._shape[0], 0), empty.view(0, self._shape[1]), 0.0)
+        self._base: dict[Path, Future[_Whole | _Product]] = {}
         self._held: dict[Path, Future[_Whole | _Product]] = {}
         self._room = window
         self._asked: set[int] = set()
-        self._spares: list[Tensor] = []
+        self._spares: defaultdict[int, list[Tensor]] = defaultdict(list)
         self._lock = Lock()
 
     def factored(self, index: int) -> bool:
         """Whether an update is a product of factors; known without reading."""
         update = self._updates[index]
-        return self._relative(update.new) and self._relative(update.old)
+        return update.new in self._relative and update.old in self._relative
 
     def new(self, n: int) -> Tensor:
         """Room for n dense updates in the working precision, on the device; what was given back first."""
         with self._lock:
-            fitting = [at for at, spare in enumerate(self._spares) if len(spare) == n]
-            if fitting:
-                return self._spares.pop(fitting[-1])
-        return torch.empty(n, *self._source.shape, dtype=self._dtype, device=self._device)
+            if self._spares[n]:
+                return self._spares[n].pop()
+        return torch.empty(n, *self._shape, dtype=self._dtype, device=self._device)
 
     def give_back(self, room: Tensor) -> None:
         """Lets the next caller of `new` have the room: first touching fresh memory costs more than filling it."""
         with self._lock:
-            self._spares.append(room)
+            self._spares[len(room)].append(room)
 
     def prefetch(self, index: int) -> None:
         """Reads what an update that nobody has asked for needs, and keeps it for whoever does; errors too."""
@@ -159,42 +165,43 @@ class LayerUpdates:
         norm = frobenius_norm(matrix).item()
         if not isfinite(norm):
             for path in (update.old, update.new):
-                self._source.check(path)
+                self._source.checkpoints[path].read_layer(self._source.layer)  # refuses what is not finite
             raise CheckpointError(
                 "the weights are finite, their difference from the base is not",
                 where=update.new,
                 fix="check that both belong to one model",
             )
+        share: float | None = None
+        if norm == 0 and self.factored(index):
+            share = 0.0
+        elif self._adapters.isdisjoint((update.new, update.old)):
+            share = changed_share(matrix)
         return Measures(
             norm=norm,
             increment_norm=self._increment_norm(index) if update.role == "state" else None,
-            changed_share=self._changed_share(index, matrix, norm),
+            changed_share=share,
             rounding_floor=self._floor_sq(index) ** 0.5,
         )
 
     def _increment_norm(self, index: int) -> float:
         new, before = self._updates[index].new, self._source.base if index < 2 else self._updates[index - 2].new
-        if self._relative(new) and self._relative(before):
+        if new in self._relative and before in self._relative:
             return frobenius_norm(self._factored_change(new, before)).item()
         room = self.new(1)
         norm = frobenius_norm(self._dense_change(new, before, out=room[0])).item()
         self.give_back(room)
         return norm
 
-    def _changed_share(self, index: int, matrix: Tensor, norm: float) -> float | None:
-        ends = (self._updates[index].new, self._updates[index].old)
-        if norm == 0 and self.factored(index):
-            return 0.0
-        if any(self._relative(path) and path != self._source.base for path in ends):
-            return None
-        return changed_share(matrix)
-
     def _floor_sq(self, index: int) -> float:
         """Of each end what storing it has left: the weight, the factors, or the base's weight and the factors."""
-        update = self._updates[index]
-        ends = (update.new, update.old)
-        floor = sum(self._product(path).floor_sq for path in ends if self._relative(path))
-        return floor if self.factored(index) else floor + sum(self._weight(path).floor_sq for path in ends)
+        update, factored = self._updates[index], self.factored(index)
+        changes, weights = 0.0, 0.0
+        for path in (update.new, update.old):
+            if path in self._adapters:
+                changes += self._product(path).floor_sq
+            if not factored:
+                weights += self._weight(path).floor_sq
+        return changes + weights
 
     def _factored_change(self, new: Path, old: Path) -> Tensor:
         """The right factor of theta_new - theta_old, both of which are changes since the base."""
@@ -207,25 +214,21 @@ class LayerUpdates:
         before, after = self._weight(old).value, self._weight(new).value
         D = difference(after, before, self.new(1)[0] if out is None else out)
         for path, sign in ((new, 1), (old, -1)):
-            if path != self._source.base and self._relative(path):
+            if path in self._adapters:
                 product = self._product(path)
                 D += sign * (product.B @ product.A).to(D.dtype)
         return D
 
-    def _relative(self, path: Path) -> bool:
-        """Whether a checkpoint is known by its change since the base; the base's own is nothing."""
-        return path == self._source.base or not self._source.whole(path)
-
     def _weight(self, path: Path) -> _Whole:
         """The whole weight at `path`, or the base's for a checkpoint that is known by its change."""
-        weight = self._end(self._source.base if self._relative(path) else path)
+        weight = self._end(self._source.base if path in self._adapters else path)
         assert isinstance(weight, _Whole)
         return weight
 
     def _product(self, path: Path) -> _Product:
         """The change since the base of a checkpoint that is known by it."""
         if path == self._source.base:
-            return self._no_change()
+            return self._no_change
         product = self._end(path)
         assert isinstance(product, _Product)
         return product
@@ -236,29 +239,27 @@ class LayerUpdates:
         Threads that want the same checkpoint at once wait for the first of them to read it.
         """
         with self._lock:
-            end = self._held.pop(path, None)
+            held = self._base if path == self._source.base else self._held
+            end = held.pop(path, None)
             mine = end is None
             end = end or Future()
-            self._held[path] = end  # last is newest
-            others = [held for held in self._held if held != self._source.base]
-            for oldest in others[: -self._room]:
-                del self._held[oldest]
+            held[path] = end  # last is newest
+            if len(self._held) > self._room:
+                del self._held[next(iter(self._held))]
         if mine:
             try:
-                end.set_result(self._loaded(self._source.read(path)))
+                end.set_result(self._loaded(path))
             except BaseException as error:
                 end.set_exception(error)
         return end.result()
 
-    def _loaded(self, stored: Stored) -> _Whole | _Product:
+    def _loaded(self, path: Path) -> _Whole | _Product:
+        stored: Stored = self._source.checkpoints[path].read_layer(self._source.layer, check=False)
         if stored is None:
-            return self._no_change()
-        if isinstance(stored, Tensor):
-            return self._whole(stored)
-        B, A = stored.B.to(self._device), stored.A.to(self._device)
-        return _Product(B.double() * stored.scale, A.double(), stored.scale**2 * product_floor_sq(B, A))
-
-    def _whole(self, stored: Tensor) -> _Whole:
+            return self._no_change
+        if isinstance(stored, Factors):
+            B, A = stored.B.to(self._device), stored.A.to(self._device)
+            return _Product(B.double() * stored.scale, A.double(), stored.scale**2 * product_floor_sq(B, A))
         if self._device.type != "cuda":
             value = stored.to(self._device)
             return _Whole(value, rounding_floor_sq(value))
@@ -270,8 +271,3 @@ class LayerUpdates:
         stream.synchronize()
         value.record_stream(torch.cuda.default_stream(self._device))
         return whole
-
-    def _no_change(self) -> _Product:
-        d_out, d_in = self._source.shape
-        empty = torch.zeros(0, dtype=torch.float64, device=self._device)
-        return _Product(empty.view(d_out, 0), empty.view(0, d_in), 0.0)
