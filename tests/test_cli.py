@@ -122,11 +122,11 @@ def test_a_mistake_of_ours_says_so_and_debug_shows_where(monkeypatch, geodiag):
 
 
 BESIDE = """
-import atexit, sys, tempfile, threading, time
+import atexit, tempfile, threading
 room = tempfile.TemporaryDirectory(dir={folder!r})
 atexit.register(print, "registered", end="")
 def late():
-    time.sleep(0.5)
+    threading.main_thread().join()  # goes on when all else is done, however long that took
     print("late", end=" ", flush=True)
 class Module:
     def __del__(self):
