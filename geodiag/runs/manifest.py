@@ -45,6 +45,13 @@ def fold_task_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFC", name).strip().lower())
 
 
+def _checked_text(value: str) -> str:
+    # Pydantic's own stripping leaves the separators \x1c to \x1f, which are no text either.
+    if not value.strip():
+        raise PydanticCustomError("value", "no text")
+    return value.strip()
+
+
 def _checked_task(value: str) -> str:
     if fold_task_name(value).strip("_") == "" or fold_task_name(value) in OVERALL_NAMES:
         raise PydanticCustomError("value", "no task name")
@@ -79,7 +86,7 @@ def _local(value: object, info: ValidationInfo) -> object:
 
 # The id becomes a folder of the store (`run=<id>`) and of its staging area.
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Text = Annotated[str, AfterValidator(_checked_text)]
 CheckpointPath = Annotated[Path, BeforeValidator(_absolute)]
 FilePath = Annotated[Path, BeforeValidator(_local)]
 
