@@ -92,7 +92,7 @@ WRONG = [
     ("run: tiny-ewc", "run: 2024_01", 1, "'run' is the number 202401, not text; put it in quotes: run: \"2024_01\""),
     ("size: 4B", "size: 4", 2, "'size' is the number 4, not text; put it in quotes: size: \"4\""),
     ("size: 4B", "size:", 2, "'size' is empty; give the label of the model size, such as \"4B\""),
-    ("size: 4B", 'size: "\\x1c"', 2, "'size' is "),  # a separator, which is white space too
+    ("size: 4B", 'size: "\\x1c"', 2, "'size' is empty; give the label of the model size, such as \"4B\""),
     ("size: 4B", "size: [4B]", 2, "'size' is a list; give the label of the model size, such as \"4B\""),
     ("updates: experts", "updates: expert", 5, "'updates' is 'expert'; give one of: experts, increments"),
     ("size: 4B", "size: 4B\nseed: one", 3, "'seed' is 'one'; give a whole number"),
